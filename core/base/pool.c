@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/base/pool.h"
+
+#include <stdlib.h>
+
+#include "core/base/assert.h"
+
+/* One block holds about this much, or one object where that is larger. */
+enum { BLOCK_SIZE = 64 * 1024 };
+
+struct pool_block {
+	struct pool_block *next;
+	void *memory;
+};
+
+static size_t
+alignment_for(size_t size)
+{
+	return size % 4096 == 0 ? 4096 : size % 64 == 0 ? 64 : 16;
+}
+
+void
+pool_init(struct pool *p, size_t object_size, size_t count_max)
+{
+	ASSERT(object_size >= sizeof(void *));
+	*p = (struct pool){ .count_max = count_max, .alignment = alignment_for(object_size) };
+	p->object_size = (object_size + p->alignment - 1) / p->alignment * p->alignment;
+}
+
+void
+pool_fini(struct pool *p)
+{
+	ASSERT(p->used == 0);
+	while (p->blocks != NULL) {
+		struct pool_block *next = p->blocks->next;
+		free(p->blocks->memory);
+		free(p->blocks);
+		p->blocks = next;
+	}
+	p->free = NULL;
+	p->count = 0;
+}
+
+static void
+push_free(struct pool *p, void *object)
+{
+	*(void **)object = p->free;
+	p->free = object;
+}
+
+static void
+grow(struct pool *p)
+{
+	size_t wanted = BLOCK_SIZE / p->object_size;
+	size_t room = p->count_max - p->count;
+	size_t n = wanted == 0 ? 1 : wanted < room ? wanted : room;
+	struct pool_block *block = malloc(sizeof *block);
+
+	if (block == NULL)
+		return;
+	block->memory = aligned_alloc(p->alignment, n * p->object_size);
+	if (block->memory == NULL) {
+		free(block);
+		return;
+	}
+	block->next = p->blocks;
+	p->blocks = block;
+	for (size_t i = n; i > 0; i--)
+		push_free(p, (char *)block->memory + (i - 1) * p->object_size);
+	p->count += n;
+}
+
+void *
+pool_get(struct pool *p)
+{
+	if (p->used >= p->count_max)
+		return NULL;
+	if (p->free == NULL && p->count < p->count_max)
+		grow(p);
+	void *object = p->free;
+	if (object == NULL)
+		return NULL;
+	p->free = *(void **)object;
+	p->used++;
+	return object;
+}
+
+void
+pool_put(struct pool *p, void *object)
+{
+	ASSERT(object != NULL);
+	ASSERT(p->used > 0);
+	p->used--;
+	push_free(p, object);
+}
+
+void
+pool_set_limit(struct pool *p, size_t count_max)
+{
+	p->count_max = count_max;
+}
