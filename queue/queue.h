@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * queue: keeps mails until every recipient has an outcome. The contract that every store meets
+ * (spool/: one disk, no server; redis/: many nodes), tested by one suite.
+ *
+ * A struct queue is one worker's end of the store, used on that worker's thread alone. Requests
+ * are structs embedded in the caller's objects; they belong to the queue from the call until
+ * on_done, which always comes, exactly once, never inside the call. Failures are rows of err.h.
+ *
+ * A mail is kept by one worker (whose queue took it in, or to which it was dealt at recovery). Its
+ * recipients are grouped by site: one `struct queue_item` for each (mail, site), the unit that
+ * waits, is claimed, and gets outcomes. An item is either WAITING (in the queue's hands, due at a
+ * time), HELD (by an operator), or CLAIMED (in the caller's hands until queue_record or
+ * queue_release takes it back). After a put all its items are claimed by the one who put: the fast
+ * path, with the body in memory. While any item of a mail is claimed, the envelope is loaded and
+ * the place of its body does not move: other workers may read both (item->mail is read-only for
+ * them), through their own end of the same store (queue_load).
+ *
+ * Promise: on_done(ERR_OK) of put and record means the durability level of the configuration
+ * (DESIGN: disk, memory). 250s may leave in the order of on_done. ERR_IN_DOUBT is followed by a
+ * durable cancel that the store makes by itself; everything else means: not kept.
+ *
+ * Limits: memory for drafts, items and loaded bodies; disk. They show as ERR_NO_MEMORY and
+ * ERR_NO_ROOM, with counters, and heal by themselves. Memory of a waiting item: at most 256 bytes.
+ */
+#ifndef QUEUE_QUEUE_H
+#define QUEUE_QUEUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/buf.h"
+#include "core/base/err.h"
+#include "core/base/list.h"
+#include "core/worker.h"
+#include "queue/body.h"
+#include "queue/mail.h"
+
+struct queue;
+struct queue_store;
+struct config;
+
+/* ---- opening and closing: main thread, before and after the workers run ---- */
+
+struct queue_hooks {
+	/* The site of a recipient, for recovered and re-routed mails. */
+	struct site_id (*site_of)(void *context, struct span address);
+	/* Something at this site has become due (or was requeued); claim it when there is room. On
+	 * the worker of `q`. Comes again only after a claim has found nothing more. */
+	void (*on_due)(struct queue *q, struct site_id site);
+	/* Called when intake is possible again after ERR_NO_ROOM or ERR_NO_MEMORY; may be NULL. */
+	void (*on_room)(struct queue *q);
+	void *context;
+};
+
+/* Opens and recovers. NULL with a line for people in `why`: path, what is wrong, the remedy. */
+struct queue_store *queue_open(const struct config *config, struct worker **workers,
+			       unsigned worker_count, const struct queue_hooks *hooks,
+			       struct buf *why);
+/* The end of worker `number`; also stored in worker->queue by queue_open. */
+struct queue *queue_end(struct queue_store *s, unsigned number);
+/* Called on each worker when it starts to run and before it stops. queue_stop finishes what is in
+ * flight, takes no new requests (ERR_SHUTTING_DOWN) and calls on_stopped. */
+void queue_start(struct queue *q);
+void queue_stop(struct queue *q, void (*on_stopped)(struct queue *q, void *context), void *context);
+/* After all workers have ended. */
+void queue_close(struct queue_store *s);
+
+/* ---- taking in ---- */
+
+/* May a mail of this size (0: unknown) be taken in? ERR_NO_ROOM, ERR_NO_MEMORY, … : say 452. */
+enum err queue_admit(struct queue *q, uint64_t size);
+
+/* A body on its way in. */
+struct queue_draft;
+/* `id` is the mail's from now on. NULL: no memory. */
+struct queue_draft *queue_draft_new(struct queue *q, struct mail_id id, uint64_t size_hint);
+/* Copies. An error is final for this draft: abandon it. */
+enum err queue_draft_append(struct queue_draft *d, struct span bytes);
+/* Over its limit of bytes not yet written: stop reading the client; `resume` runs when there is
+ * room again (worker_soon). */
+bool queue_draft_is_full(const struct queue_draft *d);
+void queue_draft_on_room(struct queue_draft *d, struct task *resume);
+uint64_t queue_draft_size(const struct queue_draft *d);
+void queue_draft_abandon(struct queue_draft *d);
+
+struct queue_put {
+	struct list_node node;                /* the queue's, while it has it */
+	struct queue_draft *draft;            /* taken */
+	const struct mail_envelope *envelope; /* lent until on_done; id as given to the draft */
+	void (*on_done)(struct queue_put *p, enum err e);
+	struct list items; /* out, on ERR_OK: struct queue_item.link, claimed */
+};
+void queue_put(struct queue *q, struct queue_put *p);
+
+/* ---- handing out ---- */
+
+/* One mail as it is kept. Read-only for all but the store. */
+struct queue_mail {
+	uint32_t magic;
+	unsigned worker; /* who keeps it */
+	struct mail_id id;
+	const struct mail_envelope *envelope; /* loaded while an item of it is claimed */
+	struct body *body;                    /* in memory, or NULL: queue_load */
+};
+
+struct queue_item {
+	uint32_t magic;
+	struct queue_mail *mail;
+	struct site_id site;
+	uint16_t open_starts;  /* attempts that were begun and never ended (DESIGN, invariant 9) */
+	bool recovered;        /* record the start of its next attempt: queue_attempt */
+	bool had_run_alone;    /* its last open start was alone on its worker */
+	struct list_node link; /* free for the holder's use while claimed */
+};
+
+/* The recipients of an item: index of the first / next one at or after `from` in
+ * mail->envelope->recipients that is pending and belongs to the item; recipient_count at the end.
+ */
+uint32_t queue_item_recipient(const struct queue_item *i, uint32_t from);
+
+struct queue_claim {
+	struct list_node node;
+	struct site_id site;
+	uint32_t most;    /* items */
+	bool with_bodies; /* load bodies too where the memory budget allows */
+	void (*on_done)(struct queue_claim *c, enum err e);
+	struct list items; /* out: struct queue_item.link; fewer than `most`: no more are due now */
+};
+void queue_claim(struct queue *q, struct queue_claim *c);
+
+/* Gives a claimed item back untried; it is due at due_at_ms. In memory only. */
+void queue_release(struct queue *q, struct queue_item *i, uint64_t due_at_ms);
+/* Changes the site of a claimed item's recipients after the routes changed: releases the item and
+ * makes new ones from site_of(), due now. */
+void queue_reroute(struct queue *q, struct queue_item *i);
+
+/* Reads a part of a body of any worker's claimed item. `memory` is aligned to 4096, `capacity` a
+ * multiple of it and at least 8192; `bytes` points into it when on_done comes and is shorter than
+ * asked only at the end of the body. */
+struct queue_load {
+	struct op op;
+	struct list_node node;
+	const struct queue_mail *mail;
+	uint64_t offset;
+	uint8_t *memory;
+	size_t capacity;
+	void (*on_done)(struct queue_load *l, enum err e);
+	struct span bytes;    /* out */
+	uint64_t file_offset; /* the store's */
+};
+void queue_load(struct queue *mine, struct queue_load *l);
+/* Frees the body in memory of a mail that this worker keeps; it is read back with queue_load. */
+void queue_drop_body(struct queue *q, struct queue_mail *m);
+
+/* ---- outcomes ---- */
+
+struct queue_result {
+	uint32_t recipient; /* index */
+	uint8_t state;      /* enum recipient_state; RECIPIENT_PENDING: try again at retry_at_ms */
+	uint64_t retry_at_ms;
+	struct span reply; /* lent until on_done */
+};
+
+/* The outcomes of one attempt: one result for each pending recipient of the item, recorded as one
+ * atomic change. The item is the queue's again from the call on: on ERR_OK it waits, or is gone
+ * when no recipient is pending; on failure it stays claimed for the caller to record again. */
+struct queue_record {
+	struct list_node node;
+	struct queue_item *item;
+	const struct queue_result *results; /* lent until on_done */
+	uint32_t result_count;
+	void (*on_done)(struct queue_record *r, enum err e);
+};
+void queue_record(struct queue *q, struct queue_record *r);
+/* Is there room to record outcomes? If not, start no delivery. */
+bool queue_may_deliver(struct queue *q);
+/* Invariant 3: is the right to record outcomes certain for at least a third of a lease? A spool's
+ * always is (it is locked). Asked right before the end of data. */
+bool queue_lease_is_valid(struct queue *q);
+
+/* Invariant 9: records that an attempt begins, for items with `recovered`; batched. `alone`: it is
+ * the only delivery on its worker. The item stays claimed. */
+struct queue_attempt {
+	struct list_node node;
+	struct queue_item *item;
+	bool alone;
+	void (*on_done)(struct queue_attempt *a, enum err e);
+};
+void queue_attempt(struct queue *q, struct queue_attempt *a);
+
+/* ---- seeing and acting: by slices, so that a million mails hold up nobody ---- */
+
+struct queue_filter {
+	bool any_site;
+	struct site_id site;
+	bool any_id;
+	struct mail_id id;
+	uint64_t accepted_before_ms; /* 0: any */
+	enum { QUEUE_ANY, QUEUE_WAITING, QUEUE_CLAIMED, QUEUE_HELD, QUEUE_FAILED } state;
+};
+
+struct queue_row {
+	struct mail_id id;
+	struct site_id site;
+	uint64_t accepted_at_ms;
+	uint64_t due_at_ms;
+	uint64_t body_size;
+	uint16_t attempts;
+	uint8_t state; /* as in queue_filter */
+};
+
+/* Calls on_row for items that match, beginning at *cursor (0: the start), for at most `slice_us`;
+ * moves the cursor. False when the end was reached. */
+bool queue_list(struct queue *q, const struct queue_filter *f, uint64_t *cursor, uint64_t slice_us,
+		bool (*on_row)(void *context, const struct queue_row *row), void *context);
+
+enum queue_action { QUEUE_HOLD, QUEUE_UNHOLD, QUEUE_REQUEUE, QUEUE_REMOVE };
+/* Durable where it must outlive the process (all but REQUEUE); `who` and `why` go into the event.
+ */
+struct queue_act {
+	struct list_node node;
+	enum queue_action action;
+	struct mail_id id;
+	struct span who;
+	struct span why;
+	void (*on_done)(struct queue_act *a,
+			enum err e); /* ERR_NOT_FOUND; ERR_AGAIN: claimed now */
+};
+void queue_act(struct queue *q, struct queue_act *a);
+
+struct queue_numbers {
+	uint64_t mails, items, items_waiting, items_claimed, items_held, recipients_failed;
+	uint64_t oldest_accepted_at_ms; /* 0: empty; to the second, may lag by a minute */
+	uint64_t bytes_live, bytes_on_disk, bytes_free;
+	uint64_t memory_bytes;
+};
+void queue_count(struct queue *q, struct queue_numbers *out);
+
+#endif
