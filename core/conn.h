@@ -120,6 +120,10 @@ size_t conn_output_room(const struct conn *c);
 bool conn_output_full(const struct conn *c);
 bool conn_output_is_empty(const struct conn *c);
 
+/* The owner has something else under way that needs it: on_closed waits for the unhold. */
+void conn_hold(struct conn *c);
+void conn_unhold(struct conn *c);
+
 void conn_deadline(struct conn *c, uint64_t at_ms);
 void conn_close(struct conn *c, enum close_reason reason);
 void conn_finish(struct conn *c, enum close_reason reason);

@@ -158,7 +158,8 @@ void queue_drop_body(struct queue *q, struct queue_mail *m);
 
 struct queue_result {
 	uint32_t recipient; /* index */
-	uint8_t state;      /* enum recipient_state; RECIPIENT_PENDING: try again at retry_at_ms */
+	uint8_t state;      /* enum recipient_state; RECIPIENT_PENDING: again at retry_at_ms */
+	bool tried;         /* counts as an attempt; false only for a pending one not reached yet */
 	uint64_t retry_at_ms;
 	struct span reply; /* lent until on_done */
 };
