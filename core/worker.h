@@ -102,7 +102,7 @@ bool worker_open(struct worker *w, const struct worker_options *options, struct 
 void worker_run(struct worker *w);
 /* One turn that waits at most wait_us for something to do. True: something was done. */
 bool worker_turn(struct worker *w, uint64_t wait_us);
-/* Frees ring, pools; no connection and no operation may be left. */
+/* Frees ring and pools, on the worker's thread; no connection and no operation may be left. */
 void worker_close(struct worker *w);
 
 /* Runs t in this turn or the next; already asked for: nothing happens. */

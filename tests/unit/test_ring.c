@@ -438,6 +438,8 @@ a_wait_ends_when_its_time_is_up(void **state)
 	ring_free(r);
 }
 
+static pthread_barrier_t bell_has_rung;
+
 static void *
 sleep_on_a_ring(void *context)
 {
@@ -449,6 +451,7 @@ sleep_on_a_ring(void *context)
 	assert_int_not_equal(ring_wait(r, WAIT_US), 0);
 	assert_int_equal(ring_complete(r), 0);
 	assert_true(clock_monotonic_us() - before_us < WAIT_US / 2);
+	pthread_barrier_wait(&bell_has_rung); /* whoever may still ring needs the ring */
 	ring_free(r);
 	return NULL;
 }
@@ -462,12 +465,15 @@ a_bell_wakes_the_thread_of_another_ring(void **state)
 	pthread_t sleeper;
 
 	(void)state;
+	pthread_barrier_init(&bell_has_rung, NULL, 2);
 	assert_int_equal(pthread_create(&sleeper, NULL, sleep_on_a_ring, &target), 0);
 	while ((r = atomic_load(&target)) == NULL)
 		;
 	ring_bell(mine, r);
 	assert_int_equal(ring_wait(mine, 0), 0); /* the ringer hears nothing of it */
+	pthread_barrier_wait(&bell_has_rung);
 	pthread_join(sleeper, NULL);
+	pthread_barrier_destroy(&bell_has_rung);
 	ring_free(mine);
 }
 

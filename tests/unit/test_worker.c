@@ -30,7 +30,6 @@ open_worker(struct worker *w)
 
 	if (!worker_open(w, &options, &why))
 		fail_msg("%.*s", (int)why.size, text);
-	trace[0] = '\0';
 }
 
 /* ---- the order of a turn ---- */
@@ -71,6 +70,7 @@ a_turn_runs_tasks_then_last_ones_then_reaps(void **state)
 	(void)state;
 	worker_init(&w, 0, 1, peers, &options);
 	open_worker(&w);
+	trace[0] = '\0';
 	step_init(&task, &w, 't');
 	step_init(&last, &w, 'l');
 	step_init(&reap, &w, 'r');
@@ -120,6 +120,7 @@ a_timer_ends_the_wait(void **state)
 	(void)state;
 	worker_init(&w, 0, 1, peers, &options);
 	open_worker(&w);
+	trace[0] = '\0';
 	step_init(&s, &w, 's');
 	timer_init(&s.timer, on_timer);
 	timer_set(&w.timers, &s.timer, before_ms + 30);
