@@ -33,10 +33,15 @@ typedef void (*op_fn)(struct op *op, struct completion c);
 struct op {
 	uint32_t magic;
 	bool in_kernel;
+	/* What follows is the ring's own. */
+	uint8_t group;   /* enum ring_group, for receives */
+	bool receives;   /* started by ring_receive */
+	bool cancelled;  /* ring_cancel was called: not to be armed again */
+	bool more_waits; /* the socket held more bytes after its last receive */
 	op_fn on_done;
-	struct list_node waiting; /* in the ring's line for a receive buffer (ring_receive) */
+	struct list_node waiting; /* in line for a buffer, or ended without the kernel */
 	int32_t fd;               /* kept by ring_receive to be armed again */
-	uint8_t group;            /* enum ring_group, for receives */
+	int32_t result;           /* of an op that ended without the kernel */
 };
 
 #define OP_MAGIC 0x4f50u

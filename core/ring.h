@@ -80,7 +80,8 @@ void ring_write(struct ring *r, struct op *op, int fd, const void *data, size_t 
 /* The bytes are on stable storage when it completes (RWF_DSYNC). */
 void ring_write_durable(struct ring *r, struct op *op, int fd, const void *data, size_t size,
 			uint64_t offset);
-void ring_sync(struct ring *r, struct op *op, int fd); /* fdatasync; for directories fsync */
+/* fdatasync; of a directory fsync, since ext4 does not count a new name as data. */
+void ring_sync(struct ring *r, struct op *op, int fd);
 void ring_allocate(struct ring *r, struct op *op, int fd, uint64_t offset, uint64_t size);
 void ring_unlink(struct ring *r, struct op *op, int directory, const char *path);
 void ring_rename(struct ring *r, struct op *op, int directory, const char *from, const char *to);

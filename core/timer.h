@@ -24,7 +24,7 @@ struct timer {
 	struct list_node node;
 	timer_fn on_timer;
 	uint64_t deadline_ms; /* 0: not running */
-	uint64_t slot_ms;     /* the deadline it is filed under */
+	uint64_t slot_ms;     /* the deadline it is filed under; never later than deadline_ms */
 };
 
 struct timers {
@@ -34,8 +34,9 @@ struct timers {
 };
 
 void timers_init(struct timers *all, uint64_t now_ms);
-/* Fires what is due. No timer that is set while it runs fires in the same call. */
-void timers_run(struct timers *all, uint64_t now_ms);
+/* Fires what is due; returns how many. None that is started meanwhile fires in the same call.
+ */
+size_t timers_run(struct timers *all, uint64_t now_ms);
 /* Milliseconds until timers_run() has something to do, at most `most_ms`. Never too long. */
 uint64_t timers_next_ms(const struct timers *all, uint64_t now_ms, uint64_t most_ms);
 

@@ -11,7 +11,9 @@
  * The layers above hang on by pointers that core never follows (queue, flow). A worker is created
  * on the main thread (worker_init), runs on its own (worker_run), and is driven by hand by the
  * simulation (worker_turn with wait 0). No other thread may touch it but through its mailbox;
- * `number`, `peers`, `mailbox` producers' side and `ring` as target of a bell are the exceptions.
+ * `number`, `peers`, `mailbox` producers' side and `ring` as target of a bell are the exceptions;
+ * therefore no worker runs before all are open, and none is closed before all have ended. A thread
+ * that is no worker (control, helpers) posts with a small ring of its own: mailbox_post, ring_bell.
  */
 #ifndef CORE_WORKER_H
 #define CORE_WORKER_H
@@ -68,7 +70,7 @@ struct worker {
 
 	struct list tasks;   /* struct task, to run in this turn or the next */
 	struct list last;    /* struct task, to run after the tasks of this turn */
-	struct list reaping; /* struct conn that are closing */
+	struct list reaping; /* struct task, to run at the end of this turn */
 	struct list conns;   /* all struct conn */
 	size_t conn_count;
 	struct pool buffers; /* WORKER_BUFFER_SIZE each */
@@ -100,13 +102,15 @@ bool worker_open(struct worker *w, const struct worker_options *options, struct 
 void worker_run(struct worker *w);
 /* One turn that waits at most wait_us for something to do. True: something was done. */
 bool worker_turn(struct worker *w, uint64_t wait_us);
-/* Frees ring, pools; no connection and no operation may be left. */
+/* Frees ring and pools, on the worker's thread; no connection and no operation may be left. */
 void worker_close(struct worker *w);
 
 /* Runs t in this turn or the next; already asked for: nothing happens. */
 void worker_soon(struct worker *w, struct task *t);
 /* Runs t after the tasks of this turn: for what gathers (a commit, a send). */
 void worker_last(struct worker *w, struct task *t);
+/* Runs t at the end of this turn, when nobody looks at its owner any more: for what frees. */
+void worker_reap(struct worker *w, struct task *t);
 static inline void
 task_cancel(struct task *t)
 {
