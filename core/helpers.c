@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/helpers.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "core/base/assert.h"
+
+enum { BELL_RING_ENTRIES = 8 };
+
+struct helper_thread {
+	struct helpers *pool;
+	pthread_t thread;
+	struct ring *ring; /* for bells alone; made on the thread itself */
+	bool failed;
+	uint8_t why_memory[256];
+	struct buf why;
+};
+
+struct helpers {
+	pthread_mutex_t lock;
+	pthread_cond_t work_or_end;
+	pthread_barrier_t opened;
+	struct list queue; /* struct helper_job.node */
+	size_t queued;
+	size_t queue_max;
+	bool ending;
+	unsigned count;
+	struct helper_thread threads[];
+};
+
+static void
+on_message(struct message *m, void *context)
+{
+	struct helper_job *j = CONTAINER_OF(m, struct helper_job, message);
+
+	(void)context;
+	j->on_done(j);
+}
+
+static struct helper_job *
+wait_for_job(struct helpers *h)
+{
+	struct list_node *n;
+
+	pthread_mutex_lock(&h->lock);
+	while (list_is_empty(&h->queue) && !h->ending)
+		pthread_cond_wait(&h->work_or_end, &h->lock);
+	n = list_shift(&h->queue);
+	h->queued -= n != NULL;
+	pthread_mutex_unlock(&h->lock);
+	return n == NULL ? NULL : LIST_ITEM(n, struct helper_job, node);
+}
+
+static void
+do_job(struct helper_thread *t, struct helper_job *j)
+{
+	struct worker *from = j->from;
+
+	j->work(j);
+	j->message.on_message = on_message;
+	/* From here on the job is the worker's again. */
+	if (mailbox_post(&from->mailbox, &j->message)) {
+		ring_bell(t->ring, from->ring);
+		ring_wait(t->ring, 0);
+	}
+}
+
+static void *
+run(void *argument)
+{
+	struct helper_thread *t = argument;
+	struct ring_options options = { .entries = BELL_RING_ENTRIES };
+	struct helper_job *j;
+
+	t->ring = ring_new(&options, &t->why);
+	t->failed = t->ring == NULL;
+	pthread_barrier_wait(&t->pool->opened);
+	while (!t->failed && (j = wait_for_job(t->pool)) != NULL)
+		do_job(t, j);
+	if (t->ring != NULL)
+		ring_free(t->ring);
+	return NULL;
+}
+
+/* Ends and joins `count` threads. */
+static void
+end_threads(struct helpers *h)
+{
+	pthread_mutex_lock(&h->lock);
+	h->ending = true;
+	pthread_cond_broadcast(&h->work_or_end);
+	pthread_mutex_unlock(&h->lock);
+	for (unsigned i = 0; i < h->count; i++)
+		pthread_join(h->threads[i].thread, NULL);
+}
+
+static bool
+start_threads(struct helpers *h, struct buf *why)
+{
+	bool failed = false;
+
+	for (unsigned i = 0; i < h->count; i++) {
+		struct helper_thread *t = &h->threads[i];
+		t->pool = h;
+		t->why = buf_of(t->why_memory, sizeof t->why_memory);
+		/* The others wait at the barrier for this one: there is no way back. */
+		int error = pthread_create(&t->thread, NULL, run, t);
+		ASSERT(error == 0);
+	}
+	pthread_barrier_wait(&h->opened);
+	for (unsigned i = 0; i < h->count; i++) {
+		if (h->threads[i].failed && !failed)
+			buf_append(why, buf_span(&h->threads[i].why));
+		failed |= h->threads[i].failed;
+	}
+	return !failed;
+}
+
+struct helpers *
+helpers_start(unsigned threads, size_t jobs_max, struct buf *why)
+{
+	struct helpers *h = calloc(1, sizeof *h + threads * sizeof h->threads[0]);
+
+	ASSERT(threads > 0 && jobs_max > 0);
+	if (h == NULL) {
+		buf_append_string(why, "out of memory for the helper threads");
+		return NULL;
+	}
+	h->count = threads;
+	h->queue_max = jobs_max;
+	list_init(&h->queue);
+	pthread_mutex_init(&h->lock, NULL);
+	pthread_cond_init(&h->work_or_end, NULL);
+	pthread_barrier_init(&h->opened, NULL, threads + 1);
+	if (start_threads(h, why))
+		return h;
+	helpers_stop(h);
+	return NULL;
+}
+
+void
+helpers_stop(struct helpers *h)
+{
+	end_threads(h);
+	ASSERT(list_is_empty(&h->queue));
+	pthread_barrier_destroy(&h->opened);
+	pthread_cond_destroy(&h->work_or_end);
+	pthread_mutex_destroy(&h->lock);
+	free(h);
+}
+
+bool
+helpers_submit(struct helpers *h, struct worker *from, struct helper_job *j)
+{
+	ASSERT(j->work != NULL && j->on_done != NULL);
+	if (!mailbox_reserve(&from->mailbox, 1))
+		return false;
+	pthread_mutex_lock(&h->lock);
+	bool fits = h->queued < h->queue_max && !h->ending;
+	if (fits) {
+		j->from = from;
+		list_append(&h->queue, &j->node);
+		h->queued++;
+		pthread_cond_signal(&h->work_or_end);
+	}
+	pthread_mutex_unlock(&h->lock);
+	if (!fits)
+		mailbox_unreserve(&from->mailbox, 1);
+	return fits;
+}
