@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * receiver: the server side of SMTP (RFC 5321) as a pure machine, bytes in, actions out.
+ *
+ * PURE: no descriptor, no clock, no memory of its own. It keeps the state of the dialogue, counts
+ * and limits; the envelope and the message are the caller's (relay/flow). Policy is the caller's
+ * too: it answers questions. STARTTLS and AUTH are neither offered nor known yet (502).
+ *
+ * The loop: give receiver_step() all bytes that are held, act on its one action, then drop the
+ * bytes that it consumed. `used` may be 0, and spans of an action may point into `in`, into the
+ * action or into static memory: they are good until the input is dropped or the action is reused.
+ * Bytes that were not consumed are given again, with more behind them; at most line_max - 1 of them
+ * stay unconsumed at NEED_INPUT, so an input buffer of line_max bytes suffices. What comes out does
+ * not depend on how the bytes were cut.
+ *
+ * Order: what is due to be sent comes first, then an open question (WAIT), and only then input.
+ * So replies leave in the order of the commands. A question is open from the ASK_ action until
+ * receiver_answer(), which may be called at once or much later, but not within receiver_step().
+ *
+ *   ASK_GREETING  first action of all. Yes sends the banner; a row >= 400 sends it and closes.
+ *   ASK_HELO      name, ehlo. A transaction before it was ended with ABORT.
+ *   ASK_MAIL      path, mail: starts an envelope.   ASK_RCPT  path, rcpt: one recipient more.
+ *   ASK_DATA      a body may follow (DATA, or the first BDAT): the caller makes a draft.
+ *   ASK_SYNC      nothing to decide: only `input_waiting` is asked (VRFY, NOOP, a refused DATA).
+ *   BODY          bytes of the message, without dot-stuffing, the same for DATA and BDAT. Where
+ *                 the caller cannot keep them it drops its draft and calls receiver_refuse_body().
+ *   ASK_COMMIT    size: the body is complete. Yes sends 250 and means that it is durable.
+ *   ABORT         the transaction is over without a commit: drop the envelope and the draft (RSET,
+ *                 EHLO, or a body too big or malformed, said as soon as it is known; the rest of it
+ *                 is read and dropped, and its reply leaves after its true end).
+ *   CLOSE         reason: send what is queued, then close. Implies ABORT. Nothing follows it.
+ * After a refused ASK_DATA the envelope stays for DATA and is aborted for BDAT (RFC 3030 2: the
+ * client must RSET). After ASK_COMMIT the transaction is over, whatever the answer was.
+ *
+ * Early input. HELO, EHLO, DATA, VRFY and NOOP must be last in a pipelined group (RFC 2920 3.1),
+ * and a client must wait for the banner. What has arrived is known only to the caller, who says
+ * with its answer whether it holds bytes behind those that the question consumed (`input_waiting`).
+ * If so, 554 5.5.0 is sent and the session closes: bytes behind DATA that arrived before the 354
+ * are how one mail is smuggled in another. This makes the result a function of the input and the
+ * answers, not of the cutting. QUIT is not asked about: what follows it is dropped.
+ *
+ * Newlines. A bare CR, a bare LF or a NUL in a message refuses it; a NUL or a bare CR in a command
+ * line refuses the command. With bare_newline NORMALIZE, a bare LF or CR in a message becomes CRLF
+ * and a command line may end in a bare LF. In both modes only CRLF.CRLF ends a message. The dot of
+ * a line that begins behind a bare newline is removed as on any line, but "." alone does not end
+ * the message there. A message from BDAT without a final CRLF is given one (beyond size_max, if it
+ * must be). 8-bit bytes in a body declared 7BIT or not at all are taken as they are.
+ *
+ * Limits. 5xx replies count as errors, also those that policy gives; commands that send no mail
+ * (HELO EHLO RSET NOOP VRFY HELP) count as junk. Both counts start again with each commit. At a
+ * limit the reply is followed by a 421 and CLOSE.
+ */
+#ifndef RELAY_SMTP_RECEIVER_H
+#define RELAY_SMTP_RECEIVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/buf.h"
+#include "core/base/close.h"
+#include "core/base/span.h"
+#include "relay/smtp/address.h"
+#include "relay/smtp/body.h"
+#include "relay/smtp/params.h"
+#include "relay/smtp/replies.h"
+
+enum {
+	RECEIVER_TEXT_MAX = 128,     /* bytes kept of an answer's text; the rest is cut off */
+	RECEIVER_REPLY_MAX = 768,    /* bytes of the longest reply, to EHLO */
+	RECEIVER_LINE_FLOOD = 65536, /* bytes of a too long line that are dropped before CLOSE */
+};
+
+/* What one listener offers; must outlive every receiver that was given it. */
+struct receiver_options {
+	struct span hostname;    /* ours, 1 to 255 bytes */
+	uint64_t size_max;       /* bytes of a message, advertised with SIZE; at least 1 */
+	uint64_t discard_max;    /* bytes of a refused body that are dropped before CLOSE */
+	uint32_t recipients_max; /* of one mail, advertised as RCPTMAX; at least 1 */
+	uint32_t mails_max;      /* MAIL commands of a session, as MAILMAX; 0 is no limit */
+	uint32_t errors_max;     /* at least 1 */
+	uint32_t junk_max;       /* at least 1 */
+	uint32_t line_max;       /* bytes of a command line with its CRLF; 512 to 16384 */
+	enum body_newlines bare_newline;
+};
+
+enum receiver_action_kind {
+	RECEIVER_NONE, /* never leaves receiver_step() */
+	RECEIVER_NEED_INPUT,
+	RECEIVER_WAIT,
+	RECEIVER_REPLY, /* data: bytes to send */
+	RECEIVER_ASK_GREETING,
+	RECEIVER_ASK_HELO,
+	RECEIVER_ASK_MAIL,
+	RECEIVER_ASK_RCPT,
+	RECEIVER_ASK_DATA,
+	RECEIVER_ASK_SYNC,
+	RECEIVER_BODY, /* data: bytes of the message, at least one */
+	RECEIVER_ASK_COMMIT,
+	RECEIVER_ABORT,
+	RECEIVER_CLOSE, /* reason */
+	RECEIVER_ACTION_COUNT
+};
+
+struct receiver_action {
+	enum receiver_action_kind kind;
+	enum close_reason reason;
+	unsigned code;    /* REPLY: its code, for counters */
+	bool ehlo;        /* ASK_HELO: EHLO, not HELO */
+	bool chunked;     /* ASK_DATA: BDAT, not DATA */
+	uint64_t size;    /* ASK_COMMIT: bytes of the message; ASK_DATA: of the first chunk, or 0 */
+	struct span data; /* REPLY, BODY */
+	struct span name; /* ASK_HELO: the argument as given: 1 to 255 printable bytes, no space */
+	struct address path;                /* ASK_MAIL, ASK_RCPT */
+	struct mail_params mail;            /* ASK_MAIL */
+	struct rcpt_params rcpt;            /* ASK_RCPT */
+	uint8_t memory[RECEIVER_REPLY_MAX]; /* behind `data` of rendered replies; not to be copied
+					     */
+};
+
+/* Yes is `{ .row = REPLY_NONE }`: the usual reply. Any other row is sent as it is; its class says
+ * yes (2xx) or no (4xx, 5xx), and a 421 also closes, with `reason`. */
+struct receiver_answer {
+	enum reply_row row;
+	enum close_reason reason; /* for a row that closes; CLOSE_NONE means CLOSE_REFUSED */
+	struct span text;         /* in place of the row's text, copied; empty means the row's */
+	bool input_waiting;       /* bytes behind those consumed are held at this moment */
+};
+
+/* What the session is waiting for, to choose a timeout (RFC 5321 4.5.3.2). */
+enum receiver_phase {
+	RECEIVER_PHASE_OURS,    /* for an answer or to be stepped: no timeout of the client's */
+	RECEIVER_PHASE_COMMAND, /* for a command: 5 minutes */
+	RECEIVER_PHASE_DATA,    /* for bytes of a message: 3 minutes, for each piece anew */
+	RECEIVER_PHASE_CLOSED,
+};
+
+/* What the client has said so far. Which verb is legal where is a column of the verb table. */
+enum receiver_state {
+	RECEIVER_START,   /* until the greeting is answered */
+	RECEIVER_EARLY,   /* the client spoke before it: the next byte says of what kind it is */
+	RECEIVER_GREETED, /* banner sent, no HELO */
+	RECEIVER_READY,   /* HELO or EHLO accepted, no transaction */
+	RECEIVER_MAIL,    /* MAIL accepted, no recipient */
+	RECEIVER_RCPT,    /* at least one recipient accepted */
+	RECEIVER_CHUNKS,  /* between two BDATs of one message */
+	RECEIVER_DATA,    /* in a body, up to CRLF.CRLF */
+	RECEIVER_CHUNK,   /* in a chunk, chunk_left bytes to come */
+	RECEIVER_LINE,    /* in a line that is too long, up to its LF */
+	RECEIVER_CLOSED,
+	RECEIVER_STATE_COUNT
+};
+
+/* Embedded by value; the members are receiver's own. */
+struct receiver {
+	uint32_t magic;
+	uint8_t state;    /* enum receiver_state */
+	uint8_t resume;   /* state behind a line or a chunk that is dropped: GREETED ... CHUNKS */
+	uint8_t question; /* enum receiver_action_kind, NONE where none is open */
+	uint8_t due;      /* what is to be emitted before anything else: bits of enum due */
+	uint8_t row;      /* enum reply_row: the reply due, or held back by ASK_SYNC */
+	uint8_t farewell; /* enum reply_row: a 421 that is due behind it */
+	uint8_t refusal; /* enum reply_row: why this body is being dropped, NONE where it is kept */
+	uint8_t reason;  /* enum close_reason: of the CLOSE that is due */
+	uint8_t text_size; /* an answer's text for the reply due; 0 for none */
+	bool helo;         /* HELO or EHLO was accepted in this session */
+	bool smtputf8;     /* asked for in this transaction */
+	bool last;         /* the chunk is the last one */
+	struct body body;
+	uint32_t recipients;
+	uint32_t recipients_refused;
+	uint32_t mails;
+	uint32_t errors;
+	uint32_t junk;
+	uint32_t commands;
+	uint64_t size;       /* bytes of the message so far */
+	uint64_t dropped;    /* bytes of a refused body, or of a too long line, dropped so far */
+	uint64_t chunk_left; /* bytes of the chunk that are still to come */
+	const struct receiver_options *options;
+	uint8_t text[RECEIVER_TEXT_MAX];
+};
+
+void receiver_init(struct receiver *r, const struct receiver_options *options);
+void receiver_fini(struct receiver *r);
+
+/* Consumes a prefix of `in`, emits exactly one action, and says how much it consumed. After CLOSE
+ * it says CLOSE again. */
+size_t receiver_step(struct receiver *r, struct span in, struct receiver_action *out);
+/* Answers the open question; there must be one. */
+void receiver_answer(struct receiver *r, const struct receiver_answer *answer);
+/* The caller could not keep bytes of this body and has dropped its draft: the rest is dropped, and
+ * `row` (4xx or 5xx) is sent at its end. From BODY until ASK_COMMIT; the first refusal stays. */
+void receiver_refuse_body(struct receiver *r, enum reply_row row);
+/* Ends the session from outside (timeout, shutdown, memory): `row`, a 421, and CLOSE are due. An
+ * open question is forgotten; where it is ASK_COMMIT the caller must know what it does. */
+void receiver_end(struct receiver *r, enum reply_row row, enum close_reason reason);
+
+enum receiver_phase receiver_phase(const struct receiver *r);
+/* No transaction and nothing due: a session that a shutdown may end without harm. */
+bool receiver_is_idle(const struct receiver *r);
+/* Debug text with state names, one line, for dumps. */
+void receiver_show(const struct receiver *r, struct buf *out);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "relay/smtp/replies.h"
+
+#include "core/base/assert.h"
+
+static const struct {
+	const char *name;
+	struct span line;   /* as it is sent */
+	struct span prefix; /* what a text of the caller's own follows */
+	unsigned code;
+} rows[REPLY_COUNT] = {
+#define LITERAL(text)                                        \
+	{                                                    \
+		(const uint8_t *)("" text), sizeof(text) - 1 \
+	}
+#define REPLY(name, code, enhanced, text)                                      \
+	[REPLY_##name] = { #name, LITERAL(#code " " enhanced " " text "\r\n"), \
+			   LITERAL(#code " " enhanced " "), code },
+#define REPLY_PLAIN(name, code, text) \
+	[REPLY_##name] = { #name, LITERAL(#code " " text "\r\n"), LITERAL(#code " "), code },
+#include "core/tables/replies.def"
+#undef REPLY
+#undef REPLY_PLAIN
+#undef LITERAL
+};
+
+unsigned
+reply_row_code(enum reply_row row)
+{
+	ASSERT(row < REPLY_COUNT);
+	return rows[row].code;
+}
+
+const char *
+reply_row_name(enum reply_row row)
+{
+	ASSERT(row < REPLY_COUNT);
+	return rows[row].name;
+}
+
+struct span
+reply_row_line(enum reply_row row)
+{
+	ASSERT(row < REPLY_COUNT);
+	return rows[row].line;
+}
+
+bool
+reply_row_render(enum reply_row row, struct span text, struct buf *out)
+{
+	ASSERT(row < REPLY_COUNT);
+	buf_append(out, rows[row].prefix);
+	for (size_t i = 0; i < text.size; i++) {
+		uint8_t c = text.data[i];
+		/* The text may quote a peer: a line break in it would be a reply of its own. */
+		buf_append_byte(out, c < ' ' || c == 0x7f ? '?' : c);
+	}
+	return buf_append(out, SPAN("\r\n"));
+}
