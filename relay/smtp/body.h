@@ -6,10 +6,10 @@
  * byte is held back and none is looked at twice. Pieces point into the input or into static memory
  * and are as long as they can be: clean input comes back as one piece, whatever lines it has.
  *
- * A bare CR, a bare LF or a NUL is reported once, at the byte that proves it; from then on nothing
- * more is reported but the end. With BODY_NORMALIZE a bare CR or LF becomes CRLF instead (never a
- * NUL). Only CRLF.CRLF is an end, in either mode; a line that begins behind a bare newline loses a
- * leading dot but never ends the message.
+ * A bare CR, a bare LF or a NUL is reported once, at the byte that proves it. Pieces go on behind
+ * it, for the caller to drop, so that the true end is found. With BODY_NORMALIZE a bare CR or LF
+ * becomes CRLF instead (never a NUL). Only CRLF.CRLF is an end, in either mode; a line that begins
+ * behind a bare newline loses a leading dot but never ends the message.
  */
 #ifndef RELAY_SMTP_BODY_H
 #define RELAY_SMTP_BODY_H
@@ -23,7 +23,7 @@
 enum body_newlines { BODY_REJECT, BODY_NORMALIZE };
 
 enum body_event {
-	BODY_MORE,         /* all input is consumed; nothing to report */
+	BODY_MORE,         /* nothing to report; step again while input is left */
 	BODY_PIECE,        /* bytes of the message, at least one */
 	BODY_END,          /* CRLF.CRLF was consumed; only of a dotted body */
 	BODY_BARE_NEWLINE, /* the message is bad */

@@ -23,11 +23,11 @@
  *   ASK_DATA      a body may follow (DATA, or the first BDAT): the caller makes a draft.
  *   ASK_SYNC      nothing to decide: only `input_waiting` is asked (VRFY, NOOP, a refused DATA).
  *   BODY          bytes of the message, without dot-stuffing, the same for DATA and BDAT. Where
- *                 the caller cannot keep them it drops its draft and calls receiver_refuse_body().
+ *                 the caller cannot keep them it calls receiver_refuse_body(); ABORT follows.
  *   ASK_COMMIT    size: the body is complete. Yes sends 250 and means that it is durable.
- *   ABORT         the transaction is over without a commit: drop the envelope and the draft (RSET,
- *                 EHLO, or a body too big or malformed, said as soon as it is known; the rest of it
- *                 is read and dropped, and its reply leaves after its true end).
+ *   ABORT         the transaction is over without a commit: drop the envelope and the draft, where
+ *                 they still exist (RSET, EHLO, or a body too big or malformed, said as soon as it
+ *                 is known; the rest is read and dropped, the reply leaves after its true end).
  *   CLOSE         reason: send what is queued, then close. Implies ABORT. Nothing follows it.
  * After a refused ASK_DATA the envelope stays for DATA and is aborted for BDAT (RFC 3030 2: the
  * client must RSET). After ASK_COMMIT the transaction is over, whatever the answer was.
@@ -158,7 +158,8 @@ struct receiver {
 	uint8_t resume;   /* state behind a line or a chunk that is dropped: GREETED ... CHUNKS */
 	uint8_t question; /* enum receiver_action_kind, NONE where none is open */
 	uint8_t due;      /* what is to be emitted before anything else: bits of enum due */
-	uint8_t row;      /* enum reply_row: the reply due, or held back by ASK_SYNC */
+	uint8_t held;     /* of due, while ASK_SYNC is open */
+	uint8_t row;      /* enum reply_row: the reply due; with a question open, its yes */
 	uint8_t farewell; /* enum reply_row: a 421 that is due behind it */
 	uint8_t refusal; /* enum reply_row: why this body is being dropped, NONE where it is kept */
 	uint8_t reason;  /* enum close_reason: of the CLOSE that is due */
@@ -188,8 +189,8 @@ void receiver_fini(struct receiver *r);
 size_t receiver_step(struct receiver *r, struct span in, struct receiver_action *out);
 /* Answers the open question; there must be one. */
 void receiver_answer(struct receiver *r, const struct receiver_answer *answer);
-/* The caller could not keep bytes of this body and has dropped its draft: the rest is dropped, and
- * `row` (4xx or 5xx) is sent at its end. From BODY until ASK_COMMIT; the first refusal stays. */
+/* The caller could not keep bytes of this body: ABORT is due, the rest is dropped, and `row` (4xx
+ * or 5xx) is sent at its end. From BODY until ASK_COMMIT; the first refusal stays. */
 void receiver_refuse_body(struct receiver *r, enum reply_row row);
 /* Ends the session from outside (timeout, shutdown, memory): `row`, a 421, and CLOSE are due. An
  * open question is forgotten; where it is ASK_COMMIT the caller must know what it does. */
