@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test: uses smtp */
+/* What no script can say: ends from outside, phases, bounds. The dialogue is in tests/script. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "relay/smtp/receiver.h"
+
+static const struct receiver_options options = {
+	.hostname = { (const uint8_t *)"mx.example.org", 14 },
+	.size_max = 1000,
+	.discard_max = 1000,
+	.recipients_max = 10,
+	.errors_max = 5,
+	.junk_max = 5,
+	.line_max = 1024,
+};
+
+/* Steps with `text` until it is consumed and nothing more happens, saying yes to everything.
+ * Returns the kind of the last action but NEED_INPUT. */
+static enum receiver_action_kind
+say(struct receiver *r, const char *text)
+{
+	struct span in = span_of_string(text);
+	struct receiver_action action;
+	enum receiver_action_kind last = RECEIVER_NONE;
+
+	for (;;) {
+		in = span_after(in, receiver_step(r, in, &action));
+		if (action.kind == RECEIVER_NEED_INPUT || action.kind == RECEIVER_CLOSE)
+			return action.kind == RECEIVER_CLOSE ? RECEIVER_CLOSE : last;
+		last = action.kind;
+		if (action.kind == RECEIVER_ASK_COMMIT)
+			return last;
+		if (action.kind >= RECEIVER_ASK_GREETING && action.kind <= RECEIVER_ASK_SYNC)
+			receiver_answer(r, &(struct receiver_answer){ .row = REPLY_NONE });
+	}
+}
+
+static void
+begin(struct receiver *r)
+{
+	receiver_init(r, &options);
+	assert_int_equal(say(r, "HELO x\r\n"), RECEIVER_REPLY);
+}
+
+static void
+expect_end(struct receiver *r, const char *line, enum close_reason reason)
+{
+	struct receiver_action action;
+
+	assert_int_equal(receiver_step(r, SPAN("NOOP\r\n"), &action), 0);
+	assert_int_equal(action.kind, RECEIVER_REPLY);
+	assert_int_equal(action.code, 421);
+	assert_true(span_starts_with(action.data, span_of_string(line)));
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(receiver_step(r, SPAN("NOOP\r\n"), &action), 0);
+		assert_int_equal(action.kind, RECEIVER_CLOSE);
+		assert_int_equal(action.reason, reason);
+	}
+	assert_int_equal(receiver_phase(r), RECEIVER_PHASE_CLOSED);
+	receiver_fini(r);
+}
+
+static void
+sessions_can_be_ended_from_outside(void **state)
+{
+	static const char *const before[] = {
+		"",
+		"MAIL FROM:<a@b>\r\n",
+		"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n",
+		"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nhalf a li",
+		"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nBDAT 100\r\nhalf a chu",
+		/* The commit is an open question. */
+		"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n.\r\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof before / sizeof before[0]; i++) {
+		struct receiver r;
+		begin(&r);
+		say(&r, before[i]);
+		receiver_end(&r, REPLY_TIMED_OUT, CLOSE_TIMEOUT);
+		receiver_end(&r, REPLY_SHUTTING_DOWN, CLOSE_SHUTDOWN); /* the first one stays */
+		expect_end(&r, "421 4.4.2", CLOSE_TIMEOUT);
+	}
+}
+
+static void
+phases_say_what_is_awaited(void **state)
+{
+	struct receiver r;
+	struct receiver_action action;
+
+	(void)state;
+	receiver_init(&r, &options);
+	assert_int_equal(receiver_phase(&r), RECEIVER_PHASE_OURS);
+	receiver_step(&r, span_none(), &action);
+	assert_int_equal(action.kind, RECEIVER_ASK_GREETING);
+	receiver_step(&r, SPAN("HELO x\r\n"), &action);
+	assert_int_equal(action.kind, RECEIVER_WAIT);
+	assert_int_equal(receiver_phase(&r), RECEIVER_PHASE_OURS);
+	receiver_answer(&r, &(struct receiver_answer){ .row = REPLY_NONE });
+	say(&r, "HELO x\r\n");
+	assert_int_equal(receiver_phase(&r), RECEIVER_PHASE_COMMAND);
+	assert_true(receiver_is_idle(&r));
+	say(&r, "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n");
+	assert_false(receiver_is_idle(&r));
+	assert_int_equal(receiver_phase(&r), RECEIVER_PHASE_COMMAND);
+	say(&r, "BDAT 3\r\nab");
+	assert_int_equal(receiver_phase(&r), RECEIVER_PHASE_DATA);
+	say(&r, "c");
+	assert_int_equal(receiver_phase(&r), RECEIVER_PHASE_COMMAND);
+	assert_int_equal(say(&r, "BDAT 0 LAST\r\n"), RECEIVER_ASK_COMMIT);
+	assert_int_equal(receiver_phase(&r), RECEIVER_PHASE_OURS);
+	receiver_fini(&r);
+}
+
+static void
+longest_names_and_texts_fit(void **state)
+{
+	struct receiver_options wide = options;
+	char name[ADDRESS_DOMAIN_MAX];
+	char text[600];
+	struct receiver r;
+	struct receiver_action action;
+
+	(void)state;
+	memset(name, 'n', sizeof name);
+	memset(text, 't', sizeof text);
+	wide.hostname = span_of(name, sizeof name);
+	wide.size_max = UINT64_MAX;
+	wide.recipients_max = wide.mails_max = UINT32_MAX;
+	receiver_init(&r, &wide);
+	say(&r, "EHLO x\r\n"); /* asserts that nothing overflows */
+	receiver_step(&r, SPAN("MAIL FROM:<a@b>\r\n"), &action);
+	receiver_answer(&r, &(struct receiver_answer){ .row = REPLY_ACCESS_DENIED,
+						       .text = span_of(text, sizeof text) });
+	receiver_step(&r, span_none(), &action);
+	assert_int_equal(action.kind, RECEIVER_REPLY);
+	assert_int_equal(action.data.size, strlen("554 5.7.1 \r\n") + RECEIVER_TEXT_MAX);
+	receiver_fini(&r);
+}
+
+static void
+sessions_are_small(void **state)
+{
+	uint8_t memory[512];
+	struct buf out = buf_of(memory, sizeof memory);
+	struct receiver r;
+
+	(void)state;
+	assert_true(sizeof r < 512);
+	begin(&r);
+	receiver_show(&r, &out);
+	assert_true(span_starts_with(buf_span(&out), SPAN("receiver READY question=none")));
+	receiver_fini(&r);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(sessions_can_be_ended_from_outside),
+		cmocka_unit_test(phases_say_what_is_awaited),
+		cmocka_unit_test(longest_names_and_texts_fit),
+		cmocka_unit_test(sessions_are_small),
+	};
+
+	return cmocka_run_group_tests_name("receiver", tests, NULL, NULL);
+}
