@@ -559,7 +559,8 @@ receiver_answer(struct receiver *r, const struct receiver_answer *answer)
 		r->due = r->held;
 		return;
 	}
-	keep_text(r, answer->text);
+	if (!chunk || code >= 400) /* a chunk that is taken has no reply yet */
+		keep_text(r, answer->text);
 	if (code < 400)
 		accept_question(r, question);
 	else

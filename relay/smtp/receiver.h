@@ -3,52 +3,26 @@
  * receiver: the server side of SMTP (RFC 5321) as a pure machine, bytes in, actions out.
  *
  * PURE: no descriptor, no clock, no memory of its own. It keeps the state of the dialogue, counts
- * and limits; the envelope and the message are the caller's (relay/flow). Policy is the caller's
- * too: it answers questions. STARTTLS and AUTH are neither offered nor known yet (502).
+ * and limits; the envelope and the message are the caller's (relay/flow), and so is policy: the
+ * caller answers questions. STARTTLS and AUTH are neither offered nor known yet (502).
  *
  * The loop: give receiver_step() all bytes that are held, act on its one action, then drop the
- * bytes that it consumed. `used` may be 0, and spans of an action may point into `in`, into the
- * action or into static memory: they are good until the input is dropped or the action is reused.
- * Bytes that were not consumed are given again, with more behind them; at most line_max - 1 of them
- * stay unconsumed at NEED_INPUT, so an input buffer of line_max bytes suffices. What comes out does
- * not depend on how the bytes were cut.
+ * bytes that it consumed (it may be none). Spans of an action point into `in`, into the action or
+ * into static memory: they are good until the input is dropped or the action is reused. What was
+ * not consumed is given again with more behind it; less than line_max bytes stay unconsumed at
+ * NEED_INPUT, so an input buffer of line_max bytes suffices. What comes out does not depend on how
+ * the bytes were cut.
  *
- * Order: what is due to be sent comes first, then an open question (WAIT), and only then input.
- * So replies leave in the order of the commands. A question is open from the ASK_ action until
- * receiver_answer(), which may be called at once or much later, but not within receiver_step().
+ * Order: first what is due to be sent, then an open question (WAIT), and only then input. So
+ * replies leave in the order of the commands. A question is open from its ASK_ action until
+ * receiver_answer(), which may be called at once or much later.
  *
- *   ASK_GREETING  first action of all. Yes sends the banner; a row >= 400 sends it and closes.
- *   ASK_HELO      name, ehlo. A transaction before it was ended with ABORT.
- *   ASK_MAIL      path, mail: starts an envelope.   ASK_RCPT  path, rcpt: one recipient more.
- *   ASK_DATA      a body may follow (DATA, or the first BDAT): the caller makes a draft.
- *   ASK_SYNC      nothing to decide: only `input_waiting` is asked (VRFY, NOOP, a refused DATA).
- *   BODY          bytes of the message, without dot-stuffing, the same for DATA and BDAT. Where
- *                 the caller cannot keep them it calls receiver_refuse_body(); ABORT follows.
- *   ASK_COMMIT    size: the body is complete. Yes sends 250 and means that it is durable.
- *   ABORT         the transaction is over without a commit: drop the envelope and the draft, where
- *                 they still exist (RSET, EHLO, or a body too big or malformed, said as soon as it
- *                 is known; the rest is read and dropped, the reply leaves after its true end).
- *   CLOSE         reason: send what is queued, then close. Implies ABORT. Nothing follows it.
- * After a refused ASK_DATA the envelope stays for DATA and is aborted for BDAT (RFC 3030 2: the
- * client must RSET). After ASK_COMMIT the transaction is over, whatever the answer was.
- *
- * Early input. HELO, EHLO, DATA, VRFY and NOOP must be last in a pipelined group (RFC 2920 3.1),
- * and a client must wait for the banner. What has arrived is known only to the caller, who says
- * with its answer whether it holds bytes behind those that the question consumed (`input_waiting`).
- * If so, 554 5.5.0 is sent and the session closes: bytes behind DATA that arrived before the 354
- * are how one mail is smuggled in another. This makes the result a function of the input and the
- * answers, not of the cutting. QUIT is not asked about: what follows it is dropped.
- *
- * Newlines. A bare CR, a bare LF or a NUL in a message refuses it; a NUL or a bare CR in a command
- * line refuses the command. With bare_newline NORMALIZE, a bare LF or CR in a message becomes CRLF
- * and a command line may end in a bare LF. In both modes only CRLF.CRLF ends a message. The dot of
- * a line that begins behind a bare newline is removed as on any line, but "." alone does not end
- * the message there. A message from BDAT without a final CRLF is given one (beyond size_max, if it
- * must be). 8-bit bytes in a body declared 7BIT or not at all are taken as they are.
- *
- * Limits. 5xx replies count as errors, also those that policy gives; commands that send no mail
- * (HELO EHLO RSET NOOP VRFY HELP) count as junk. Both counts start again with each commit. At a
- * limit the reply is followed by a 421 and CLOSE.
+ * Early input. HELO, EHLO, DATA, VRFY, NOOP and what is not implemented must be last in a pipelined
+ * group (RFC 2920 3.1), and a client must wait for the banner. What has arrived only the caller
+ * knows, who says with its answer whether it holds bytes behind those that the question consumed.
+ * If so, 554 5.5.0 is sent and the session closes: bytes behind DATA that came before the 354 are
+ * how one mail is smuggled inside another. So the result follows from input and answers, never from
+ * the cutting. QUIT is not asked about: what follows it is dropped.
  */
 #ifndef RELAY_SMTP_RECEIVER_H
 #define RELAY_SMTP_RECEIVER_H
@@ -78,9 +52,15 @@ struct receiver_options {
 	uint64_t discard_max;    /* bytes of a refused body that are dropped before CLOSE */
 	uint32_t recipients_max; /* of one mail, advertised as RCPTMAX; at least 1 */
 	uint32_t mails_max;      /* MAIL commands of a session, as MAILMAX; 0 is no limit */
-	uint32_t errors_max;     /* at least 1 */
-	uint32_t junk_max;       /* at least 1 */
 	uint32_t line_max;       /* bytes of a command line with its CRLF; 512 to 16384 */
+	/* 5xx replies, policy's too, and commands that send no mail (HELO EHLO RSET NOOP VRFY
+	 * HELP), each counted anew behind a mail that was queued; at the limit 421 and CLOSE. At
+	 * least 1. */
+	uint32_t errors_max;
+	uint32_t junk_max;
+	/* REJECT: a bare CR, bare LF or NUL refuses the message or the command line it is in.
+	 * NORMALIZE: in a message a bare CR or LF becomes CRLF, and a command line may end in a
+	 * bare LF. Only CRLF.CRLF ends a message in either mode (body.h). */
 	enum body_newlines bare_newline;
 };
 
@@ -88,17 +68,29 @@ enum receiver_action_kind {
 	RECEIVER_NONE, /* never leaves receiver_step() */
 	RECEIVER_NEED_INPUT,
 	RECEIVER_WAIT,
-	RECEIVER_REPLY, /* data: bytes to send */
+	RECEIVER_REPLY, /* data: bytes to send; code */
+	/* The first action of all. Yes sends the banner, a row >= 400 is sent and closes. */
 	RECEIVER_ASK_GREETING,
-	RECEIVER_ASK_HELO,
-	RECEIVER_ASK_MAIL,
-	RECEIVER_ASK_RCPT,
+	RECEIVER_ASK_HELO, /* name, ehlo; a transaction before it was ended with ABORT */
+	RECEIVER_ASK_MAIL, /* path, mail: an envelope begins */
+	RECEIVER_ASK_RCPT, /* path, rcpt: one recipient more */
+	/* A body is to follow, by DATA or the first BDAT (chunked): the caller makes a draft. If it
+	 * refuses, the envelope stays for DATA and is aborted for BDAT (RFC 3030 2). */
 	RECEIVER_ASK_DATA,
-	RECEIVER_ASK_SYNC,
-	RECEIVER_BODY, /* data: bytes of the message, at least one */
+	RECEIVER_ASK_SYNC, /* nothing to decide: only input_waiting is asked */
+	/* data: bytes of the message, at least one, without dot-stuffing, for DATA and BDAT alike.
+	 * 8-bit bytes are taken as they are, whatever BODY= said. A message from BDAT without a
+	 * final CRLF is given one, beyond size_max if it must be. */
+	RECEIVER_BODY,
+	/* size: the body is complete. Yes means that it is durable. The transaction is over then,
+	 * whatever the answer. */
 	RECEIVER_ASK_COMMIT,
+	/* The transaction is over without a commit: drop the envelope and the draft, where they
+	 * still exist. RSET, EHLO, or a bad body as soon as it is known to be bad: the rest is read
+	 * and dropped, and its reply leaves behind its true end. */
 	RECEIVER_ABORT,
-	RECEIVER_CLOSE, /* reason */
+	/* reason: send what is queued, then close. Implies ABORT. */
+	RECEIVER_CLOSE,
 	RECEIVER_ACTION_COUNT
 };
 
