@@ -299,7 +299,7 @@ end_chunk(struct receiver *r, struct receiver_action *out)
 		verb_reply(r, REPLY_CHUNK_OK);
 		return;
 	}
-	switch (body_finish(&r->body, &out->data)) {
+	switch (body_in_finish(&r->body, &out->data)) {
 	case BODY_PIECE:
 		/* The CRLF that the message lacks; the next step finds it complete. */
 		out->kind = RECEIVER_BODY;
@@ -333,7 +333,7 @@ keep_piece(struct receiver *r, struct span piece, struct receiver_action *out)
 }
 
 static void
-act_on_body(struct receiver *r, enum body_event event, struct span piece,
+act_on_body(struct receiver *r, enum body_in_event event, struct span piece,
 	    struct receiver_action *out)
 {
 	switch (event) {
@@ -359,7 +359,7 @@ static size_t
 step_data(struct receiver *r, struct span in, struct receiver_action *out)
 {
 	bool dropping = r->refusal != REPLY_NONE;
-	enum body_event event;
+	enum body_in_event event;
 	struct span piece;
 
 	uint64_t limit = r->options->discard_max;
@@ -374,7 +374,7 @@ step_data(struct receiver *r, struct span in, struct receiver_action *out)
 	}
 	if (dropping && in.size > limit - r->dropped)
 		in = span_first(in, (size_t)(limit - r->dropped));
-	size_t used = body_step(&r->body, in, &event, &piece);
+	size_t used = body_in_step(&r->body, in, &event, &piece);
 	if (!dropping) {
 		act_on_body(r, event, piece, out);
 	} else {
@@ -401,9 +401,9 @@ step_chunk(struct receiver *r, struct span in, struct receiver_action *out)
 		in = span_first(in, (size_t)r->chunk_left);
 	size_t used = in.size;
 	if (r->refusal == REPLY_NONE) {
-		enum body_event event;
+		enum body_in_event event;
 		struct span piece;
-		used = body_step(&r->body, in, &event, &piece);
+		used = body_in_step(&r->body, in, &event, &piece);
 		act_on_body(r, event, piece, out);
 	}
 	r->chunk_left -= used;

@@ -35,7 +35,7 @@
 #include "core/base/close.h"
 #include "core/base/span.h"
 #include "relay/smtp/address.h"
-#include "relay/smtp/body.h"
+#include "relay/smtp/body_in.h"
 #include "relay/smtp/params.h"
 #include "relay/smtp/replies.h"
 
@@ -60,8 +60,8 @@ struct receiver_options {
 	uint32_t junk_max;
 	/* REJECT: a bare CR, bare LF or NUL refuses the message or the command line it is in.
 	 * NORMALIZE: in a message a bare CR or LF becomes CRLF, and a command line may end in a
-	 * bare LF. Only CRLF.CRLF ends a message in either mode (body.h). */
-	enum body_newlines bare_newline;
+	 * bare LF. Only CRLF.CRLF ends a message in either mode (body_in.h). */
+	enum body_in_newlines bare_newline;
 };
 
 enum receiver_action_kind {
@@ -159,7 +159,7 @@ struct receiver {
 	bool helo;         /* HELO or EHLO was accepted in this session */
 	bool smtputf8;     /* asked for in this transaction */
 	bool last;         /* the chunk is the last one */
-	struct body body;
+	struct body_in body;
 	uint32_t recipients;
 	uint32_t recipients_refused;
 	uint32_t mails;

@@ -142,7 +142,7 @@ no_recipients(const struct receiver *r)
 static void
 begin_body(struct receiver *r, bool dotted)
 {
-	body_init(&r->body, dotted, r->options->bare_newline);
+	body_in_init(&r->body, dotted, r->options->bare_newline);
 	r->size = 0;
 	r->dropped = 0;
 	r->refusal = REPLY_NONE;

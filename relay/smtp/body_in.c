@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "relay/smtp/body.h"
+#include "relay/smtp/body_in.h"
 
 #include "core/base/assert.h"
 
 /* What stands in front of the next byte. */
-enum body_state {
+enum body_in_state {
 	BODY_LINE_START, /* nothing or CRLF: a dot is stuffing, or the end */
 	BODY_SOFT_START, /* a bare newline: a dot is stuffing, never the end */
 	BODY_IN_LINE,    /* any other byte */
@@ -16,11 +16,11 @@ enum body_state {
 enum { BLOCK = 64 };
 
 void
-body_init(struct body *b, bool dotted, enum body_newlines newlines)
+body_in_init(struct body_in *b, bool dotted, enum body_in_newlines newlines)
 {
-	*b = (struct body){ .state = BODY_LINE_START,
-			    .dotted = dotted,
-			    .normalize = newlines == BODY_NORMALIZE };
+	*b = (struct body_in){ .state = BODY_LINE_START,
+			       .dotted = dotted,
+			       .normalize = newlines == BODY_NORMALIZE };
 }
 
 /* Is there nothing in these bytes that needs a decision: every LF behind a CR, every CR in front of
@@ -53,7 +53,7 @@ plain_prefix(struct span in, size_t at)
 	return i - at;
 }
 
-static enum body_state
+static enum body_in_state
 state_behind(uint8_t c)
 {
 	/* In a plain block an LF is the end of a CRLF. */
@@ -61,8 +61,8 @@ state_behind(uint8_t c)
 }
 
 /* A bare newline was met: what stands for it in the message, or the verdict. */
-static enum body_event
-bare_newline(struct body *b, struct span *piece, struct span added)
+static enum body_in_event
+bare_newline(struct body_in *b, struct span *piece, struct span added)
 {
 	b->state = BODY_SOFT_START;
 	if (b->normalize) {
@@ -77,7 +77,7 @@ bare_newline(struct body *b, struct span *piece, struct span added)
 
 /* Is c, in this state, a byte that is handed out as it is? Then the state moves behind it. */
 static bool
-is_ordinary(struct body *b, uint8_t c)
+is_ordinary(struct body_in *b, uint8_t c)
 {
 	switch (b->state) {
 	case BODY_CR:
@@ -103,10 +103,10 @@ is_ordinary(struct body *b, uint8_t c)
 }
 
 /* Decides on a byte that is not ordinary. BODY_MORE where there is nothing to report. */
-static enum body_event
-decide(struct body *b, uint8_t c, size_t *used, struct span *piece)
+static enum body_in_event
+decide(struct body_in *b, uint8_t c, size_t *used, struct span *piece)
 {
-	enum body_state state = b->state;
+	enum body_in_state state = b->state;
 
 	*used = 0;
 	if (state == BODY_CR)
@@ -141,7 +141,7 @@ decide(struct body *b, uint8_t c, size_t *used, struct span *piece)
 }
 
 size_t
-body_step(struct body *b, struct span in, enum body_event *event, struct span *piece)
+body_in_step(struct body_in *b, struct span in, enum body_in_event *event, struct span *piece)
 {
 	size_t i = 0;
 	size_t try_at = 1; /* where the next look for a plain block is worth its cost */
@@ -171,10 +171,10 @@ body_step(struct body *b, struct span in, enum body_event *event, struct span *p
 	return i;
 }
 
-enum body_event
-body_finish(struct body *b, struct span *piece)
+enum body_in_event
+body_in_finish(struct body_in *b, struct span *piece)
 {
-	enum body_state state = b->state;
+	enum body_in_state state = b->state;
 
 	ASSERT(!b->dotted);
 	b->state = BODY_LINE_START;

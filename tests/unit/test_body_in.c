@@ -8,15 +8,15 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#include "relay/smtp/body.h"
+#include "relay/smtp/body_in.h"
 
 enum { SIZE_MAX_HERE = 400, ROUNDS = 20000 };
 
 struct result {
 	uint8_t data[3 * SIZE_MAX_HERE];
 	size_t size;
-	size_t consumed;         /* up to the end, or all */
-	enum body_event verdict; /* END, BARE_NEWLINE, NUL, or MORE */
+	size_t consumed;            /* up to the end, or all */
+	enum body_in_event verdict; /* END, BARE_NEWLINE, NUL, or MORE */
 };
 
 /* The same by the book: one byte at a time over the whole text, with a look at its neighbours.
@@ -73,20 +73,20 @@ by_the_book(struct span in, bool normalize, struct result *out)
 	out->consumed = in.size;
 }
 
-/* body_step over pieces of sizes drawn from `random`, up to the first verdict. */
+/* body_in_step over pieces of sizes drawn from `random`, up to the first verdict. */
 static void
 by_steps(struct span in, bool normalize, unsigned piece_max, unsigned *random, struct result *out)
 {
-	struct body b;
+	struct body_in b;
 
-	body_init(&b, true, normalize ? BODY_NORMALIZE : BODY_REJECT);
+	body_in_init(&b, true, normalize ? BODY_NORMALIZE : BODY_REJECT);
 	*out = (struct result){ .verdict = BODY_MORE };
 	while (out->consumed < in.size) {
 		size_t size = 1 + (size_t)rand_r(random) % piece_max;
 		struct span left = span_first(span_after(in, out->consumed), size);
 		while (left.size > 0) {
 			struct span piece;
-			size_t used = body_step(&b, left, &out->verdict, &piece);
+			size_t used = body_in_step(&b, left, &out->verdict, &piece);
 			out->consumed += used;
 			left = span_after(left, used);
 			if (out->verdict == BODY_PIECE) {
@@ -153,15 +153,15 @@ clean_input_is_one_piece(void **state)
 {
 	static const char line[] = "a line of a message, neither short nor long, with a dot.\r\n";
 	uint8_t text[100 * (sizeof line - 1)];
-	struct body b;
-	enum body_event event;
+	struct body_in b;
+	enum body_in_event event;
 	struct span piece;
 
 	(void)state;
 	for (size_t i = 0; i < 100; i++)
 		memcpy(text + i * (sizeof line - 1), line, sizeof line - 1);
-	body_init(&b, true, BODY_REJECT);
-	assert_int_equal(body_step(&b, span_of(text, sizeof text), &event, &piece), sizeof text);
+	body_in_init(&b, true, BODY_REJECT);
+	assert_int_equal(body_in_step(&b, span_of(text, sizeof text), &event, &piece), sizeof text);
 	assert_int_equal(event, BODY_PIECE);
 	assert_ptr_equal(piece.data, text);
 	assert_int_equal(piece.size, sizeof text);
@@ -175,5 +175,5 @@ main(void)
 		cmocka_unit_test(clean_input_is_one_piece),
 	};
 
-	return cmocka_run_group_tests_name("body", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("body_in", tests, NULL, NULL);
 }
