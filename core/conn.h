@@ -4,8 +4,9 @@
  * end. It knows no protocol. Embedded as the first member of its owner (a session, a channel).
  *
  * Life: conn_init (accepted descriptor) or conn_init + conn_connect; then callbacks of conn_events
- * until conn_close(); then, when nothing of it is in the kernel any more, on_closed, exactly once,
- * in which the owner frees itself. After conn_close() no callback but on_closed comes.
+ * until conn_close() or conn_finish(); then, when nothing of it is in the kernel any more,
+ * on_closed, exactly once, in which the owner frees itself. No callback but on_closed comes after
+ * conn_close() or conn_finish(), and the input that on_input holds stays valid until it returns.
  *
  * Input: one receive at a time. conn_input() is what has arrived and is not consumed; the owner's
  * on_input runs as a task whenever there is some (or the end of the stream was seen), consumes what
@@ -17,20 +18,23 @@
  * Output: conn_write() copies into pooled buffers, at most CONN_OUTPUT_MAX bytes; all writes of a
  * turn leave in one send at its end; one send is in flight at a time. conn_output_full() is the
  * one test for back-pressure; on_drained runs when it turns false again. conn_write_lent() sends
- * from memory of the owner, which stays untouched until on_drained or on_closed.
+ * from memory of the owner, in its place between the writes before and after it; it stays untouched
+ * until on_drained or on_closed. One piece of memory is lent at a time.
  *
  * Where no pooled buffer is to be had, the connection is closed with CLOSE_NO_MEMORY.
  *
  * Ends: conn_close(reason) cancels all; conn_finish(reason) first sends what is written, shuts
  * down, reads and drops what still comes for a short while (so that a reset does not destroy our
  * last reply), then closes. Both only mark and link; both may be called twice, the first reason
- * wins. Time: conn_deadline() is moved often and cheaply; when it passes, on_deadline runs.
+ * wins. After either, all calls are allowed and do nothing. Time: conn_deadline() is moved often
+ * and cheaply; when it passes, on_deadline runs (once; a finishing connection is closed).
  */
 #ifndef CORE_CONN_H
 #define CORE_CONN_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "core/base/close.h"
 #include "core/net.h"
@@ -39,6 +43,10 @@
 enum {
 	CONN_INPUT_KEPT = 12 * 1024,
 	CONN_OUTPUT_MAX = 2 * WORKER_BUFFER_SIZE,
+	CONN_OUTPUT_SPARE = 4 * 1024,
+	/* How long a finishing connection may take to send the rest, and then to see its end. */
+	CONN_FINISH_MS = 30 * 1000,
+	CONN_LINGER_MS = 2 * 1000,
 };
 
 struct conn;
@@ -53,45 +61,53 @@ struct conn_events {
 };
 
 enum conn_state {
-	CONN_CONNECTING, /* conn_connect was called; waits for the connect */
+	CONN_CONNECTING, /* by conn_connect; waits for the connect */
 	CONN_OPEN,       /* bytes flow */
-	CONN_FINISHING,  /* conn_finish was called; waits for the output to leave and the peer's end
-			  */
-	CONN_DRAINING,   /* conn_close was called; waits for the kernel to let go */
+	CONN_FINISHING,  /* by conn_finish; waits for the output to leave and the peer's end */
+	CONN_DRAINING,   /* by conn_close; waits for the kernel to let go */
 };
 
+/* All of it is conn.c's. */
 struct conn {
 	uint32_t magic;
-	int fd;
-	enum conn_state state;
-	enum close_reason reason;
+	int fd; /* -1: closed */
 	struct worker *worker;
 	const struct conn_events *events;
 
 	struct op receive;
-	struct op send;
-	struct op end; /* connect, shutdown, cancel, close: one after the other */
+	struct op send; /* and connect, before anything can be sent */
+	struct op end;  /* shutdown, cancel, close: one after the other */
+	uint8_t state;  /* enum conn_state */
+	uint8_t reason; /* enum close_reason, once FINISHING or DRAINING */
 	uint8_t ops_in_kernel;
-	uint8_t group;    /* enum ring_group */
-	bool input_ended; /* the peer has sent its FIN */
-	bool wants_input; /* conn_read_more was called and no receive is armed yet */
-	bool was_full;    /* on_drained is owed */
+	uint16_t holds;          /* conn_hold */
+	uint8_t group;           /* enum ring_group */
+	bool in_on_input : 1;    /* on_input is running */
+	bool wants_input : 1;    /* conn_read_more was called and no receive is armed yet */
+	bool input_ended : 1;    /* the peer has sent its FIN */
+	bool was_full : 1;       /* on_drained is owed */
+	bool lent_in_flight : 1; /* lent memory is in the kernel's hands */
+	bool shut_down : 1;      /* our FIN is on its way */
+	bool receive_cancelled : 1;
+	bool send_cancelled : 1;
 
-	uint8_t *input; /* unconsumed bytes */
 	uint32_t input_size;
 	int32_t input_ring_id; /* the ring's buffer that `input` points into, or -1 */
+	uint8_t *input;        /* unconsumed bytes */
 	uint8_t *input_memory; /* the pooled buffer that `input` points into, or NULL */
 
 	uint8_t *output[2]; /* [0]: being sent, [1]: being filled; pooled, or NULL */
 	uint32_t output_size[2];
-	const uint8_t *lent; /* sent behind output[0..1] as of the call */
+	const uint8_t *lent; /* goes between the first lent_at bytes of its output and the rest */
 	size_t lent_size;
+	uint32_t lent_at;
+	struct msghdr message; /* of a send with lent memory */
+	struct iovec pieces[3];
 
 	struct timer deadline;
 	struct task run;       /* on_input */
-	struct task flush;     /* sends */
+	struct task late;      /* at the end of a turn: sends, shuts down, reaps */
 	struct list_node link; /* worker's conns */
-	struct list_node reaping;
 };
 
 #define CONN_MAGIC 0x434f4e4eu
@@ -100,7 +116,7 @@ struct conn {
 void conn_init(struct conn *c, struct worker *w, int fd, enum ring_group group,
 	       const struct conn_events *events);
 /* For an outbound connection made with a fresh socket; `address` is copied by the kernel at the
- * submission and must live until on_connected. */
+ * submission and must live until on_connected or on_closed. */
 void conn_connect(struct conn *c, const struct net_address *address);
 
 struct span conn_input(const struct conn *c);
@@ -112,11 +128,12 @@ void conn_run(struct conn *c);
 /* Has the peer ended its stream, and is all input consumed? */
 bool conn_input_is_over(const struct conn *c);
 
-/* False where the connection has been closed for want of memory. */
+/* False where the connection is closing, perhaps now for want of memory. */
 bool conn_write(struct conn *c, struct span bytes);
 void conn_write_lent(struct conn *c, const void *data, size_t size);
-/* Room for conn_write() in bytes; with memory to spare. */
+/* Room for conn_write() in bytes; writing more than that is a bug. */
 size_t conn_output_room(const struct conn *c);
+/* Is there less room than CONN_OUTPUT_SPARE, the longest answer to one command? */
 bool conn_output_full(const struct conn *c);
 bool conn_output_is_empty(const struct conn *c);
 
@@ -124,6 +141,7 @@ bool conn_output_is_empty(const struct conn *c);
 void conn_hold(struct conn *c);
 void conn_unhold(struct conn *c);
 
+/* In clock_monotonic_ms(); 0: none. */
 void conn_deadline(struct conn *c, uint64_t at_ms);
 void conn_close(struct conn *c, enum close_reason reason);
 void conn_finish(struct conn *c, enum close_reason reason);

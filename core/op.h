@@ -34,10 +34,10 @@ struct op {
 	uint32_t magic;
 	bool in_kernel;
 	/* What follows is the ring's own. */
-	uint8_t group;   /* enum ring_group, for receives */
-	bool receives;   /* started by ring_receive */
-	bool cancelled;  /* ring_cancel was called: not to be armed again */
-	bool more_waits; /* the socket held more bytes after its last receive */
+	uint8_t group;       /* enum ring_group, for receives */
+	bool receives : 1;   /* started by ring_receive */
+	bool cancelled : 1;  /* ring_cancel was called: not to be armed again */
+	bool more_waits : 1; /* the socket held more bytes after its last receive */
 	op_fn on_done;
 	struct list_node waiting; /* in line for a buffer, or ended without the kernel */
 	int32_t fd;               /* kept by ring_receive to be armed again */

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * net_address: an IPv4 or IPv6 address with its port, or the path of a unix socket.
+ *
+ * A plain value: copied by assignment, compared by net_address_eq(). Only numbers are understood;
+ * names are the business of dns/. Text forms, the same for reading and showing:
+ *   192.0.2.1:25   [2001:db8::1]:25   unix:/path
+ * IPv6 zones (%eth0) are not understood. An IPv4 address inside an IPv6 one (::ffff:192.0.2.1)
+ * is shown and hashed as the IPv4 address that it is.
+ */
+#ifndef CORE_BASE_NET_ADDRESS_H
+#define CORE_BASE_NET_ADDRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "core/base/buf.h"
+#include "core/base/span.h"
+
+struct net_address {
+	socklen_t size; /* 0: none */
+	union {
+		struct sockaddr any;
+		uint8_t bytes[110]; /* sockaddr_un is the longest */
+		struct {
+			uint16_t family;
+			uint16_t port_network_order;
+		} head;
+	};
+};
+
+/* False where it does not parse; port 0 does. */
+bool net_address_parse(struct span text, struct net_address *out);
+/* Nothing for an address that is none. */
+void net_address_show(const struct net_address *a, struct buf *out);
+/* The IP alone: "192.0.2.1", "2001:db8::1"; "unix" for a unix socket. */
+void net_address_show_ip(const struct net_address *a, struct buf *out);
+/* A hash of the IP alone (v6: of its /64), for the tables of limits. With a secret seed nobody can
+ * choose addresses that fall together. */
+uint64_t net_address_hash_ip(const struct net_address *a, uint64_t seed);
+
+static inline bool
+net_address_eq(const struct net_address *a, const struct net_address *b)
+{
+	return a->size == b->size && memcmp(a->bytes, b->bytes, a->size) == 0;
+}
+
+#endif
