@@ -137,7 +137,8 @@ size_t conn_output_room(const struct conn *c);
 bool conn_output_full(const struct conn *c);
 bool conn_output_is_empty(const struct conn *c);
 
-/* The owner has something else under way that needs it: on_closed waits for the unhold. */
+/* The owner has something else under way that needs this memory (a put, a read from the store):
+ * on_closed waits for as many conn_unhold() as there were conn_hold(). */
 void conn_hold(struct conn *c);
 void conn_unhold(struct conn *c);
 

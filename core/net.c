@@ -91,6 +91,12 @@ bind_to(int fd, const struct net_address *a)
 	return bind(fd, &a->any, a->size) == 0 ? 0 : -errno;
 }
 
+void
+net_close(int fd)
+{
+	close(fd);
+}
+
 int
 net_listen(const struct net_address *a, int backlog, bool reuse_port)
 {

@@ -17,6 +17,8 @@
 int net_listen(const struct net_address *a, int backlog, bool reuse_port);
 /* A socket that can be connected to `peer`; a descriptor, or -errno. */
 int net_socket(const struct net_address *peer);
+/* Closes a descriptor that is on no ring. */
+void net_close(int fd);
 /* The address at the other end, or at ours; false where the connection is gone. */
 bool net_peer(int fd, struct net_address *out);
 bool net_local(int fd, struct net_address *out);
