@@ -40,11 +40,12 @@ struct buffer_group {
 	unsigned count;
 	unsigned size;      /* bytes of each */
 	unsigned available; /* free ones, as far as completions have told */
-	/* Receives that found no buffer. Who has waited once and was beaten to the buffer by a
-	 * younger receive stands in `again`, which goes first: nobody waits for ever. */
+	/* Receives that wait for a buffer, oldest first. While there is a line, new ones join it.
+	 * Who was beaten to a buffer, by a receive that had been armed long ago, stands in `again`,
+	 * which goes first: nobody waits for ever. */
 	struct list line;
 	struct list again;
-	uint64_t waits;
+	uint64_t waits; /* how often somebody got in line */
 };
 
 struct ring {
@@ -326,8 +327,7 @@ end_without_kernel(struct ring *r, struct op *op, int32_t result)
 }
 
 /* An attempt without bytes in the socket would take a buffer and put it back, and fail where none
- * is free. So a receive asks for bytes first, unless the last one left some: then whoever gets in
- * line for a buffer has a use for it, and one buffer serves one of the line. */
+ * is free. So a receive asks for bytes first, unless it is known that there are some. */
 static void
 arm_receive(struct ring *r, struct op *op)
 {
@@ -339,6 +339,12 @@ arm_receive(struct ring *r, struct op *op)
 		sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
 	sqe->flags |= IOSQE_BUFFER_SELECT;
 	sqe->buf_group = op->group;
+}
+
+static bool
+has_line(const struct buffer_group *g)
+{
+	return !list_is_empty(&g->again) || !list_is_empty(&g->line);
 }
 
 /* Arms as many of the line as there are buffers. True: more could be armed, come again soon. */
@@ -354,7 +360,7 @@ arm_line(struct ring *r, struct buffer_group *g)
 			return false;
 		arm_receive(r, LIST_ITEM(node, struct op, waiting));
 	}
-	return g->available > 0 && !(list_is_empty(&g->again) && list_is_empty(&g->line));
+	return g->available > 0 && has_line(g);
 }
 
 unsigned
@@ -428,10 +434,10 @@ gets_in_line(struct ring *r, struct op *op, const struct io_uring_cqe *cqe)
 	if (cqe->res != -ENOBUFS || !op->receives || op->cancelled)
 		return false;
 	struct buffer_group *g = &r->groups[op->group];
-	bool waited = op->result == -ENOBUFS;
-
+	/* It asked for bytes before it asked for a buffer, so it has some. */
+	op->more_waits = true;
+	list_append(op->result == -ENOBUFS ? &g->again : &g->line, &op->waiting);
 	op->result = -ENOBUFS;
-	list_append(waited ? &g->again : &g->line, &op->waiting);
 	g->waits++;
 	return true;
 }
@@ -530,7 +536,14 @@ ring_receive(struct ring *r, struct op *op, int fd, enum ring_group group)
 	/* The memory of one socket must not speed up another. */
 	op->more_waits = op->more_waits && op->fd == fd;
 	op->fd = fd;
-	arm_receive(r, op);
+	if (!has_line(&r->groups[group])) {
+		arm_receive(r, op);
+		return;
+	}
+	/* Else one that always has more to read would take each buffer that comes back. */
+	op->result = -ENOBUFS;
+	list_append(&r->groups[group].line, &op->waiting);
+	r->groups[group].waits++;
 }
 
 /* The kernel retries short sends where MSG_WAITALL is set (since 6.0). */

@@ -147,7 +147,8 @@ step_eat(struct session *s)
 	struct span in = conn_input(&s->conn);
 
 	assert_true(s->seen_size + in.size < sizeof s->seen);
-	memcpy(s->seen + s->seen_size, in.data, in.size);
+	if (in.size > 0)
+		memcpy(s->seen + s->seen_size, in.data, in.size);
 	s->seen_size += in.size;
 	conn_consume(&s->conn, in.size);
 	conn_read_more(&s->conn);

@@ -324,6 +324,46 @@ four_buffers_serve_a_thousand(void **state)
 	ring_free(r);
 }
 
+/* Who always has more to say gets the only buffer in turns with the others, not before them. */
+static void
+a_talker_does_not_overtake_the_line(void **state)
+{
+	struct ring *r = new_ring(8, 1);
+	static const char bytes[4 * 4096];
+	struct probe talker, others[2];
+	int a[2], b[2][2];
+
+	(void)state;
+	pair(a);
+	probe_init(&talker);
+	assert_int_equal(write(a[1], bytes, sizeof bytes), sizeof bytes);
+	ring_receive(r, &talker.op, a[0], RING_CLIENTS);
+	assert_int_equal(finish(r, &talker), 4096);
+	for (unsigned i = 0; i < 2; i++) {
+		pair(b[i]);
+		probe_init(&others[i]);
+		assert_int_equal(write(b[i][1], "x", 1), 1);
+		ring_receive(r, &others[i].op, b[i][0], RING_CLIENTS);
+	}
+	settle(r);
+
+	ring_buffer_put(r, RING_CLIENTS, talker.last.buffer_id);
+	ring_receive(r, &talker.op, a[0], RING_CLIENTS);
+	for (unsigned i = 0; i < 2; i++) {
+		finish(r, &others[i]);
+		assert_int_equal(talker.calls, 1);
+		assert_int_equal(others[i].order, i + 1);
+		ring_buffer_put(r, RING_CLIENTS, others[i].last.buffer_id);
+	}
+	assert_int_equal(finish(r, &talker), 4096);
+	for (unsigned i = 0; i < 2; i++) {
+		close(a[i]);
+		close(b[i][0]);
+		close(b[i][1]);
+	}
+	ring_free(r);
+}
+
 static void
 a_cancel_is_two_completions(void **state)
 {
@@ -486,6 +526,7 @@ main(void)
 		cmocka_unit_test(bytes_come_in_a_buffer_and_the_end_without_one),
 		cmocka_unit_test(a_send_is_whole_however_slow_the_reader),
 		cmocka_unit_test(four_buffers_serve_a_thousand),
+		cmocka_unit_test(a_talker_does_not_overtake_the_line),
 		cmocka_unit_test(a_cancel_is_two_completions),
 		cmocka_unit_test(a_receive_in_line_can_be_cancelled),
 		cmocka_unit_test(more_ops_than_the_queue_has_places),
