@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What no single row can check, and the tables behind the look-ups. Pure.
+ */
+#include <stdio.h>
+
+#include "core/base/assert.h"
+#include "core/config_table.h"
+
+enum { CHECK_PATH_MAX = 80, CHECK_TEXT_MAX = 256 };
+
+/* One value of each item of an array: the domains of routes, say. */
+struct column {
+	const char *first;
+	size_t stride;
+	size_t count;
+};
+
+static struct span
+column_get(const struct column *c, size_t i)
+{
+	struct span text;
+
+	ASSERT(i < c->count);
+	memcpy(&text, c->first + i * c->stride, sizeof text);
+	return text;
+}
+
+#define COLUMN(items, items_count, member)                                                 \
+	((struct column){                                                                  \
+		(const char *)(items) +                                                    \
+			((items_count) == 0 ? 0 : offsetof(__typeof__(*(items)), member)), \
+		sizeof *(items), (items_count) })
+
+/* The place of a domain: where it is, or the empty slot where it belongs. */
+static size_t
+index_place(const struct domain_index *index, const struct column *c, struct span domain)
+{
+	size_t at = span_hash_nocase(domain, 0) & index->mask;
+
+	/* At most half of the slots are used, so there is an empty one. */
+	while (index->slots[at] != 0 &&
+	       !span_eq_nocase(column_get(c, index->slots[at] - 1), domain))
+		at = (at + 1) & index->mask;
+	return at;
+}
+
+/* Index of the item with exactly this text; c->count where there is none. */
+static size_t
+index_get(const struct domain_index *index, const struct column *c, struct span domain)
+{
+	if (c->count == 0)
+		return 0;
+	uint32_t slot = index->slots[index_place(index, c, domain)];
+	return slot == 0 ? c->count : slot - 1;
+}
+
+/* Index of the item that covers the domain: exact, or the longest ".parent". */
+static size_t
+index_cover(const struct domain_index *index, const struct column *c, struct span domain)
+{
+	size_t found = index_get(index, c, domain);
+
+	for (size_t dot = span_find(domain, '.', 0); found == c->count && dot < domain.size;
+	     dot = span_find(domain, '.', dot + 1)) {
+		if (dot > 0) /* what starts with a dot is no domain */
+			found = index_get(index, c, span_after(domain, dot));
+	}
+	return found;
+}
+
+/* Builds the index; reports texts that stand twice. False where memory is short. */
+static bool
+index_build(struct domain_index *index, const struct column *c, struct arena *arena,
+	    const char *path, config_report_fn report, void *context)
+{
+	size_t slots = 4;
+
+	while (slots < c->count * 2)
+		slots *= 2;
+	index->mask = slots - 1;
+	index->slots = arena_take(arena, slots * sizeof *index->slots);
+	if (index->slots == NULL)
+		return false;
+	for (size_t i = 0; i < c->count; i++) {
+		size_t at = index_place(index, c, column_get(c, i));
+		if (index->slots[at] == 0) {
+			index->slots[at] = (uint32_t)i + 1;
+			continue;
+		}
+		char name[CHECK_PATH_MAX], text[CHECK_TEXT_MAX];
+		struct span domain = span_first(column_get(c, i), 100);
+		snprintf(name, sizeof name, path, i);
+		snprintf(text, sizeof text, "'%.*s' stands twice; remove one", SPAN_ARG(domain));
+		report(context, name, text);
+	}
+	return true;
+}
+
+static void
+check_listeners(const struct config *config, config_report_fn report, void *context)
+{
+	for (size_t i = 0; i < config->listeners_count; i++) {
+		for (size_t j = 0; j < i; j++) {
+			if (!net_address_eq(&config->listeners[i].address,
+					    &config->listeners[j].address))
+				continue;
+			char name[CHECK_PATH_MAX];
+			snprintf(name, sizeof name, "listeners[%zu].address", i);
+			report(context, name, "is bound twice; remove one or choose another port");
+			break;
+		}
+	}
+}
+
+/* A domain that anyone may send to must lead somewhere, or its mail is refused only later. */
+static void
+check_domains(const struct config *config, config_report_fn report, void *context)
+{
+	for (size_t i = 0; i < config->relay.domains_count; i++) {
+		struct span domain = config->relay.domains[i].name;
+		/* ".example.org" is covered by itself, by shorter parents and by "*". */
+		if (config_route_find(config, domain) != NULL)
+			continue;
+		char name[CHECK_PATH_MAX], text[CHECK_TEXT_MAX];
+		domain = span_first(domain, 100);
+		snprintf(name, sizeof name, "relay.domains[%zu].name", i);
+		snprintf(text, sizeof text,
+			 "'%.*s' has no route; add one to routes, or one for \"*\"",
+			 SPAN_ARG(domain));
+		report(context, name, text);
+	}
+}
+
+static void
+check_retry(const struct config *config, config_report_fn report, void *context)
+{
+	for (size_t i = 0; i < config->retry.schedule_count; i++) {
+		if (config->retry.schedule_ms[i] <= config->retry.lifetime_ms)
+			continue;
+		report(context, "retry.schedule",
+		       "has a pause longer than retry.lifetime; shorten it or lengthen the "
+		       "lifetime");
+		return;
+	}
+}
+
+bool
+config_finish(struct snapshot *s, config_report_fn report, void *context)
+{
+	struct config *c = &s->config;
+	struct column routes = COLUMN(c->routes, c->routes_count, domain);
+	struct column domains = COLUMN(c->relay.domains, c->relay.domains_count, name);
+
+	if (!index_build(&s->routes, &routes, &s->arena, "routes[%zu].domain", report, context) ||
+	    !index_build(&s->domains, &domains, &s->arena, "relay.domains[%zu].name", report,
+			 context))
+		return false;
+	check_listeners(c, report, context);
+	check_domains(c, report, context);
+	check_retry(c, report, context);
+	if (c->queue.spool.batch_size_max > c->queue.spool.segment_size / 4)
+		report(context, "queue.spool.batch_size_max",
+		       "is more than a quarter of segment_size; lower it or raise segment_size");
+	if (c->queue.spool.file_threshold > c->queue.spool.batch_size_max)
+		report(context, "queue.spool.file_threshold",
+		       "is more than batch_size_max; lower it or raise batch_size_max");
+	return true;
+}
+
+const struct config_route *
+config_route_find(const struct config *config, struct span domain)
+{
+	const struct snapshot *s = CONTAINER_OF(config, struct snapshot, config);
+	struct column routes = COLUMN(config->routes, config->routes_count, domain);
+
+	OBJ_CHECK(s, SNAPSHOT_MAGIC);
+	size_t found = index_cover(&s->routes, &routes, domain);
+	if (found == routes.count)
+		found = index_get(&s->routes, &routes, SPAN("*"));
+	return found == routes.count ? NULL : &config->routes[found];
+}
+
+const struct config_domain *
+config_domain_find(const struct config *config, struct span domain)
+{
+	const struct snapshot *s = CONTAINER_OF(config, struct snapshot, config);
+	struct column domains = COLUMN(config->relay.domains, config->relay.domains_count, name);
+
+	OBJ_CHECK(s, SNAPSHOT_MAGIC);
+	size_t found = index_cover(&s->domains, &domains, domain);
+	return found == domains.count ? NULL : &config->relay.domains[found];
+}
+
+bool
+config_network_contains(const struct network_list *list, const struct sockaddr *client)
+{
+	struct ip ip;
+
+	return ip_of_sockaddr(client, &ip) && network_list_contains(list, &ip);
+}
