@@ -7,8 +7,8 @@
  * allocation after limits_new, any thread. A bucket has 16 slots; a slot is one word with a tag of
  * the key (48 bits; 24 for rates), so that it changes hands in one exchange. In a bucket full of
  * live keys a newcomer gets no count, and shares the rate of the slot that is free soonest: both
- * err on the strict side, as do two keys of one tag. With four slots a live key that happens to less
- * than one newcomer in 10^5.
+ * err on the strict side, as do two keys of one tag. With four slots a live key that happens to
+ * less than one newcomer in 10^5.
  *
  * A count returns to zero by limits_give. A rate is a GCRA "theoretical arrival time" in ms, and
  * its slot is free again when that time has passed; intervals are rounded up to whole ms. Two
