@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every limit answers in SMTP, is counted, and heals by itself."""
+import contextlib
+
+import pytest
+
+from daemon import Ringpost
+
+BODY = b"Subject: hi\r\n\r\nhello\r\n"
+
+
+@pytest.fixture
+def limited(folder, sink, request):
+    routes = [{"domain": "*", "to": sink.url}]
+    with Ringpost(folder / "relay", request.param, routes) as running:
+        yield running
+
+
+def hits(relay, name):
+    return relay.metrics().sum("ringpost_limit_hits_total", limit=name)
+
+
+def limit(**options):
+    return pytest.mark.parametrize("limited", [{"limits": options}], indirect=True)
+
+
+@limit(connections_per_client=3)
+def test_connections_of_a_client(limited):
+    with contextlib.ExitStack() as open_ones:
+        for _ in range(3):
+            open_ones.enter_context(limited.connect()).greet()
+        with limited.connect() as fourth:
+            assert fourth.reply()[0] == 421
+            assert fourth.reply() is None
+        assert hits(limited, "connections_per_client") == 1
+    limited.wait_metric(lambda m: m.sum("ringpost_connections", side="receive") == 0, "no client")
+    with limited.connect() as again:
+        again.greet()
+
+
+@limit(connections=5)
+def test_connections_in_all(limited):
+    with contextlib.ExitStack() as open_ones:
+        for _ in range(5):
+            open_ones.enter_context(limited.connect()).greet()
+        with limited.connect() as more:
+            assert more.reply()[0] == 421
+        assert hits(limited, "connections") == 1
+
+
+@limit(connection_rate_per_client=5)
+def test_rate_of_a_client(limited):
+    codes = []
+    for _ in range(8):
+        with limited.connect() as client:
+            codes.append(client.reply()[0])
+    assert codes == [220] * 5 + [421] * 3
+    assert hits(limited, "connection_rate_per_client") == 3
+
+
+@limit(connections_per_client=1, connection_rate_per_client=1, exempt=["127.0.0.0/8"])
+def test_exempt_clients(limited):
+    with limited.connect() as one, limited.connect() as two:
+        one.greet()
+        two.greet()
+
+
+@limit(recipients_max=100)
+def test_recipients_of_a_mail(limited, sink):
+    with limited.connect() as client:
+        client.greet()
+        assert client.command("MAIL FROM:<a@client.test>")[0] == 250
+        for n in range(100):
+            assert client.command(f"RCPT TO:<r{n}@example.test>")[0] == 250
+        code, text = client.command("RCPT TO:<more@example.test>")
+        assert (code, text[:5]) == (452, "4.5.3"), text
+        assert client.command("DATA")[0] == 354
+        client.write(BODY + b".\r\n")
+        assert client.reply()[0] == 250
+    assert len(sink.wait(1)[0].recipients) == 100
+    assert hits(limited, "recipients") == 1
+
+
+@limit(errors_max=5)
+def test_errors(limited):
+    with limited.connect() as client:
+        client.greet()
+        codes = [(client.command("NONSENSE") or (0,))[0] for _ in range(6)]
+        assert codes[:5] == [500] * 5 and codes[5] == 421, codes
+        assert client.reply() is None
+    assert hits(limited, "errors") == 1
+
+
+@limit(junk_max=10, errors_max=5)
+def test_junk(limited):
+    with limited.connect() as client:
+        client.greet()
+        replies = [client.command("NOOP") for _ in range(30)]
+        assert [r[0] for r in replies[:10]] == [250] * 10
+        assert any(r is not None and r[0] == 421 for r in replies)
+    assert hits(limited, "junk") >= 1
+
+
+@limit(mails_max=3)
+def test_mails_over_a_connection(limited, sink):
+    with limited.connect() as client:
+        client.greet()
+        for _ in range(3):
+            assert client.mail(body=BODY)[0] == 250
+        assert client.mail(body=BODY)[0] == 421
+    sink.wait(3)
+    assert hits(limited, "mails") == 1
+
+
+@limit(message_size_max="64KiB")
+def test_size_of_a_message(limited):
+    with limited.connect() as client:
+        client.greet()
+        reply = client.mail(body=b"\r\n" + b"x\r\n" * 30000)
+        assert (reply[0], reply[1][:5]) == (552, "5.3.4")
+        assert client.mail(body=BODY)[0] == 250
+    assert hits(limited, "message_size") == 1
+
+
+@limit(command_size_max="2KiB")
+def test_length_of_a_command(limited):
+    with limited.connect() as client:
+        client.greet()
+        code, text = client.command("NOOP " + "x" * 3000)
+        assert (code, text[:5]) == (500, "5.5.2"), text
+        assert client.command("NOOP")[0] == 250
+    assert hits(limited, "command_size") == 1
+
+
+@pytest.mark.parametrize("limited", [{"timeouts": {"receive": {"command": "1s"}}}], indirect=True)
+def test_a_silent_client_is_told_and_left(limited):
+    with limited.connect() as client:
+        client.greet()
+        assert client.reply()[0] == 421
+        assert client.reply() is None
+    assert limited.metrics().sum("ringpost_timeouts_total", phase="receive_command") == 1
+
+
+@pytest.mark.parametrize("limited", [
+    {"memory": {"clients": {"count": 4}, "peers": {"count": 4}},
+     "limits": {"connections_per_client": 0, "connection_rate_per_client": 0}}], indirect=True)
+def test_four_buffers_and_a_thousand_stalled_clients(limited, sink):
+    """Clients that stop in the middle of a mail hold no buffer of the ring, and starve nobody."""
+    with contextlib.ExitStack() as stalled:
+        for _ in range(1000):
+            client = stalled.enter_context(limited.connect())
+            client.greet()
+            client.write("MAIL FROM:<a@client.test>\r\nRCPT TO:<one@example.test>\r\nDATA\r\n")
+            assert [client.reply()[0] for _ in range(3)] == [250, 250, 354]
+            client.write("Subject: never\r\n\r\nhalf a li")
+        with limited.connect() as healthy:
+            healthy.greet()
+            for _ in range(20):
+                assert healthy.mail(body=BODY)[0] == 250
+        sink.wait(20)
+    assert len(sink.mails) == 20

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A million deferred mails: memory a mail, time of a cold start, disk, and speed of intake.
+
+The spool is made by a tool, RINGPOST_MAKE_SPOOL, which is called as
+    TOOL --spool FOLDER --mails N --size BYTES --due SECONDS --recipient ADDRESS
+and writes what a daemon would have written that took these mails and deferred them that long.
+RINGPOST_MILLION sets another number of mails."""
+import os
+import pathlib
+import subprocess
+import time
+
+import pytest
+
+from daemon import Ringpost
+from test_idle import pss_bytes
+
+MAILS = int(os.environ.get("RINGPOST_MILLION", "1000000"))
+SIZE = 10 << 10
+MEMORY_MAX = 256
+START_MAX_S = 10
+BODY = b"Subject: hi\r\n\r\n" + b"x" * 76 + b"\r\n"
+
+
+def make_spool(folder):
+    tool = os.environ.get("RINGPOST_MAKE_SPOOL", "")
+    if not tool:
+        pytest.skip("RINGPOST_MAKE_SPOOL does not name the tool that makes a spool")
+    free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
+    if free < 3 * MAILS * SIZE:
+        pytest.skip(f"needs {3 * MAILS * SIZE >> 30} GiB of disk, there are {free >> 30}")
+    subprocess.run([tool, "--spool", str(folder), "--mails", str(MAILS), "--size", str(SIZE),
+                    "--due", "86400", "--recipient", "one@example.test"], check=True)
+
+
+def disk_bytes(folder):
+    return sum(path.stat().st_blocks * 512 for path in pathlib.Path(folder).rglob("*"))
+
+
+def accept_rate(relay, count=2000):
+    """Mails a second over one connection, one after the other."""
+    with relay.connect() as client:
+        client.greet()
+        begin = time.monotonic()
+        for _ in range(count):
+            assert client.mail(body=BODY)[0] == 250
+        return count / (time.monotonic() - begin)
+
+
+def test_a_million_deferred_mails(folder):
+    empty = Ringpost(folder / "empty")
+    with empty:
+        fixed, rate_empty = pss_bytes(empty.process.pid), accept_rate(empty)
+    full = Ringpost(folder / "full")
+    make_spool(full.spool)
+    pathlib.Path("/proc/sys/vm/drop_caches").write_text("3")  # a cold start
+    begin = time.monotonic()
+    with full:
+        ready_s = time.monotonic() - begin
+        assert full.metrics().sum("ringpost_queue_mails") == MAILS
+        each = (pss_bytes(full.process.pid) - fixed) / MAILS
+        rate_full = accept_rate(full)
+        used = disk_bytes(full.spool)
+        segment = 64 << 20
+        print(f"{MAILS} mails: {each:.0f} bytes of memory each, ready after {ready_s:.1f} s, "
+              f"disk {used / (MAILS * SIZE):.2f} times the live bytes, "
+              f"{rate_full:.0f} mails/s accepted against {rate_empty:.0f} when empty")
+        assert each <= MEMORY_MAX
+        assert ready_s <= START_MAX_S
+        assert used <= 2 * MAILS * SIZE + 4 * 2 * segment
+        assert rate_full >= 0.8 * rate_empty  # the noise of two runs on a shared machine

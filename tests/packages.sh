@@ -1,0 +1,105 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Installs what building (build), testing (test) or both (all, the default) need on Debian 12.
+# Asks apt only for what is missing, as root or through sudo.
+#
+#   tests/packages.sh [build|quickstart|test|all]
+#
+# Servers that cannot be installed beside Postfix are unpacked into a folder of their own, which
+#   tests/packages.sh --peers-folder
+# prints.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+peers_folder=${RINGPOST_PEERS:-/var/tmp/ringpost-test-peers}
+
+build=(build-essential cmake ninja-build pkg-config liburing-dev libyaml-dev libmicrohttpd-dev
+	libjemalloc-dev zlib1g-dev libcmocka-dev)
+test=(clang libclang-rt-14-dev clang-format llvm git curl e2fsprogs mount util-linux procps
+	postfix dovecot-core dovecot-lmtpd swaks msmtp nodejs
+	python3 python3-pytest python3-yaml python3-aiosmtpd
+	libpcre2-8-0 libgnutls30 libgnutls-dane0 libnsl2 libdb5.3 libidn12 libidn2-0)
+quickstart=(curl python3 swaks)
+unpacked=(exim4-base exim4-daemon-light prometheus)
+
+as_root() {
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	elif command -v sudo >/dev/null; then
+		sudo "$@"
+	else
+		echo "packages.sh: needs root or sudo for: $*" >&2
+		exit 1
+	fi
+}
+
+is_installed() {
+	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+install_missing() {
+	local missing=() package
+	for package in "$@"; do
+		is_installed "$package" || missing+=("$package")
+	done
+	[ ${#missing[@]} -gt 0 ] || return 0
+	echo "packages.sh: installing ${missing[*]}"
+	as_root apt-get update -q
+	echo "postfix postfix/main_mailer_type select No configuration" |
+		as_root debconf-set-selections
+	# Where systemd runs, Dovecot's own service starts, but without a protocol and so without a
+	# port; Postfix's does not, for want of a configuration. The tests run their own instances.
+	as_root env DEBIAN_FRONTEND=noninteractive \
+		apt-get install -q -y --no-install-recommends "${missing[@]}"
+}
+
+# A folder all may read, owned by root: a server run by root must not be exchangeable by others.
+unpack_peers() {
+	[ -x "$peers_folder/usr/bin/promtool" ] && [ -x "$peers_folder/usr/sbin/exim4" ] && return 0
+	local work
+	work=$(mktemp -d)
+	as_root apt-get update -q
+	(cd "$work" && apt-get download -q "${unpacked[@]}")
+	as_root mkdir -p -m 755 "$peers_folder"
+	local archive
+	for archive in "$work"/*.deb; do
+		as_root dpkg-deb -x "$archive" "$peers_folder"
+	done
+	as_root chmod u-s "$peers_folder/usr/sbin/exim4"
+	rm -rf "$work"
+}
+
+add_exim_user() {
+	getent passwd Debian-exim >/dev/null && return 0
+	as_root useradd --system --no-create-home --home-dir /nonexistent \
+		--shell /usr/sbin/nologin Debian-exim
+}
+
+# nodemailer, with the npm that belongs to the node that is there.
+install_node_modules() {
+	[ -d "$here/live/node_modules/nodemailer" ] && return 0
+	command -v npm >/dev/null || install_missing npm
+	(cd "$here/live" && npm ci --no-audit --no-fund --loglevel=error)
+}
+
+case ${1:-all} in
+--peers-folder)
+	echo "$peers_folder"
+	;;
+build)
+	install_missing "${build[@]}"
+	;;
+quickstart)
+	install_missing "${build[@]}" "${quickstart[@]}"
+	;;
+test | all)
+	[ "${1:-all}" = test ] || install_missing "${build[@]}"
+	install_missing "${test[@]}"
+	unpack_peers
+	add_exim_user
+	install_node_modules
+	;;
+*)
+	echo "usage: $0 [build|quickstart|test|all|--peers-folder]" >&2
+	exit 2
+	;;
+esac

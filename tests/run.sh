@@ -1,0 +1,25 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Installs what the tests need, builds, runs everything through ctest, and ends with its summary.
+#
+#   tests/run.sh [--long]
+#
+# One ctest holds all: the tests of the dev build, and one test for each other preset, which builds
+# it and runs there what it is for (tests/suite). --long adds what takes long: 20 rounds of the kill
+# test, a million mails, longer seeds and longer fuzzing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+configuration=ci
+if [ "${1:-}" = --long ]; then
+	configuration=long
+	export RINGPOST_LONG=1
+elif [ $# -gt 0 ]; then
+	echo "usage: $0 [--long]" >&2
+	exit 2
+fi
+
+tests/packages.sh all
+cmake --preset dev
+cmake --build build/dev
+exec ctest --test-dir build/dev -C "$configuration" -j "$(nproc)" --output-on-failure
