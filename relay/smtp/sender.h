@@ -145,7 +145,7 @@ struct sender_outcome {
 	enum sender_class class;
 	enum sender_next next;
 	enum sender_cause cause;
-	enum sender_phase phase; /* what the transaction had reached */
+	enum sender_phase phase; /* what was being done or awaited */
 	bool in_doubt;           /* the end of data was sent and its reply is missing: the mail may
 				  * have been delivered */
 	const struct reply *reply; /* the peer's; NULL where the cause is ours */
@@ -166,11 +166,11 @@ struct sender_flight {
 	struct sender_transaction *transaction; /* NULL: the place is free */
 	uint8_t sent;                           /* enum sent, in sender.c */
 	uint8_t answered;                       /* enum answered, in sender.c */
-	uint8_t cause;          /* of a verdict over all recipients not yet reported */
-	uint8_t class;          /* of the verdict; SENDER_OK of none or of delivery */
-	uint8_t next;           /* of the verdict */
-	bool has_verdict;       /* outcomes are being reported */
-	bool has_reply;         /* the verdict is the peer's reply */
+	uint8_t cause;    /* of a verdict over all recipients not yet reported */
+	uint8_t class;    /* of the verdict; SENDER_OK of none or of delivery */
+	uint8_t next;     /* of the verdict */
+	bool has_verdict; /* outcomes are being reported */
+
 	bool in_doubt;          /* of the verdict */
 	bool by_bdat;           /* BDAT instead of DATA */
 	bool mail_accepted;     /* the peer has an open transaction */
@@ -186,7 +186,7 @@ struct sender_flight {
 struct sender {
 	uint32_t magic;
 	uint8_t state; /* enum state, in sender.c */
-	uint8_t close; /* enum close_reason, once closing */
+	uint8_t close; /* enum close_reason; NONE until it is to end */
 	bool close_has_reply;
 	bool dirty; /* the peer may hold a transaction: RSET before the next MAIL */
 	const struct sender_options *options;
@@ -211,8 +211,8 @@ void sender_body_sent(struct sender *s);
 void sender_answer(struct sender *s, bool go);
 /* Says QUIT without waiting for the reply, when all transactions are over; none can be started. */
 void sender_quit(struct sender *s, enum close_reason why);
-/* The connection is gone: LOST, PEER, TIMEOUT, or we give it up (SHUTDOWN, …). The outcomes that
- * are still owed come out of the next steps, then CLOSE. */
+/* The connection is gone: RESET, PEER_CLOSED, TIMEOUT, or we give it up (SHUTDOWN, …). The outcomes
+ * that are still owed come out of the next steps, then CLOSE. */
 void sender_lost(struct sender *s, enum close_reason why);
 
 /* What is awaited, for the deadline: start it anew when the phase changes or bytes move. */
