@@ -9,9 +9,9 @@
  * same. Nothing depends on how the bytes were cut.
  *
  * The section ends at an empty line, at the end of the message, or at a line that is no field (no
- * name of printable ASCII and a colon): then `malformed` is set and that line belongs to the body.
- * size counts the bytes of the fields alone, body_at where the body begins. Blanks between name
- * and colon are tolerated (obsolete syntax), LF alone ends a line.
+ * name of printable ASCII that fits the memory, and a colon): then `malformed` is set and that line
+ * belongs to the body. size counts the bytes of the fields alone, body_at where the body begins.
+ * Blanks between name and colon are tolerated (obsolete syntax), LF alone ends a line.
  *
  * It never changes anything; it serves the count of Received fields (loops), and looking at names.
  */
@@ -37,14 +37,13 @@ struct header {
 	uint8_t state;   /* enum in header.c */
 	bool cut;        /* the field was longer than the memory */
 	bool malformed;
-	bool name_has_blank; /* blanks were seen behind the name of the field being read */
-	uint32_t name_size;  /* of the latest field */
-	uint32_t fields;     /* seen so far */
-	uint32_t received;   /* Received fields among them */
-	uint64_t line_at;    /* where the current line begins */
-	uint64_t seen;       /* bytes consumed */
-	uint64_t size;       /* bytes of the section, without the empty line */
-	uint64_t body_at;    /* after HEADER_END */
+	uint32_t name_size; /* of the latest field */
+	uint32_t fields;    /* seen so far */
+	uint32_t received;  /* Received fields among them */
+	uint64_t line_at;   /* where the current line begins */
+	uint64_t seen;      /* bytes consumed */
+	uint64_t size;      /* bytes of the section, without the empty line */
+	uint64_t body_at;   /* after HEADER_END */
 };
 
 /* `memory` of at least 128 bytes. */
