@@ -25,14 +25,16 @@ body_out_init(struct body_out *b)
 }
 
 /* The index of the first dot of `in`, from `from` on, that starts a line; in.size for none. Dots
- * are rare in what is large (base64 has none), so looking for the dot first is what is fast. */
+ * are rare in what is large (base64 has none), so looking for the dot first is what is fast; behind
+ * one within a line the next that matters comes after an LF, so a line costs two searches at most,
+ * whatever is in it. */
 static size_t
 find_line_dot(struct span in, size_t from)
 {
 	size_t at = span_find(in, '.', from);
 
 	while (at < in.size && (at == 0 || in.data[at - 1] != '\n'))
-		at = span_find(in, '.', at + 1);
+		at = span_find(in, '.', span_find(in, '\n', at));
 	return at;
 }
 

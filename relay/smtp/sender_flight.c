@@ -213,6 +213,15 @@ sender_end_by_cause(struct sender *s, enum close_reason why, enum sender_cause c
 	end_session(s, why, STATE_CLOSING, v, true);
 }
 
+/* Would a QUIT now be taken for a part of the message? */
+static bool
+is_amid_body(const struct sender_flight *f)
+{
+	return f->transaction != NULL &&
+	       (f->sent == AWAIT_354 || (f->sent >= SEND_FIRST && f->sent <= IN_LAST) ||
+		f->sent == BARRED);
+}
+
 void
 sender_end_by_reply(struct sender *s, struct sender_meaning meaning)
 {
@@ -224,8 +233,7 @@ sender_end_by_reply(struct sender *s, struct sender_meaning meaning)
 
 	/* Commands are answered in order, and nothing behind a 421 is served (RFC 5321 3.8): it
 	 * leaves no doubt. A reply without a meaning does. */
-	if (v.meaning.class == SENDER_OK)
-		v.meaning = sender_meaning_of_cause(SENDER_CAUSE_PROTOCOL);
-	end_session(s, why, meaning.then == SENDER_QUIT ? STATE_QUITTING : STATE_CLOSING, v,
-		    !unavailable);
+	bool polite = meaning.then == SENDER_QUIT && !is_amid_body(&s->flights[0]) &&
+		      !is_amid_body(&s->flights[1]);
+	end_session(s, why, polite ? STATE_QUITTING : STATE_CLOSING, v, !unavailable);
 }

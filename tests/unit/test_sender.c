@@ -222,6 +222,16 @@ static const struct dialogue dialogues[] = {
 	  "start 0\n" PLAIN "C: MAIL FROM:<a@x>\nS: 250 ok\nC: RCPT TO:<b@y>\nS: 550 no\n"
 	  "R 0.0 permanent nothing rcpt reply 550\ndone 0\nstart 1\nC: RSET\nS: 500 what\n"
 	  "R 1.0 temporary again rset reply 500\ndone 1\nC: QUIT\nclose rejected" },
+	{ "RSET refused while a body follows: no QUIT into the body",
+	  DEFAULTS,
+	  { MAIL("a@x", "b@y", 10), MAIL("a@x", "b@y", 10) },
+	  "start 0\n" CHUNK "C: MAIL FROM:<a@x>\nC: RCPT TO:<b@y>\nC: BDAT 10 LAST\nask 0 yes\n"
+	  "body 0 0 10 last\nS: 250 ok\nS: 550 no\nS: 503 no\nR 0.0 permanent nothing rcpt reply "
+	  "550\n"
+	  "done 0\nstart 1\nC: RSET\nC: MAIL FROM:<a@x>\nC: RCPT TO:<b@y>\nC: BDAT 10 LAST\n"
+	  "ask 1 yes\nbody-held 1 0 10 last\nS: 500 what\nR 1.0 temporary later body reply 500 "
+	  "doubt\n"
+	  "done 1\nclose rejected" },
 	{ "the end of data refused for good, for now, and by 421",
 	  DEFAULTS,
 	  { MAIL("a@x", "b@y", 10), MAIL("a@x", "b@y", 10), MAIL("a@x", "b@y", 10) },
