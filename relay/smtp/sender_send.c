@@ -323,6 +323,23 @@ sending_flight(struct sender *s)
 	return ahead->transaction != NULL && s->offer.pipelining ? ahead : NULL;
 }
 
+/* The first may find that it has nothing more to send; then the one ahead has its turn at once, not
+ * after the next input. One that is over must be told first. */
+static bool
+send_flights(struct sender *s, struct sender_action *out)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		struct sender_flight *f = sending_flight(s);
+		if (f == NULL)
+			return false;
+		if (send_flight(s, f, out))
+			return true;
+		if (f->sent != SEND_NOTHING || f->outstanding == 0)
+			return false;
+	}
+	return false;
+}
+
 /* Says what is to be said now, if anything. */
 bool
 sender_speak(struct sender *s, struct sender_action *out)
@@ -339,10 +356,8 @@ sender_speak(struct sender *s, struct sender_action *out)
 		s->state = STATE_UP;
 		out->kind = SENDER_READY;
 		return true;
-	case STATE_UP: {
-		struct sender_flight *f = sending_flight(s);
-		return f != NULL && send_flight(s, f, out);
-	}
+	case STATE_UP:
+		return send_flights(s, out);
 	default:
 		return false;
 	}

@@ -369,6 +369,14 @@ static const struct dialogue dialogues[] = {
 	  { MAIL("a@x", "b> c>", 9) },
 	  "start 0\n" CHUNK "C: MAIL FROM:<a@x>\nR 0.0 permanent nothing rcpt bad_recipient\n"
 	  "R 0.1 permanent nothing rcpt bad_recipient\nS: 250 ok\ndone 0" },
+	{ "all recipients unfit: the one ahead need not wait",
+	  DEFAULTS,
+	  { MAIL("a@x", "b>", 9), MAIL("c@x", "d> e>", 9) },
+	  "start 0\nstart 1\n" PIPE
+	  "C: MAIL FROM:<a@x>\nR 0.0 permanent nothing rcpt bad_recipient\n"
+	  "C: RSET\nC: MAIL FROM:<c@x>\nR 1.0 permanent nothing rcpt bad_recipient\n"
+	  "R 1.1 permanent nothing rcpt bad_recipient\nS: 250 ok\nS: 250 ok\nS: 550 no\ndone 0\n"
+	  "done 1" },
 	{ "LIMITS: recipients beyond RCPTMAX are for another transaction",
 	  { .recipients_max = 9 },
 	  { MAIL("a@x", "b@y c@y d@y", 9) },
