@@ -49,6 +49,7 @@ needs_rset(const struct sender *s, const struct sender_flight *f)
 
 	if (!sender_is_ahead(s, f))
 		return s->dirty;
+	/* A BDAT may be answered (too early) and its reply not yet looked at. */
 	return s->dirty || front->by_bdat || front->answered < ANSWER_END;
 }
 

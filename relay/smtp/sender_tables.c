@@ -53,7 +53,7 @@ sender_meaning_of(enum sender_phase phase, unsigned code)
 			return row->meaning;
 	}
 	/* The last row of every phase takes all codes. */
-	ASSERT(!"a phase without a row for every code");
+	assert_failed("a row for every code", __FILE__, __LINE__, __func__);
 }
 
 struct sender_meaning

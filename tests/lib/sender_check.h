@@ -42,7 +42,7 @@ check_find(struct sender_check *c, const struct sender_transaction *t)
 		if (c->transactions[i].transaction == t)
 			return &c->transactions[i];
 	}
-	ASSERT(!"an action for a transaction that is not on its way");
+	assert_failed("a transaction on its way", __FILE__, __LINE__, __func__);
 }
 
 static inline void

@@ -424,6 +424,23 @@ static const struct dialogue dialogues[] = {
 	  "554\n"
 	  "done 0\nR 1.0 permanent nothing rcpt reply 550\nR 1.1 ok nothing end_of_data reply 250\n"
 	  "done 1" },
+	{ "one ahead of a large BDAT: RSET in front",
+	  { .piece_max = 4 },
+	  { MAIL("a@x", "b@y", 9), MAIL("c@x", "d@y", 8) },
+	  "start 0\nstart 1\n" CHUNK "C: MAIL FROM:<a@x>\nC: RCPT TO:<b@y>\nS: 250 ok\nS: 250 ok\n"
+	  "C: BDAT 9 LAST\nbody 0 0 5\nask 0 yes\nbody 0 5 4 last\nC: RSET\nC: MAIL FROM:<c@x>\n"
+	  "C: RCPT TO:<d@y>\nS: 451 no\nS: 250 ok\nS: 250 ok\nS: 550 no\n"
+	  "R 0.0 temporary later end_of_data reply 451\ndone 0\n"
+	  "R 1.0 permanent nothing rcpt reply 550\ndone 1" },
+	{ "one ahead of a BDAT whose early reply is not yet looked at: RSET in front",
+	  DEFAULTS,
+	  { MAIL("a@x", "b@y", 9), MAIL("c@x", "d@y", 8) },
+	  "start 0\nstart 1\n" CHUNK
+	  "C: MAIL FROM:<a@x>\nC: RCPT TO:<b@y>\nC: BDAT 9 LAST\nask 0 yes\n"
+	  "body-held 0 0 9 last\nS: 250 ok\nS: 250 ok\nS: 451 no\nwait\nsent\nC: RSET\n"
+	  "C: MAIL FROM:<c@x>\nC: RCPT TO:<d@y>\nC: BDAT 8 LAST\nask 1 yes\nbody 1 0 8 last\n"
+	  "R 0.0 temporary later end_of_data reply 451\ndone 0\nS: 250 ok\nS: 250 ok\nS: 250 ok\n"
+	  "S: 250 ok\nR 1.0 ok nothing end_of_data reply 250\ndone 1" },
 	{ "both ends sent, both replies missing: both in doubt",
 	  DEFAULTS,
 	  { MAIL("a@x", "b@y", 9), MAIL("c@x", "d@y", 8) },
