@@ -39,7 +39,13 @@
 
 struct queue;
 struct queue_store;
-struct config;
+
+/* A request while the queue has it. Callers embed it zeroed and never look inside. */
+struct queue_request {
+	struct list_node node;
+	const struct queue_request_kind *kind;
+	enum err error;
+};
 
 /* ---- opening and closing: main thread, before and after the workers run ---- */
 
@@ -54,8 +60,27 @@ struct queue_hooks {
 	void *context;
 };
 
-/* Opens and recovers. NULL with a line for people in `why`: path, what is wrong, the remedy. */
-struct queue_store *queue_open(const struct config *config, struct worker **workers,
+enum queue_durability {
+	QUEUE_DISK,   /* on stable storage before on_done */
+	QUEUE_MEMORY, /* on_done as soon as it is in memory: a crash loses mail */
+};
+
+/* Plain input, filled from the configuration by the caller. Memory is of the whole process. */
+struct queue_options {
+	const char *spool_path; /* directory; made where it does not exist */
+	enum queue_durability durability;
+	uint64_t segment_size;   /* bytes; at most, see spool.h; 0: 64 MiB */
+	uint64_t file_threshold; /* larger bodies get a file of their own; 0: 256 KiB, the most */
+	unsigned flights;        /* commits in flight a worker, 1 .. 4; 0: 2 */
+	uint64_t body_memory;    /* drafts and bodies in memory; 0: 256 MiB */
+	uint64_t items_max;      /* mails and items kept; 0: 16 million */
+	uint64_t reserve_bytes;  /* of the disk that are never taken */
+};
+
+/* Opens and recovers. NULL with a line for people in `why`: path, what is wrong, the remedy. What
+ * was noticed without being fatal (corruption set aside, a volatile directory) is in `why` too
+ * when it succeeds. */
+struct queue_store *queue_open(const struct queue_options *options, struct worker **workers,
 			       unsigned worker_count, const struct queue_hooks *hooks,
 			       struct buf *why);
 /* The end of worker `number`; also stored in worker->queue by queue_open. */
@@ -86,7 +111,7 @@ uint64_t queue_draft_size(const struct queue_draft *d);
 void queue_draft_abandon(struct queue_draft *d);
 
 struct queue_put {
-	struct list_node node;                /* the queue's, while it has it */
+	struct queue_request request;
 	struct queue_draft *draft;            /* taken */
 	const struct mail_envelope *envelope; /* lent until on_done; id as given to the draft */
 	void (*on_done)(struct queue_put *p, enum err e);
@@ -112,16 +137,20 @@ struct queue_item {
 	uint16_t open_starts;  /* attempts that were begun and never ended (DESIGN, invariant 9) */
 	bool recovered;        /* record the start of its next attempt: queue_attempt */
 	bool had_run_alone;    /* its last open start was alone on its worker */
-	struct list_node link; /* free for the holder's use while claimed */
+	uint32_t recipient_count;   /* pending ones of this item, while claimed */
+	const uint32_t *recipients; /* their indexes in the envelope, ascending */
+	struct list_node link;      /* free for the holder's use while claimed */
 };
 
 /* The recipients of an item: index of the first / next one at or after `from` in
- * mail->envelope->recipients that is pending and belongs to the item; recipient_count at the end.
- */
+ * mail->envelope->recipients that is pending and belongs to the item; the envelope's
+ * recipient_count at the end. Whoever holds an item looks at no other recipients: those of items
+ * that are not claimed may be brought up to date meanwhile by the keeping worker. */
 uint32_t queue_item_recipient(const struct queue_item *i, uint32_t from);
 
 struct queue_claim {
-	struct list_node node;
+	struct queue_request request;
+	struct list loading; /* the queue's */
 	struct site_id site;
 	uint32_t most;    /* items */
 	bool with_bodies; /* load bodies too where the memory budget allows */
@@ -140,15 +169,17 @@ void queue_reroute(struct queue *q, struct queue_item *i);
  * multiple of it and at least 8192; `bytes` points into it when on_done comes and is shorter than
  * asked only at the end of the body. */
 struct queue_load {
-	struct op op;
-	struct list_node node;
+	struct op op; /* the store's, like request */
+	struct queue_request request;
 	const struct queue_mail *mail;
 	uint64_t offset;
 	uint8_t *memory;
 	size_t capacity;
 	void (*on_done)(struct queue_load *l, enum err e);
-	struct span bytes;    /* out */
-	uint64_t file_offset; /* the store's */
+	struct span bytes; /* out */
+	uint64_t skip;     /* the store's */
+	uint32_t crc;      /* the store's: of what was read from the start on, in order */
+	uint64_t read_up_to; /* the store's */
 };
 void queue_load(struct queue *mine, struct queue_load *l);
 /* Frees the body in memory of a mail that this worker keeps; it is read back with queue_load. */
@@ -168,7 +199,7 @@ struct queue_result {
  * atomic change. The item is the queue's again from the call on: on ERR_OK it waits, or is gone
  * when no recipient is pending; on failure it stays claimed for the caller to record again. */
 struct queue_record {
-	struct list_node node;
+	struct queue_request request;
 	struct queue_item *item;
 	const struct queue_result *results; /* lent until on_done */
 	uint32_t result_count;
@@ -184,7 +215,7 @@ bool queue_lease_is_valid(struct queue *q);
 /* Invariant 9: records that an attempt begins, for items with `recovered`; batched. `alone`: it is
  * the only delivery on its worker. The item stays claimed. */
 struct queue_attempt {
-	struct list_node node;
+	struct queue_request request;
 	struct queue_item *item;
 	bool alone;
 	void (*on_done)(struct queue_attempt *a, enum err e);
@@ -193,13 +224,15 @@ void queue_attempt(struct queue *q, struct queue_attempt *a);
 
 /* ---- seeing and acting: by slices, so that a million mails hold up nobody ---- */
 
+enum queue_state { QUEUE_ANY, QUEUE_WAITING, QUEUE_CLAIMED, QUEUE_HELD, QUEUE_FAILED };
+
 struct queue_filter {
 	bool any_site;
 	struct site_id site;
 	bool any_id;
 	struct mail_id id;
 	uint64_t accepted_before_ms; /* 0: any */
-	enum { QUEUE_ANY, QUEUE_WAITING, QUEUE_CLAIMED, QUEUE_HELD, QUEUE_FAILED } state;
+	enum queue_state state;
 };
 
 struct queue_row {
@@ -209,7 +242,7 @@ struct queue_row {
 	uint64_t due_at_ms;
 	uint64_t body_size;
 	uint16_t attempts;
-	uint8_t state; /* as in queue_filter */
+	uint8_t state; /* enum queue_state */
 };
 
 /* Calls on_row for items that match, beginning at *cursor (0: the start), for at most `slice_us`;
@@ -221,13 +254,13 @@ enum queue_action { QUEUE_HOLD, QUEUE_UNHOLD, QUEUE_REQUEUE, QUEUE_REMOVE };
 /* Durable where it must outlive the process (all but REQUEUE); `who` and `why` go into the event.
  */
 struct queue_act {
-	struct list_node node;
+	struct queue_request request;
 	enum queue_action action;
 	struct mail_id id;
 	struct span who;
 	struct span why;
-	void (*on_done)(struct queue_act *a,
-			enum err e); /* ERR_NOT_FOUND; ERR_AGAIN: claimed now */
+	/* ERR_NOT_FOUND; ERR_AGAIN: an item of it is claimed now, or it is being moved. */
+	void (*on_done)(struct queue_act *a, enum err e);
 };
 void queue_act(struct queue *q, struct queue_act *a);
 

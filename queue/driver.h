@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * driver: what a store provides to stand behind queue.h. For stores and queue.c alone.
+ *
+ * A store embeds struct queue_store in its own, struct queue in each worker's end and struct
+ * queue_draft in its drafts, each as the first member, and fills in `driver`; queue.c finds the
+ * functions through it. The contract of every function is the one of its namesake in queue.h.
+ */
+#ifndef QUEUE_DRIVER_H
+#define QUEUE_DRIVER_H
+
+#include "queue/queue.h"
+
+struct queue_driver {
+	const char *name;
+	struct queue *(*end)(struct queue_store *s, unsigned number);
+	void (*start)(struct queue *q);
+	void (*stop)(struct queue *q, void (*on_stopped)(struct queue *q, void *context),
+		     void *context);
+	void (*close)(struct queue_store *s);
+	enum err (*admit)(struct queue *q, uint64_t size);
+	struct queue_draft *(*draft_new)(struct queue *q, struct mail_id id, uint64_t size_hint);
+	enum err (*draft_append)(struct queue_draft *d, struct span bytes);
+	bool (*draft_is_full)(const struct queue_draft *d);
+	void (*draft_on_room)(struct queue_draft *d, struct task *resume);
+	uint64_t (*draft_size)(const struct queue_draft *d);
+	void (*draft_abandon)(struct queue_draft *d);
+	void (*put)(struct queue *q, struct queue_put *p);
+	void (*claim)(struct queue *q, struct queue_claim *c);
+	void (*release)(struct queue *q, struct queue_item *i, uint64_t due_at_ms);
+	void (*reroute)(struct queue *q, struct queue_item *i);
+	void (*load)(struct queue *mine, struct queue_load *l);
+	void (*drop_body)(struct queue *q, struct queue_mail *m);
+	void (*record)(struct queue *q, struct queue_record *r);
+	bool (*may_deliver)(struct queue *q);
+	bool (*lease_is_valid)(struct queue *q);
+	void (*attempt)(struct queue *q, struct queue_attempt *a);
+	bool (*list)(struct queue *q, const struct queue_filter *f, uint64_t *cursor,
+		     uint64_t slice_us,
+		     bool (*on_row)(void *context, const struct queue_row *row), void *context);
+	void (*act)(struct queue *q, struct queue_act *a);
+	void (*count)(struct queue *q, struct queue_numbers *out);
+};
+
+enum { QUEUE_MAGIC = 0x51554555, QUEUE_STORE_MAGIC = 0x51535452, QUEUE_ITEM_MAGIC = 0x51495445,
+       QUEUE_MAIL_MAGIC = 0x514d4149, QUEUE_DRAFT_MAGIC = 0x51445241 };
+
+struct queue_store {
+	uint32_t magic;
+	const struct queue_driver *driver;
+	struct queue_hooks hooks;
+	unsigned worker_count;
+};
+
+struct queue {
+	uint32_t magic;
+	const struct queue_driver *driver;
+	struct queue_store *store;
+	struct worker *worker;
+};
+
+struct queue_draft {
+	uint32_t magic;
+	const struct queue_driver *driver;
+};
+
+#endif

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Finds the store behind a queue. Nothing of a mail is known here.
+ */
+#include "queue/queue.h"
+
+#include "core/base/assert.h"
+#include "queue/driver.h"
+#include "queue/spool/spool.h"
+
+struct queue_store *
+queue_open(const struct queue_options *options, struct worker **workers, unsigned worker_count,
+	   const struct queue_hooks *hooks, struct buf *why)
+{
+	ASSERT(worker_count > 0 && worker_count <= WORKERS_MAX);
+	ASSERT(hooks->site_of != NULL && hooks->on_due != NULL);
+	return spool_open(options, workers, worker_count, hooks, why);
+}
+
+struct queue *
+queue_end(struct queue_store *s, unsigned number)
+{
+	OBJ_CHECK(s, QUEUE_STORE_MAGIC);
+	ASSERT(number < s->worker_count);
+	return s->driver->end(s, number);
+}
+
+void
+queue_stop(struct queue *q, void (*on_stopped)(struct queue *q, void *context), void *context)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	q->driver->stop(q, on_stopped, context);
+}
+
+void
+queue_close(struct queue_store *s)
+{
+	OBJ_CHECK(s, QUEUE_STORE_MAGIC);
+	s->driver->close(s);
+}
+
+enum err
+queue_draft_append(struct queue_draft *d, struct span bytes)
+{
+	OBJ_CHECK(d, QUEUE_DRAFT_MAGIC);
+	return d->driver->draft_append(d, bytes);
+}
+
+bool
+queue_draft_is_full(const struct queue_draft *d)
+{
+	OBJ_CHECK(d, QUEUE_DRAFT_MAGIC);
+	return d->driver->draft_is_full(d);
+}
+
+void
+queue_draft_on_room(struct queue_draft *d, struct task *resume)
+{
+	OBJ_CHECK(d, QUEUE_DRAFT_MAGIC);
+	d->driver->draft_on_room(d, resume);
+}
+
+uint64_t
+queue_draft_size(const struct queue_draft *d)
+{
+	OBJ_CHECK(d, QUEUE_DRAFT_MAGIC);
+	return d->driver->draft_size(d);
+}
+
+void
+queue_draft_abandon(struct queue_draft *d)
+{
+	OBJ_CHECK(d, QUEUE_DRAFT_MAGIC);
+	d->driver->draft_abandon(d);
+}
+
+void
+queue_load(struct queue *mine, struct queue_load *l)
+{
+	OBJ_CHECK(mine, QUEUE_MAGIC);
+	OBJ_CHECK(l->mail, QUEUE_MAIL_MAGIC);
+	ASSERT((uintptr_t)l->memory % 4096 == 0);
+	ASSERT(l->capacity % 4096 == 0 && l->capacity >= 8192);
+	mine->driver->load(mine, l);
+}
+
+bool
+queue_list(struct queue *q, const struct queue_filter *f, uint64_t *cursor, uint64_t slice_us,
+	   bool (*on_row)(void *context, const struct queue_row *row), void *context)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	return q->driver->list(q, f, cursor, slice_us, on_row, context);
+}
+
+uint32_t
+queue_item_recipient(const struct queue_item *i, uint32_t from)
+{
+	uint32_t low = 0;
+	uint32_t high = i->recipient_count;
+
+	OBJ_CHECK(i, QUEUE_ITEM_MAGIC);
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		if (i->recipients[middle] < from)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < i->recipient_count ? i->recipients[low] : i->mail->envelope->recipient_count;
+}
+
+void
+queue_start(struct queue *q)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	q->driver->start(q);
+}
+
+enum err
+queue_admit(struct queue *q, uint64_t size)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	return q->driver->admit(q, size);
+}
+
+struct queue_draft *
+queue_draft_new(struct queue *q, struct mail_id id, uint64_t size_hint)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	return q->driver->draft_new(q, id, size_hint);
+}
+
+void
+queue_put(struct queue *q, struct queue_put *p)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	ASSERT(p->on_done != NULL);
+	q->driver->put(q, p);
+}
+
+void
+queue_claim(struct queue *q, struct queue_claim *c)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	ASSERT(c->on_done != NULL);
+	q->driver->claim(q, c);
+}
+
+void
+queue_release(struct queue *q, struct queue_item *i, uint64_t due_at_ms)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	OBJ_CHECK(i, QUEUE_ITEM_MAGIC);
+	q->driver->release(q, i, due_at_ms);
+}
+
+void
+queue_reroute(struct queue *q, struct queue_item *i)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	OBJ_CHECK(i, QUEUE_ITEM_MAGIC);
+	q->driver->reroute(q, i);
+}
+
+void
+queue_drop_body(struct queue *q, struct queue_mail *m)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	OBJ_CHECK(m, QUEUE_MAIL_MAGIC);
+	q->driver->drop_body(q, m);
+}
+
+void
+queue_record(struct queue *q, struct queue_record *r)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	OBJ_CHECK(r->item, QUEUE_ITEM_MAGIC);
+	q->driver->record(q, r);
+}
+
+bool
+queue_may_deliver(struct queue *q)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	return q->driver->may_deliver(q);
+}
+
+bool
+queue_lease_is_valid(struct queue *q)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	return q->driver->lease_is_valid(q);
+}
+
+void
+queue_attempt(struct queue *q, struct queue_attempt *a)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	OBJ_CHECK(a->item, QUEUE_ITEM_MAGIC);
+	q->driver->attempt(q, a);
+}
+
+void
+queue_act(struct queue *q, struct queue_act *a)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	ASSERT(a->on_done != NULL);
+	q->driver->act(q, a);
+}
+
+void
+queue_count(struct queue *q, struct queue_numbers *out)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	q->driver->count(q, out);
+}
