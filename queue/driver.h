@@ -36,14 +36,19 @@ struct queue_driver {
 	bool (*lease_is_valid)(struct queue *q);
 	void (*attempt)(struct queue *q, struct queue_attempt *a);
 	bool (*list)(struct queue *q, const struct queue_filter *f, uint64_t *cursor,
-		     uint64_t slice_us,
-		     bool (*on_row)(void *context, const struct queue_row *row), void *context);
+		     uint64_t slice_us, bool (*on_row)(void *context, const struct queue_row *row),
+		     void *context);
 	void (*act)(struct queue *q, struct queue_act *a);
 	void (*count)(struct queue *q, struct queue_numbers *out);
 };
 
-enum { QUEUE_MAGIC = 0x51554555, QUEUE_STORE_MAGIC = 0x51535452, QUEUE_ITEM_MAGIC = 0x51495445,
-       QUEUE_MAIL_MAGIC = 0x514d4149, QUEUE_DRAFT_MAGIC = 0x51445241 };
+enum {
+	QUEUE_MAGIC = 0x51554555,
+	QUEUE_STORE_MAGIC = 0x51535452,
+	QUEUE_ITEM_MAGIC = 0x51495445,
+	QUEUE_MAIL_MAGIC = 0x514d4149,
+	QUEUE_DRAFT_MAGIC = 0x51445241
+};
 
 struct queue_store {
 	uint32_t magic;

@@ -4,9 +4,9 @@
  *
  * These are plain shapes without behaviour, shared by the queue and what stands on it. Spans in an
  * envelope point into memory of whoever made it: the session's arena until the put is done, the
- * queue's memory while an item is claimed. Nobody changes an envelope that was given out, but for the
- * fields state, attempts, retry_at_ms and reply of recipients whose item is not claimed.
- * Times are wall clock milliseconds since 1970 UTC, since they outlive the process.
+ * queue's memory while an item is claimed. Nobody changes an envelope that was given out, but for
+ * the fields state, attempts, retry_at_ms and reply of recipients whose item is not claimed. Times
+ * are wall clock milliseconds since 1970 UTC, since they outlive the process.
  */
 #ifndef QUEUE_MAIL_H
 #define QUEUE_MAIL_H

@@ -25,6 +25,13 @@ queue_end(struct queue_store *s, unsigned number)
 	return s->driver->end(s, number);
 }
 
+struct worker *
+queue_worker(struct queue *q)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	return q->worker;
+}
+
 void
 queue_stop(struct queue *q, void (*on_stopped)(struct queue *q, void *context), void *context)
 {

@@ -85,6 +85,8 @@ struct queue_store *queue_open(const struct queue_options *options, struct worke
 			       struct buf *why);
 /* The end of worker `number`; also stored in worker->queue by queue_open. */
 struct queue *queue_end(struct queue_store *s, unsigned number);
+/* The worker that this end belongs to. */
+struct worker *queue_worker(struct queue *q);
 /* Called on each worker when it starts to run and before it stops. queue_stop finishes what is in
  * flight, takes no new requests (ERR_SHUTTING_DOWN) and calls on_stopped. */
 void queue_start(struct queue *q);
@@ -96,6 +98,9 @@ void queue_close(struct queue_store *s);
 
 /* May a mail of this size (0: unknown) be taken in? ERR_NO_ROOM, ERR_NO_MEMORY, … : say 452. */
 enum err queue_admit(struct queue *q, uint64_t size);
+
+/* Is the memory for bodies three quarters full? Then keep none that would only wait. */
+bool queue_memory_is_tight(struct queue *q);
 
 /* A body on its way in. */
 struct queue_draft;
@@ -134,9 +139,9 @@ struct queue_item {
 	uint32_t magic;
 	struct queue_mail *mail;
 	struct site_id site;
-	uint16_t open_starts;  /* attempts that were begun and never ended (DESIGN, invariant 9) */
-	bool recovered;        /* record the start of its next attempt: queue_attempt */
-	bool had_run_alone;    /* its last open start was alone on its worker */
+	uint16_t open_starts; /* attempts that were begun and never ended (DESIGN, invariant 9) */
+	bool recovered;       /* record the start of its next attempt: queue_attempt */
+	bool had_run_alone;   /* its last open start was alone on its worker */
 	uint32_t recipient_count;   /* pending ones of this item, while claimed */
 	const uint32_t *recipients; /* their indexes in the envelope, ascending */
 	struct list_node link;      /* free for the holder's use while claimed */
@@ -176,9 +181,9 @@ struct queue_load {
 	uint8_t *memory;
 	size_t capacity;
 	void (*on_done)(struct queue_load *l, enum err e);
-	struct span bytes; /* out */
-	uint64_t skip;     /* the store's */
-	uint32_t crc;      /* the store's: of what was read from the start on, in order */
+	struct span bytes;   /* out */
+	uint64_t skip;       /* the store's */
+	uint32_t crc;        /* the store's: of what was read from the start on, in order */
 	uint64_t read_up_to; /* the store's */
 };
 void queue_load(struct queue *mine, struct queue_load *l);
@@ -197,7 +202,8 @@ struct queue_result {
 
 /* The outcomes of one attempt: one result for each pending recipient of the item, recorded as one
  * atomic change. The item is the queue's again from the call on: on ERR_OK it waits, or is gone
- * when no recipient is pending; on failure it stays claimed for the caller to record again. */
+ * when no recipient is pending; on failure it stays claimed for the caller to record again. Until
+ * on_done returns item->mail may be read. */
 struct queue_record {
 	struct queue_request request;
 	struct queue_item *item;

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "relay/control/control.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "core/base/clock.h"
+#include "core/config.h"
+
+enum {
+	BEAT_MS = 1000,
+	BEAT_LOST_MS = 10 * 1000,
+	AGAIN_MS = 10,
+	ERRORS_TEXT_MAX = 2048,
+};
+
+static void start_next(struct control *c);
+
+/* ---- on the workers ---- */
+
+static void
+refresh_gauges(struct crew *m)
+{
+	struct worker *w = &m->worker;
+	struct queue_numbers n;
+	uint64_t now_wall_ms = clock_wall_ms();
+
+	queue_count(w->queue, &n);
+	METRIC_SET(w->metrics, QUEUE_MAILS, n.mails);
+	METRIC_SET(w->metrics, QUEUE_BYTES, n.bytes_live);
+	METRIC_SET(w->metrics, QUEUE_MEMORY, n.memory_bytes);
+	METRIC_SET(w->metrics, QUEUE_OLDEST,
+		   n.oldest_accepted_at_ms == 0 || n.oldest_accepted_at_ms > now_wall_ms
+			   ? 0
+			   : (now_wall_ms - n.oldest_accepted_at_ms) / 1000);
+	METRIC_SET_LABEL(w->metrics, QUEUE_RECIPIENTS, LABEL_STATE_WAITING, n.items_waiting);
+	METRIC_SET_LABEL(w->metrics, QUEUE_RECIPIENTS, LABEL_STATE_ACTIVE, n.items_claimed);
+	METRIC_SET_LABEL(w->metrics, QUEUE_RECIPIENTS, LABEL_STATE_HELD, n.items_held);
+	METRIC_SET_LABEL(w->metrics, QUEUE_RECIPIENTS, LABEL_STATE_FAILED, n.recipients_failed);
+	METRIC_SET(w->metrics, SPOOL_DISK_USED, n.bytes_on_disk);
+	METRIC_SET(w->metrics, SPOOL_DISK_FREE, n.bytes_free);
+}
+
+static void
+on_beat(struct timer *t)
+{
+	struct crew *m = CONTAINER_OF(t, struct crew, beat);
+	struct worker *w = &m->worker;
+
+	atomic_store_explicit(&m->beat_ms, w->now_ms, memory_order_relaxed);
+	atomic_store_explicit(&m->admits, queue_admit(w->queue, 0) == ERR_OK, memory_order_relaxed);
+	refresh_gauges(m);
+	log_turn(w->log);
+	timer_set(&w->timers, t, w->now_ms + BEAT_MS);
+}
+
+void
+crew_start(struct crew *m)
+{
+	timer_init(&m->beat, on_beat);
+	on_beat(&m->beat);
+}
+
+static void on_answer(struct message *letter, void *context);
+
+static void
+answer(struct crew *m)
+{
+	m->letter.on_message = on_answer;
+	worker_post(&m->worker, &m->control->worker, &m->letter);
+}
+
+static void
+on_drained(struct flow *f, void *context)
+{
+	(void)f;
+	answer(context);
+}
+
+static void
+on_stopped(struct queue *q, void *context)
+{
+	struct crew *m = context;
+
+	(void)q;
+	timer_stop(&m->worker.timers, &m->beat);
+	m->worker.stopping = true;
+	answer(m);
+}
+
+static void
+on_task(struct message *letter, void *context)
+{
+	struct crew *m = CONTAINER_OF(letter, struct crew, letter);
+
+	(void)context;
+	switch (m->control->task) {
+	case CONTROL_RELOAD:
+		flow_adopt(m->worker.flow, m->control->next_routing);
+		answer(m);
+		return;
+	case CONTROL_DRAIN:
+		flow_drain(m->worker.flow, on_drained, m);
+		return;
+	case CONTROL_STOP:
+		queue_stop(m->worker.queue, on_stopped, m);
+		return;
+	case CONTROL_NOTHING:
+		break;
+	}
+	ASSERT(!"a letter without a task");
+}
+
+/* ---- on the control thread ---- */
+
+/* Sends the letters that are due. A worker whose mailbox is full gets its letter a little later. */
+static void
+send_letters(struct control *c)
+{
+	bool all = true;
+
+	for (unsigned i = 0; i < c->crew_count; i++) {
+		struct crew *m = &c->crew[i];
+		if (!m->letter_due)
+			continue;
+		if (!mailbox_reserve(&m->worker.mailbox, 1)) {
+			all = false;
+			continue;
+		}
+		/* For the answer: this mailbox is for answers alone, one a worker. */
+		bool mine = mailbox_reserve(&c->worker.mailbox, 1);
+		ASSERT(mine);
+		m->letter_due = false;
+		m->letter.on_message = on_task;
+		worker_post(&c->worker, &m->worker, &m->letter);
+	}
+	if (!all)
+		timer_set(&c->worker.timers, &c->again, c->worker.now_ms + AGAIN_MS);
+}
+
+static void
+on_again(struct timer *t)
+{
+	send_letters(CONTAINER_OF(t, struct control, again));
+}
+
+static void
+send_all(struct control *c, enum control_task task)
+{
+	ASSERT(c->task == CONTROL_NOTHING && c->answers_owed == 0);
+	c->task = task;
+	c->answers_owed = c->crew_count;
+	for (unsigned i = 0; i < c->crew_count; i++)
+		c->crew[i].letter_due = true;
+	send_letters(c);
+}
+
+static void
+finish_reload(struct control *c)
+{
+	struct routing *old = c->routing;
+
+	c->routing = c->next_routing;
+	c->next_routing = NULL;
+	routing_put(old);
+	const struct config *config = c->routing->config;
+	log_set_level(c->log, config->log.level);
+	METRIC_ADD_LABEL(c->worker.metrics, CONFIG_RELOADS, LABEL_RELOAD_OK, 1);
+	event_config_loaded(c->worker.log, &(struct event_config_loaded){
+						   .file = span_of_string(c->config_path) });
+}
+
+static void
+on_answer(struct message *letter, void *context)
+{
+	struct crew *m = CONTAINER_OF(letter, struct crew, letter);
+	struct control *c = m->control;
+
+	(void)context;
+	ASSERT(c->answers_owed > 0);
+	if (--c->answers_owed > 0)
+		return;
+	enum control_task done = c->task;
+	c->task = CONTROL_NOTHING;
+	if (done == CONTROL_RELOAD)
+		finish_reload(c);
+	if (done == CONTROL_DRAIN) {
+		send_all(c, CONTROL_STOP);
+		return;
+	}
+	if (done == CONTROL_STOP) {
+		c->worker.stopping = true;
+		return;
+	}
+	start_next(c);
+}
+
+/* ---- reload ---- */
+
+static void
+refuse_reload(struct control *c, struct span error, struct span restart)
+{
+	METRIC_ADD_LABEL(c->worker.metrics, CONFIG_RELOADS, LABEL_RELOAD_REFUSED, 1);
+	event_config_refused(c->worker.log, &(struct event_config_refused){
+						    .file = span_of_string(c->config_path),
+						    .error = error,
+						    .restart = restart,
+					    });
+}
+
+/* The new snapshot, or NULL after the reason was logged. */
+static const struct config *
+load_next(struct control *c)
+{
+	struct config_errors errors = { 0 };
+	uint8_t memory[ERRORS_TEXT_MAX];
+	struct buf restart = buf_of(memory, sizeof memory);
+	const struct config *next = config_load(c->config_path, &errors);
+
+	if (next == NULL) {
+		refuse_reload(c, span_of_string(errors.lines[0]), span_none());
+		return NULL;
+	}
+	config_restart_needed(c->routing->config, next, &restart);
+	if (restart.size == 0)
+		return next;
+	refuse_reload(c, SPAN("changed options need a restart; nothing was applied"),
+		      buf_span(&restart));
+	config_put(next);
+	return NULL;
+}
+
+static void
+reload(struct control *c)
+{
+	uint8_t memory[256];
+	struct buf why = buf_of(memory, sizeof memory);
+	const struct span *file = &c->routing->config->log.file;
+
+	/* Rotation must work also when the new configuration is bad. */
+	log_reopen(c->log, file->size == 0 ? NULL : (const char *)file->data);
+	const struct config *next = load_next(c);
+	if (next == NULL)
+		return;
+	c->next_routing = routing_new(c->book, next, &why);
+	config_put(next);
+	if (c->next_routing == NULL) {
+		refuse_reload(c, buf_span(&why), span_none());
+		return;
+	}
+	if (!span_eq(next->log.file, *file))
+		log_reopen(c->log, (const char *)next->log.file.data);
+	send_all(c, CONTROL_RELOAD);
+}
+
+static void
+start_next(struct control *c)
+{
+	if (c->task != CONTROL_NOTHING)
+		return;
+	if (c->drain_wanted) {
+		c->drain_wanted = false;
+		c->draining = true;
+		atomic_store(&c->ready, false);
+		send_all(c, CONTROL_DRAIN);
+	} else if (c->reload_wanted && !c->draining) {
+		c->reload_wanted = false;
+		reload(c);
+	}
+}
+
+/* ---- signals ---- */
+
+bool
+control_take_signals(struct control *c, struct buf *why)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	/* Before any thread exists, so that all inherit it and only the descriptor sees them. */
+	if (pthread_sigmask(SIG_BLOCK, &set, NULL) == 0) {
+		signal(SIGPIPE, SIG_IGN);
+		c->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+		if (c->signals >= 0)
+			return true;
+	}
+	buf_append_string(why, "signals cannot be received: no signalfd");
+	return false;
+}
+
+static void
+take_signal(struct control *c, unsigned number)
+{
+	if (number == SIGHUP) {
+		c->reload_wanted = true;
+		return;
+	}
+	if (c->draining)
+		return;
+	c->drain_wanted = true;
+	c->drain_why = number == SIGTERM ? "SIGTERM" : "SIGINT";
+}
+
+static void
+on_signal(struct op *op, struct completion done)
+{
+	struct control *c = CONTAINER_OF(op, struct control, signal_poll);
+	struct signalfd_siginfo info;
+
+	if (c->worker.stopping || done.result == -ECANCELED)
+		return;
+	while (read(c->signals, &info, sizeof info) == (ssize_t)sizeof info)
+		take_signal(c, info.ssi_signo);
+	ring_poll(c->worker.ring, &c->signal_poll, c->signals, POLLIN);
+	start_next(c);
+}
+
+static void
+on_cancelled(struct op *op, struct completion done)
+{
+	(void)op;
+	(void)done;
+}
+
+void
+control_run(struct control *c)
+{
+	op_init(&c->signal_poll, on_signal);
+	op_init(&c->cancel, on_cancelled);
+	timer_init(&c->again, on_again);
+	ring_poll(c->worker.ring, &c->signal_poll, c->signals, POLLIN);
+	atomic_store(&c->ready, true);
+	worker_run(&c->worker);
+	if (c->signal_poll.in_kernel)
+		ring_cancel(c->worker.ring, &c->cancel, &c->signal_poll);
+	while (ring_ops(c->worker.ring) > 0)
+		worker_turn(&c->worker, BEAT_MS * 1000);
+}
+
+/* ---- for the HTTP thread ---- */
+
+bool
+control_is_healthy(void *control)
+{
+	struct control *c = control;
+	uint64_t now_ms = clock_monotonic_ms();
+
+	for (unsigned i = 0; i < c->crew_count; i++) {
+		uint64_t beat_ms = atomic_load_explicit(&c->crew[i].beat_ms, memory_order_relaxed);
+		if (beat_ms + BEAT_LOST_MS < now_ms)
+			return false;
+	}
+	return true;
+}
+
+bool
+control_is_ready(void *control)
+{
+	struct control *c = control;
+
+	if (!atomic_load(&c->ready))
+		return false;
+	for (unsigned i = 0; i < c->crew_count; i++) {
+		if (!atomic_load_explicit(&c->crew[i].admits, memory_order_relaxed))
+			return false;
+	}
+	return true;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * control: the thread that has signals, reload and the end of the relay. It is the main thread and
+ * a worker of its own kind (a ring, a mailbox, no mail), so that it talks to the others as they
+ * talk to each other.
+ *
+ *   SIGTERM, SIGINT  drain: all workers finish what is under way, then stop; exit 0
+ *   SIGHUP           reload: the file is read again; workers adopt what can be reloaded, the log is
+ *                    reopened; a bad file, or a changed option that needs a restart, is said in the
+ *                    log and changes nothing
+ *
+ * To each worker there is one letter: one thing at a time, signals that come meanwhile wait.
+ * Draining has two steps, since workers need each other until all are empty: DRAIN is answered when
+ * a worker is empty, STOP when its queue has stopped.
+ */
+#ifndef RELAY_CONTROL_CONTROL_H
+#define RELAY_CONTROL_CONTROL_H
+
+#include <stdatomic.h>
+
+#include "core/log.h"
+#include "core/metric.h"
+#include "core/worker.h"
+#include "queue/queue.h"
+#include "relay/flow/flow.h"
+
+struct control;
+struct daemon;
+
+enum control_task { CONTROL_NOTHING, CONTROL_RELOAD, CONTROL_DRAIN, CONTROL_STOP };
+
+/* One worker thread as the control thread sees it. */
+struct crew {
+	struct worker worker;
+	struct control *control;
+	struct message letter;
+	bool letter_due; /* its mailbox was full */
+	struct timer beat;
+	_Atomic uint64_t beat_ms; /* when it last turned, monotonic; read by the HTTP thread */
+	atomic_bool admits;       /* whether its queue takes mail; likewise */
+	bool opened;              /* it has its ring */
+	int fds[FLOW_LISTENERS_MAX];
+};
+
+struct control {
+	struct worker worker; /* the control thread's own */
+	struct daemon *daemon;
+	struct crew *crew;
+	unsigned crew_count;
+	struct log *log;
+	struct site_book *book;
+	struct routing *routing;      /* in effect */
+	struct routing *next_routing; /* being adopted, or NULL */
+	const char *config_path;
+	struct queue_store *store;
+
+	enum control_task task; /* what the letters are out for */
+	unsigned answers_owed;
+	bool reload_wanted;
+	bool drain_wanted;
+	bool draining;
+	const char *drain_why;
+	int signals; /* signalfd */
+	struct op signal_poll;
+	struct op cancel;
+	struct timer again; /* send letters that are due */
+	atomic_bool ready;
+};
+
+/* Blocks the signals and makes the descriptor for them; before any thread is started. */
+bool control_take_signals(struct control *c, struct buf *why);
+/* Runs until all workers have stopped. */
+void control_run(struct control *c);
+/* On each worker's thread, before it runs: starts its heart beat. */
+void crew_start(struct crew *m);
+
+/* For the HTTP thread. */
+bool control_is_healthy(void *control);
+bool control_is_ready(void *control);
+
+#endif

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "relay/control/startup.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "core/net.h"
+
+enum {
+	KERNEL_MAJOR = 6,
+	KERNEL_MINOR = 1,
+	DESCRIPTORS_MIN = 256,    /* segments, log, rings and a few connections */
+	DESCRIPTORS_MARGIN = 512, /* the same, when everything else is in use */
+};
+
+bool
+startup_check_kernel(struct buf *why)
+{
+	struct utsname name;
+	int major = 0;
+	int minor = 0;
+
+	if (uname(&name) != 0 || sscanf(name.release, "%d.%d", &major, &minor) != 2)
+		return true; /* a kernel that does not say: the ring will tell */
+	if (major > KERNEL_MAJOR || (major == KERNEL_MAJOR && minor >= KERNEL_MINOR))
+		return true;
+	buf_printf(why, "kernel %s is too old: Linux %d.%d or newer is needed", name.release,
+		   KERNEL_MAJOR, KERNEL_MINOR);
+	return false;
+}
+
+bool
+startup_raise_descriptors(const struct config *config, struct buf *why)
+{
+	struct rlimit limit;
+	rlim_t wanted = (rlim_t)config->limits.connections + config->delivery.connections +
+			DESCRIPTORS_MARGIN;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return true;
+	if (limit.rlim_cur < wanted) {
+		limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	if (limit.rlim_cur >= DESCRIPTORS_MIN)
+		return true;
+	buf_printf(why,
+		   "only %llu file descriptors may be open; raise the hard limit (LimitNOFILE= or "
+		   "ulimit -Hn) to at least %d",
+		   (unsigned long long)limit.rlim_cur, DESCRIPTORS_MIN);
+	return false;
+}
+
+static void
+explain_listen(const struct config_listener *l, int error, struct buf *why)
+{
+	buf_append_string(why, "listeners: ");
+	net_address_show(&l->address, why);
+	buf_printf(why, ": %s", strerror(error));
+	if (error == EADDRINUSE)
+		buf_append_string(why, "; stop what listens there (ss -ltnp), or use another port");
+	else if (error == EACCES || error == EPERM)
+		buf_append_string(why, "; ports below 1024 need root at start, or "
+				       "AmbientCapabilities=CAP_NET_BIND_SERVICE");
+	else if (error == EADDRNOTAVAIL)
+		buf_append_string(why, "; this host has no such address");
+}
+
+bool
+startup_listen(const struct config *config, size_t index, unsigned workers, int *fds,
+	       struct buf *why)
+{
+	const struct config_listener *l = &config->listeners[index];
+
+	for (unsigned i = 0; i < workers; i++) {
+		/* The first without sharing: another process on this port must be noticed. */
+		if (i == 0) {
+			int probe = net_listen(&l->address, 1, false);
+			if (probe < 0) {
+				explain_listen(l, -probe, why);
+				return false;
+			}
+			net_close(probe);
+		}
+		fds[i] = net_listen(&l->address, (int)l->backlog, true);
+		if (fds[i] < 0) {
+			explain_listen(l, -fds[i], why);
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool
+become(const struct passwd *user, struct buf *why)
+{
+	if (initgroups(user->pw_name, user->pw_gid) != 0 || setgid(user->pw_gid) != 0 ||
+	    setuid(user->pw_uid) != 0) {
+		buf_printf(why, "user: cannot become %s: %s; start as root", user->pw_name,
+			   strerror(errno));
+		return false;
+	}
+	return true;
+}
+
+bool
+startup_drop_user(const struct config *config, struct buf *why)
+{
+	if (config->user.size == 0) {
+		if (geteuid() != 0 || config->allow_root)
+			return true;
+		buf_append_string(why, "started by root without a user to become; set `user`, or "
+				       "`allow_root: true` where there is no other");
+		return false;
+	}
+	/* Names in a snapshot end with a NUL that is not counted. */
+	const struct passwd *user = getpwnam((const char *)config->user.data);
+	if (user == NULL) {
+		buf_printf(why, "user: there is no user %.*s; create it (useradd --system)",
+			   SPAN_ARG(config->user));
+		return false;
+	}
+	if (user->pw_uid == geteuid())
+		return true;
+	return become(user, why);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * startup: what a process needs from its surroundings before it can take mail, and one line with
+ * the remedy where it does not get it. Main thread, before any other thread exists.
+ *
+ * Each function returns false after it has put one line for people into `why`.
+ */
+#ifndef RELAY_CONTROL_STARTUP_H
+#define RELAY_CONTROL_STARTUP_H
+
+#include "core/base/buf.h"
+#include "core/config.h"
+
+/* Kernel 6.1 or newer. */
+bool startup_check_kernel(struct buf *why);
+/* Raises the soft limit of descriptors to what the configuration may need, or as far as the hard
+ * limit goes; false where not even a small relay could run. */
+bool startup_raise_descriptors(const struct config *config, struct buf *why);
+/* Binds listener `index` once for each worker: fds[worker]. */
+bool startup_listen(const struct config *config, size_t index, unsigned workers, int *fds,
+		    struct buf *why);
+/* Becomes config->user; refuses to stay root unless allow_root. */
+bool startup_drop_user(const struct config *config, struct buf *why);
+
+#endif

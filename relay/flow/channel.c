@@ -1,0 +1,546 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "relay/flow/channel.h"
+
+#include "relay/flow/dispatch.h"
+#include "relay/flow/events.h"
+#include "relay/flow/flow.h"
+
+static struct channel *
+channel_of(struct conn *c)
+{
+	OBJ_CHECK(c, CONN_MAGIC);
+	return CONTAINER_OF(c, struct channel, conn);
+}
+
+static struct job *
+job_of(const struct sender_transaction *t)
+{
+	/* The sender hands back the transaction that it was given, which is a job's. */
+	struct job *j =
+		CONTAINER_OF((struct sender_transaction *)(uintptr_t)t, struct job, transaction);
+	OBJ_CHECK(j, JOB_MAGIC);
+	return j;
+}
+
+static void step(struct channel *c);
+
+/* ---- deadlines ---- */
+
+static uint64_t
+phase_ms(const struct channel *c, enum sender_phase phase)
+{
+	const struct config_timeouts_send *t = &c->routing->config->timeouts.send;
+
+	switch (phase) {
+	case SENDER_PHASE_GREETING:
+		return t->greeting_ms;
+	case SENDER_PHASE_EHLO:
+	case SENDER_PHASE_HELO:
+		return t->hello_ms;
+	case SENDER_PHASE_RSET:
+		return t->reset_ms;
+	case SENDER_PHASE_MAIL:
+		return t->mail_ms;
+	case SENDER_PHASE_RCPT:
+		return t->recipient_ms;
+	case SENDER_PHASE_DATA:
+		return t->data_ms;
+	case SENDER_PHASE_BODY:
+		return t->block_ms;
+	case SENDER_PHASE_END:
+		return t->end_ms;
+	case SENDER_PHASE_IDLE:
+		return c->routing->config->delivery.idle_ms;
+	case SENDER_PHASE_COUNT:
+		break;
+	}
+	return t->mail_ms;
+}
+
+static void
+restart_deadline(struct channel *c)
+{
+	enum sender_phase phase = sender_phase(&c->sender);
+
+	c->phase = (uint8_t)phase;
+	conn_deadline(&c->conn, c->flow->worker->now_ms + phase_ms(c, phase));
+}
+
+/* ---- the body ---- */
+
+static void
+on_loaded(struct queue_load *l, enum err e)
+{
+	struct channel *c = CONTAINER_OF(l, struct channel, load);
+
+	c->loading = false;
+	conn_unhold(&c->conn);
+	if (c->conn.state != CONN_OPEN)
+		return;
+	if (e != ERR_OK || l->bytes.size == 0) {
+		flow_event_load_failed(c->flow, c->body_job->item, e);
+		channel_abort(c, CLOSE_STORAGE);
+		return;
+	}
+	conn_run(&c->conn);
+}
+
+/* Reads the next part from the store into a pooled buffer. */
+static void
+load_more(struct channel *c)
+{
+	struct job *j = c->body_job;
+
+	if (c->load.memory == NULL) {
+		c->load.memory = pool_get(&c->flow->worker->buffers);
+		if (c->load.memory == NULL) {
+			channel_abort(c, CLOSE_NO_MEMORY);
+			return;
+		}
+	}
+	c->loading = true;
+	c->load.mail = j->item->mail;
+	c->load.offset = c->piece.offset + c->piece_sent;
+	c->load.capacity = WORKER_BUFFER_SIZE;
+	c->load.bytes = span_none();
+	c->load.on_done = on_loaded;
+	/* The connection may be lost meanwhile; its memory stays until the load has ended. */
+	conn_hold(&c->conn);
+	queue_load(c->flow->worker->queue, &c->load);
+}
+
+/* What of the piece is at hand at the present position. */
+static struct span
+body_bytes(struct channel *c)
+{
+	uint64_t at = c->piece.offset + c->piece_sent;
+	uint64_t left = c->piece.size - c->piece_sent;
+	const struct body *body = c->body_job->item->mail->body;
+	struct span bytes;
+
+	if (body != NULL && c->load.memory == NULL) {
+		bytes = body_at(body, at);
+	} else {
+		uint64_t loaded_end = c->load.offset + c->load.bytes.size;
+		if (c->load.bytes.size == 0 || at < c->load.offset || at >= loaded_end)
+			return span_none();
+		bytes = span_after(c->load.bytes, (size_t)(at - c->load.offset));
+	}
+	return bytes.size > left ? span_first(bytes, (size_t)left) : bytes;
+}
+
+static size_t
+write_stuffed(struct channel *c, struct span bytes)
+{
+	struct buf *out = &c->flow->scratch;
+
+	buf_reset(out);
+	struct buf window = buf_of(out->data, conn_output_room(&c->conn) < out->capacity
+						      ? conn_output_room(&c->conn)
+						      : out->capacity);
+	size_t used = body_out_feed(&c->stuffing, bytes, &window);
+	conn_write(&c->conn, buf_span(&window));
+	return used;
+}
+
+static bool
+body_is_plain(const struct channel *c)
+{
+	return !c->piece.stuffed ||
+	       (c->body_job->item->mail->envelope->flags & MAIL_DOT_LINES) == 0;
+}
+
+static void
+end_of_data(struct channel *c)
+{
+	uint8_t memory[8];
+	struct buf end = buf_of(memory, sizeof memory);
+
+	if (body_is_plain(c)) {
+		conn_write(&c->conn, body_out_plain_end());
+		return;
+	}
+	bool fits = body_out_end(&c->stuffing, &end);
+	ASSERT(fits);
+	conn_write(&c->conn, buf_span(&end));
+}
+
+static void
+drop_loaded(struct channel *c)
+{
+	if (c->load.memory == NULL || c->loading)
+		return;
+	pool_put(&c->flow->worker->buffers, c->load.memory);
+	c->load.memory = NULL;
+	c->load.bytes = span_none();
+}
+
+/* Room that is kept for commands and the end of data. */
+enum { OUTPUT_MARGIN = 1024 };
+
+/* Sends as much of the piece as fits. True when it is all written. */
+static bool
+send_body(struct channel *c)
+{
+	while (c->piece_sent < c->piece.size) {
+		size_t room = conn_output_room(&c->conn);
+		if (room <= OUTPUT_MARGIN)
+			return false;
+		struct span bytes = body_bytes(c);
+		if (bytes.size == 0) {
+			if (!c->loading)
+				load_more(c);
+			return false;
+		}
+		size_t used = bytes.size < room - OUTPUT_MARGIN ? bytes.size : room - OUTPUT_MARGIN;
+		bool written = true;
+		if (body_is_plain(c))
+			written = conn_write(&c->conn, span_first(bytes, used));
+		else
+			used = write_stuffed(c, bytes);
+		if (!written || c->conn.state != CONN_OPEN)
+			return false;
+		c->piece_sent += used;
+	}
+	if (c->piece.stuffed && c->piece.last)
+		end_of_data(c);
+	drop_loaded(c);
+	c->sending = false;
+	return true;
+}
+
+/* ---- actions of the sender ---- */
+
+/* It takes no more jobs: nobody finds it in the site's lists. */
+static void
+retire(struct channel *c)
+{
+	c->closing = true;
+	list_unlink(&c->link);
+}
+
+static void
+take_done(struct channel *c, const struct sender_transaction *t)
+{
+	struct job *j = job_of(t);
+
+	ASSERT(c->job_count > 0);
+	c->job_count--;
+	c->flow->busy_count -= c->job_count == 0;
+	j->rounds++;
+	j->times.done_ms = c->flow->worker->now_ms;
+	if (c->job_count == 0 && c->conn.state == CONN_OPEN && !c->closing) {
+		list_unlink(&c->link);
+		list_prepend(&c->site->idle, &c->link);
+	}
+	if (c->why_size > 0)
+		job_explain(j, span_of(c->why, c->why_size));
+	dispatch_served(c->site, j);
+	site_pump_soon(c->site);
+}
+
+static void
+begin_piece(struct channel *c, const struct sender_action *a)
+{
+	ASSERT(!c->sending);
+	c->sending = true;
+	c->body_job = job_of(a->transaction);
+	c->piece = a->piece;
+	c->piece_sent = 0;
+	if (a->piece.offset == 0)
+		body_out_init(&c->stuffing);
+}
+
+/* False: nothing more to do in this turn. */
+static bool
+act(struct channel *c, const struct sender_action *a)
+{
+	switch (a->kind) {
+	case SENDER_READY:
+		c->ready = true;
+		c->opener->times.started_ms = c->flow->worker->now_ms;
+		site_host_works(c->site, c->host);
+		site_pump_soon(c->site);
+		return true;
+	case SENDER_WRITE:
+		return conn_write(&c->conn, a->text);
+	case SENDER_SEND_BODY:
+		begin_piece(c, a);
+		return true;
+	case SENDER_BEFORE_END:
+		sender_answer(&c->sender, queue_lease_is_valid(c->flow->worker->queue));
+		return true;
+	case SENDER_RECIPIENT_OUTCOME:
+		flow_count_outcome(c->flow, &a->outcome);
+		job_take_outcome(job_of(a->transaction), &a->outcome);
+		return true;
+	case SENDER_DONE:
+		take_done(c, a->transaction);
+		return true;
+	case SENDER_CLOSE:
+		retire(c);
+		ASSERT(c->job_count == 0);
+		if (a->close == CLOSE_QUIT || a->close == CLOSE_IDLE || a->close == CLOSE_USED_UP ||
+		    a->close == CLOSE_SHUTDOWN)
+			conn_finish(&c->conn, a->close);
+		else
+			conn_close(&c->conn, a->close);
+		return false;
+	case SENDER_WAIT:
+	case SENDER_NEED_INPUT:
+		return false;
+	}
+	ASSERT(!"unknown action");
+	return false;
+}
+
+static void
+after_steps(struct channel *c)
+{
+	if (c->conn.state != CONN_OPEN)
+		return;
+	if (sender_phase(&c->sender) != (enum sender_phase)c->phase)
+		restart_deadline(c);
+	if (conn_input_is_over(&c->conn)) {
+		sender_lost(&c->sender, CLOSE_PEER_CLOSED);
+		conn_run(&c->conn);
+		return;
+	}
+	conn_read_more(&c->conn);
+}
+
+/* The loop of every channel: the body in progress first, then the machine. */
+static void
+step(struct channel *c)
+{
+	unsigned steps = c->routing->config->worker.steps_per_turn;
+
+	for (unsigned n = 0; n < steps; n++) {
+		struct sender_action action;
+
+		if (c->conn.state != CONN_OPEN)
+			return;
+		if (c->sending && send_body(c)) {
+			restart_deadline(c);
+			sender_body_sent(&c->sender);
+		}
+		if (!c->sending && conn_output_full(&c->conn))
+			return; /* resumed by on_drained */
+		size_t used = sender_step(&c->sender, conn_input(&c->conn), &action);
+		bool more = act(c, &action);
+		/* Last: spans of the action may point into the input. */
+		if (c->conn.state == CONN_OPEN)
+			conn_consume(&c->conn, used);
+		if (!more) {
+			after_steps(c);
+			return;
+		}
+	}
+	if (c->conn.state == CONN_OPEN && !conn_output_full(&c->conn))
+		conn_run(&c->conn);
+}
+
+/* ---- events of the connection ---- */
+
+/* Reports what is owed for all jobs of a connection that is lost. */
+static void
+flush_outcomes(struct channel *c, enum close_reason reason)
+{
+	struct sender_action action;
+
+	if (c->closing)
+		return;
+	sender_lost(&c->sender, reason);
+	c->sending = false;
+	do {
+		sender_step(&c->sender, span_none(), &action);
+		if (action.kind == SENDER_CLOSE)
+			break;
+		act(c, &action);
+	} while (true);
+	retire(c);
+}
+
+void
+channel_abort(struct channel *c, enum close_reason reason)
+{
+	if (c->closing && c->conn.state != CONN_OPEN)
+		return;
+	conn_close(&c->conn, reason);
+	flush_outcomes(c, reason);
+}
+
+/* Says why the jobs of this channel fail, where no reply of the peer does. */
+static void
+explain(struct channel *c, const char *status, const char *what, const char *where)
+{
+	struct buf why = buf_of(c->why, sizeof c->why);
+
+	buf_printf(&why, "451 %s ", status);
+	net_address_show(&c->site->info->hosts[c->host], &why);
+	buf_printf(&why, ": %s (%s)", what, where);
+	c->why_size = (uint8_t)why.size;
+}
+
+static void
+on_connected(struct conn *conn, enum err e)
+{
+	struct channel *c = channel_of(conn);
+
+	if (e != ERR_OK) {
+		explain(c, err_enhanced(e), err_text(e), "connect");
+		site_host_failed(c->site, c->host);
+		flow_event_host_failed(c->flow, c->site, c->host, "connect",
+				       span_of_string(err_text(e)));
+		channel_abort(c, CLOSE_CONNECT_FAILED);
+		return;
+	}
+	restart_deadline(c);
+	step(c);
+}
+
+static void
+on_input(struct conn *conn)
+{
+	struct channel *c = channel_of(conn);
+
+	restart_deadline(c);
+	step(c);
+}
+
+static void
+on_drained(struct conn *conn)
+{
+	restart_deadline(channel_of(conn));
+	step(channel_of(conn));
+}
+
+static void
+on_deadline(struct conn *conn)
+{
+	struct channel *c = channel_of(conn);
+
+	if (conn->state == CONN_OPEN && c->job_count == 0 && sender_is_idle(&c->sender)) {
+		channel_quit(c, CLOSE_IDLE);
+		return;
+	}
+	const char *phase = conn->state == CONN_CONNECTING
+				    ? "connect"
+				    : sender_phase_label(sender_phase(&c->sender));
+	explain(c, "4.4.2", "silent for too long", phase);
+	site_host_failed(c->site, c->host);
+	flow_event_host_failed(c->flow, c->site, c->host, phase, SPAN("silent for too long"));
+	channel_abort(c, CLOSE_TIMEOUT);
+}
+
+static void
+on_lost(struct conn *conn, enum err e)
+{
+	struct channel *c = channel_of(conn);
+
+	(void)e;
+	if (!c->ready)
+		site_host_failed(c->site, c->host);
+	channel_abort(c, CLOSE_RESET);
+}
+
+static void
+on_closed(struct conn *conn)
+{
+	struct channel *c = CONTAINER_OF(conn, struct channel, conn);
+	struct site *s = c->site;
+
+	ASSERT(c->job_count == 0 && !c->loading);
+	drop_loaded(c);
+	list_unlink(&c->link);
+	ASSERT(s->channels > 0);
+	s->channels--;
+	c->flow->channel_count--;
+	flow_event_channel_end(c->flow, conn->reason);
+	routing_put(c->routing);
+	pool_put(&c->flow->channels, c);
+	site_pump_soon(s);
+}
+
+static const struct conn_events channel_events = {
+	.on_connected = on_connected,
+	.on_input = on_input,
+	.on_drained = on_drained,
+	.on_deadline = on_deadline,
+	.on_lost = on_lost,
+	.on_closed = on_closed,
+};
+
+bool
+channel_open(struct site *s, struct job *j)
+{
+	struct flow *f = s->flow;
+	const struct net_address *peer = &s->info->hosts[j->host];
+	struct channel *c = pool_get(&f->channels);
+
+	if (c == NULL)
+		return false;
+	int fd = net_socket(peer);
+	if (fd < 0) {
+		flow_event_no_socket(f, err_of_errno(fd));
+		pool_put(&f->channels, c);
+		return false;
+	}
+	*c = (struct channel){
+		.flow = f,
+		.site = s,
+		.routing = routing_get(f->routing),
+		.host = j->host,
+	};
+	op_init(&c->load.op, NULL);
+	sender_init(&c->sender, &c->routing->sender[s->info->kind == SITE_LMTP], &f->scratch);
+	conn_init(&c->conn, f->worker, fd, RING_PEERS, &channel_events);
+	s->channels++;
+	f->channel_count++;
+	list_append(&s->busy, &c->link);
+	conn_deadline(&c->conn, f->worker->now_ms + c->routing->config->timeouts.send.connect_ms);
+	METRIC_ADD(f->worker->metrics, DESTINATION_CONNECTIONS_OPENED, 1);
+	c->opener = j;
+	conn_connect(&c->conn, peer);
+	channel_take(c, j);
+	return true;
+}
+
+bool
+channel_can_take(const struct channel *c)
+{
+	return !c->closing && c->conn.state == CONN_OPEN && c->ready &&
+	       sender_can_start(&c->sender);
+}
+
+void
+channel_take(struct channel *c, struct job *j)
+{
+	ASSERT(c->job_count < 2 && !c->closing);
+	if (c->job_count == 0) {
+		list_unlink(&c->link);
+		list_append(&c->site->busy, &c->link);
+		c->flow->busy_count++;
+	}
+	c->job_count++;
+	j->host = c->host;
+	j->peer = c->site->info->hosts[c->host];
+	j->times.taken_ms = c->flow->worker->now_ms;
+	j->times.taken_wall_ms = c->flow->worker->now_wall_ms;
+	j->times.started_ms = j->times.taken_ms; /* for the opener: until READY */
+	METRIC_ADD(c->flow->worker->metrics, ATTEMPTS, 1);
+	job_begin(j);
+	sender_start(&c->sender, &j->transaction);
+	if (c->conn.state == CONN_OPEN)
+		conn_run(&c->conn);
+}
+
+void
+channel_quit(struct channel *c, enum close_reason reason)
+{
+	ASSERT(c->job_count == 0);
+	if (c->conn.state != CONN_OPEN || c->closing)
+		return;
+	sender_quit(&c->sender, reason);
+	step(c);
+}

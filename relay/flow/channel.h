@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * channel: one connection to a host of a site, with the sender machine that speaks on it.
+ *
+ * A channel costs one slot from channel_open to its end. It takes one job at a time and, once the
+ * body of that one is on its way, one ahead of it. Jobs leave it through dispatch_served, in the
+ * order in which their transactions end; when the connection fails, too. Bodies are sent from
+ * memory where they are, else read through this worker's end of the queue into a pooled buffer.
+ */
+#ifndef RELAY_FLOW_CHANNEL_H
+#define RELAY_FLOW_CHANNEL_H
+
+#include "core/conn.h"
+#include "relay/flow/job.h"
+#include "relay/smtp/body_out.h"
+#include "relay/smtp/sender.h"
+
+struct channel {
+	struct conn conn; /* first */
+	struct sender sender;
+	struct flow *flow;
+	struct site *site;
+	struct routing *routing;
+	unsigned host;
+	bool ready;         /* EHLO is done */
+	bool sending;       /* `piece` of `body_job` is being sent */
+	bool loading;       /* a part of it is being read from the store */
+	bool closing;       /* sender said CLOSE, or the connection is lost */
+	uint8_t phase;      /* enum sender_phase, of the deadline that is set */
+	unsigned job_count; /* 0, 1, or 2 with one ahead */
+	struct job *opener; /* the first job; only until `ready` */
+	struct job *body_job;
+	struct sender_piece piece;
+	uint64_t piece_sent;
+	struct body_out stuffing;
+	struct queue_load load;
+	uint8_t why_size;
+	char why[200];         /* text for jobs that fail without a reply */
+	struct list_node link; /* in the site's idle or busy */
+};
+
+/* Opens a connection for this job to the site's host j->host. False where no socket or memory was
+ * to be had: the job is untouched. */
+bool channel_open(struct site *s, struct job *j);
+/* Can it take a job now (idle, or one ahead)? */
+bool channel_can_take(const struct channel *c);
+void channel_take(struct channel *c, struct job *j);
+/* Says QUIT and closes; only an idle one. */
+void channel_quit(struct channel *c, enum close_reason reason);
+/* Gives up at once: jobs come back. */
+void channel_abort(struct channel *c, enum close_reason reason);
+
+#endif

@@ -1,0 +1,622 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "relay/flow/dispatch.h"
+
+#include "core/base/clock.h"
+#include "queue/schedule.h"
+#include "relay/flow/channel.h"
+#include "relay/flow/events.h"
+#include "relay/flow/flow.h"
+
+enum {
+	WAITING_MAX = 2048,     /* jobs of a site in line; what is above waits in the queue */
+	WAITING_LOW = 256,      /* claim more when fewer are left */
+	AGAIN_MS = 20,          /* a mailbox was full */
+	RECORD_AGAIN_MS = 1000, /* the store could not record an outcome */
+	ROUNDS_MAX = 64,        /* transactions of one job, against peers that refuse in turns */
+};
+
+static struct worker *
+worker_of(const struct site *s)
+{
+	return s->flow->worker;
+}
+
+static bool
+is_down(const struct site *s)
+{
+	return s->down_until_ms > worker_of(s)->now_ms;
+}
+
+/* How long the site stays down, 0: it is up. */
+static uint64_t
+down_ms(const struct site *s)
+{
+	return is_down(s) ? s->down_until_ms - worker_of(s)->now_ms : 0;
+}
+
+/* ---- back to the queue, untried ---- */
+
+static void
+release_item(struct flow *f, struct queue_item *item, uint64_t due_at_ms)
+{
+	/* With its last item the mail's body leaves the memory too: its bytes are durable, and
+	 * memory is for those that have a connection. */
+	queue_release(f->worker->queue, item, due_at_ms);
+}
+
+/* The job is over, whatever came of it. */
+static void
+end_job(struct job *j)
+{
+	struct flow *f = j->owner;
+	size_t most = f->routing->config->queue.active_max;
+
+	suspects_end(f, j);
+	job_free(j);
+	f->job_count--;
+	if (f->jobs_were_full && f->job_count < most - most / 8) {
+		f->jobs_were_full = false;
+		flow_wake_sites(f);
+	}
+	dispatch_suspect(f);
+	flow_check_drained(f);
+}
+
+static void
+release_job(struct job *j)
+{
+	struct flow *owner = j->owner;
+	struct queue_item *item = j->item;
+	uint64_t due_at_ms = j->due_at_ms;
+
+	end_job(j);
+	release_item(owner, item, due_at_ms);
+}
+
+/* ---- outcomes, on the owner's worker ---- */
+
+static void
+on_recorded(struct queue_record *r, enum err e)
+{
+	struct job *j = CONTAINER_OF(r, struct job, record);
+	struct flow *f = j->owner;
+
+	if (e != ERR_OK) {
+		/* The item stays ours. Nothing is lost: the outcome is recorded when the store can,
+		 * and a crash before that is the duplicate of invariant 4 (a). */
+		flow_event_record_failed(f, j, e);
+		timer_set(&f->worker->timers, &j->again, f->worker->now_ms + RECORD_AGAIN_MS);
+		return;
+	}
+	flow_event_outcomes(f, j);
+	site_pump_soon(site_of_number(f, j->site));
+	end_job(j);
+}
+
+static void
+on_record_again(struct timer *t)
+{
+	struct job *j = CONTAINER_OF(t, struct job, again);
+
+	queue_record(j->owner->worker->queue, &j->record);
+}
+
+/* When a recipient that failed temporarily is tried again; false: its time is over. */
+static bool
+schedule_retry(const struct job *j, struct queue_result *r)
+{
+	const struct config_retry *retry = &j->owner->routing->config->retry;
+	const struct mail_envelope *e = j->item->mail->envelope;
+	uint64_t now_ms = j->owner->worker->now_wall_ms;
+	struct schedule schedule = {
+		.pauses_ms = retry->schedule_ms,
+		.pause_count = retry->schedule_count,
+		.jitter_percent = retry->jitter,
+		.lifetime_ms = retry->lifetime_ms,
+	};
+
+	r->retry_at_ms = now_ms;
+	if (!r->tried)
+		return true;
+	if (schedule_is_over(&schedule, e->accepted_at_ms, now_ms))
+		return false;
+	unsigned attempts = e->recipients[r->recipient].attempts + 1U;
+	r->retry_at_ms = schedule_next_ms(&schedule, attempts, now_ms, random_u64());
+	return true;
+}
+
+static void
+finish_job(struct job *j)
+{
+	ASSERT(job_is_resolved(j));
+	for (uint32_t i = 0; i < j->result_count; i++) {
+		struct queue_result *r = &j->results[i];
+		if (r->state == RECIPIENT_PENDING && !schedule_retry(j, r))
+			r->state = RECIPIENT_FAILED;
+	}
+	j->record = (struct queue_record){
+		.item = j->item,
+		.results = j->results,
+		.result_count = j->result_count,
+		.on_done = on_recorded,
+	};
+	timer_init(&j->again, on_record_again);
+	queue_record(j->owner->worker->queue, &j->record);
+}
+
+/* A job is back with its owner. */
+static void
+settle(struct job *j)
+{
+	ASSERT(j->server == j->owner);
+	if (j->unserved) {
+		ASSERT(j->resolved_count == 0);
+		release_job(j);
+	} else {
+		finish_job(j);
+	}
+}
+
+static void
+on_returned(struct message *m, void *context)
+{
+	struct job *j = CONTAINER_OF(m, struct job, message);
+
+	(void)context;
+	OBJ_CHECK(j, JOB_MAGIC);
+	j->server = j->owner;
+	site_pump_soon(site_of_number(j->owner, j->site));
+	settle(j);
+}
+
+static void
+return_job(struct job *j)
+{
+	struct flow *server = j->server;
+
+	if (server == j->owner) {
+		settle(j);
+		return;
+	}
+	/* Its place in the owner's mailbox was reserved by the owner before it was handed over. */
+	j->message.on_message = on_returned;
+	worker_post(server->worker, j->owner->worker, &j->message);
+}
+
+static void
+return_unserved(struct job *j, uint64_t pause_ms)
+{
+	if (j->tried_hosts != 0) {
+		job_defer_rest(j, SPAN("451 4.4.1 no host of the destination can be reached"));
+		return_job(j);
+		return;
+	}
+	j->unserved = true;
+	j->due_at_ms = j->server->worker->now_wall_ms + pause_ms;
+	return_job(j);
+}
+
+void
+dispatch_served(struct site *s, struct job *j)
+{
+	unsigned hosts_max = j->server->routing->config->delivery.hosts_max;
+
+	unsigned tried = (unsigned)__builtin_popcount(j->tried_hosts);
+	bool hosts_left = tried < s->info->host_count && tried < hosts_max;
+	if (!job_is_resolved(j) && (!hosts_left || j->rounds >= ROUNDS_MAX))
+		job_defer_rest(j, SPAN("451 4.4.1 no host of the destination took the mail"));
+	if (!job_is_resolved(j) && s->flow->draining) {
+		if (j->resolved_count == 0) {
+			return_unserved(j, 0);
+			return;
+		}
+		job_put_back_rest(j);
+	}
+	if (job_is_resolved(j)) {
+		return_job(j);
+		return;
+	}
+	list_prepend(&s->waiting, &j->link);
+	s->waiting_count++;
+	site_pump_soon(s);
+}
+
+/* ---- the waiting list ---- */
+
+static void
+add_waiting(struct site *s, struct job *j)
+{
+	list_append(&s->waiting, &j->link);
+	s->waiting_count++;
+	site_pump_soon(s);
+}
+
+static struct job *
+first_waiting(struct site *s)
+{
+	struct list_node *n = list_first(&s->waiting);
+
+	return n == NULL ? NULL : LIST_ITEM(n, struct job, link);
+}
+
+static struct job *
+take_waiting(struct site *s)
+{
+	struct job *j = first_waiting(s);
+
+	ASSERT(j != NULL && s->waiting_count > 0);
+	list_unlink(&j->link);
+	s->waiting_count--;
+	return j;
+}
+
+static void
+on_handed_over(struct message *m, void *context)
+{
+	struct job *j = CONTAINER_OF(m, struct job, message);
+	struct site *s;
+
+	(void)context;
+	OBJ_CHECK(j, JOB_MAGIC);
+	s = site_of_number(j->server, j->site);
+	/* While a suspect runs alone here, nothing else does. */
+	if (s == NULL || s->flow->draining || s->flow->suspects.alone != NULL) {
+		return_unserved(j, RECORD_AGAIN_MS);
+		return;
+	}
+	add_waiting(s, j);
+}
+
+/* Gives waiting jobs to the home. False: a mailbox is full. */
+static bool
+hand_over(struct site *s)
+{
+	struct worker *mine = worker_of(s);
+	struct worker *home = mine->peers[s->info->home];
+
+	while (!list_is_empty(&s->waiting)) {
+		if (!mailbox_reserve(&mine->mailbox, 1))
+			return false;
+		if (!mailbox_reserve(&home->mailbox, 1)) {
+			mailbox_unreserve(&mine->mailbox, 1);
+			return false;
+		}
+		struct job *j = take_waiting(s);
+		j->server = home->flow;
+		j->message.on_message = on_handed_over;
+		worker_post(mine, home, &j->message);
+	}
+	return true;
+}
+
+/* ---- connections ---- */
+
+/* Is this the channel of a host that the job may be given to? */
+static bool
+suits(const struct channel *c, const struct job *j)
+{
+	return channel_can_take(c) && (j->tried_hosts & 1U << c->host) == 0;
+}
+
+static struct channel *
+idle_channel(struct site *s, const struct job *j)
+{
+	for (struct list_node *n = list_first(&s->idle); n != NULL; n = list_next(&s->idle, n)) {
+		struct channel *c = LIST_ITEM(n, struct channel, link);
+		if (suits(c, j))
+			return c;
+	}
+	return NULL;
+}
+
+/* One ahead on a busy connection, where all connections that may be are in use. */
+static struct channel *
+channel_for_one_ahead(struct site *s, const struct job *j)
+{
+	for (struct list_node *n = list_first(&s->busy); n != NULL; n = list_next(&s->busy, n)) {
+		struct channel *c = LIST_ITEM(n, struct channel, link);
+		if (c->job_count == 1 && suits(c, j)) {
+			/* To the end of the line, so that all get one before any gets two. */
+			list_unlink(&c->link);
+			list_append(&s->busy, &c->link);
+			return c;
+		}
+	}
+	return NULL;
+}
+
+/* Opens a connection for the first waiting job; false where that is not possible now. */
+static bool
+open_channel(struct site *s)
+{
+	struct flow *f = s->flow;
+	struct job *j = first_waiting(s);
+	unsigned most = f->routing->config->delivery.connections / f->worker->count;
+
+	if (s->channels >= s->slots.held || f->channel_count >= (most == 0 ? 1 : most))
+		return false;
+	j->host = site_next_host(s, j->tried_hosts, j->tried_hosts != 0);
+	if (j->host >= s->info->host_count) {
+		/* All hosts failed a short while ago: this one waits for its turn in the queue. */
+		take_waiting(s);
+		return_unserved(j, down_ms(s));
+		return true;
+	}
+	take_waiting(s);
+	if (!channel_open(s, j)) {
+		list_prepend(&s->waiting, &j->link);
+		s->waiting_count++;
+		timer_set(&worker_of(s)->timers, &s->again, worker_of(s)->now_ms + AGAIN_MS);
+		return false;
+	}
+	return true;
+}
+
+/* After a failure only one connection probes until a host is known to work again. */
+static bool
+is_probing(const struct site *s)
+{
+	if (s->down_until_ms == 0 || s->channels == 0)
+		return false;
+	for (unsigned i = 0; i < s->info->host_count; i++) {
+		if (s->hosts[i].failures == 0)
+			return false;
+	}
+	return true;
+}
+
+static void
+serve_waiting(struct site *s)
+{
+	struct job *j;
+
+	while ((j = first_waiting(s)) != NULL) {
+		struct channel *c = idle_channel(s, j);
+		if (c == NULL && !is_probing(s) && open_channel(s))
+			continue;
+		if (c == NULL)
+			c = channel_for_one_ahead(s, j);
+		if (c == NULL)
+			return;
+		take_waiting(s);
+		channel_take(c, j);
+	}
+}
+
+static void
+release_waiting(struct site *s)
+{
+	uint64_t now_ms = worker_of(s)->now_ms;
+
+	while (!list_is_empty(&s->waiting))
+		return_unserved(take_waiting(s),
+				s->down_until_ms > now_ms ? s->down_until_ms - now_ms : 0);
+}
+
+static void
+close_idle_above(struct site *s, unsigned most)
+{
+	struct list_node *n = list_first(&s->idle);
+
+	while (n != NULL && s->channels > most) {
+		struct list_node *next = list_next(&s->idle, n);
+		struct channel *c = LIST_ITEM(n, struct channel, link);
+		channel_quit(c, s->flow->draining ? CLOSE_SHUTDOWN : CLOSE_IDLE);
+		n = next;
+	}
+}
+
+/* ---- claiming ---- */
+
+static void
+on_claimed(struct queue_claim *c, enum err e)
+{
+	struct site *s = CONTAINER_OF(c, struct site, claim);
+	unsigned got = 0;
+
+	s->claiming = false;
+	for (struct list_node *n = list_first(&c->items); n != NULL; n = list_next(&c->items, n))
+		got++;
+	if (e != ERR_OK) {
+		flow_event_claim_failed(s->flow, s, e);
+		timer_set(&worker_of(s)->timers, &s->again, worker_of(s)->now_ms + RECORD_AGAIN_MS);
+	} else if (got < c->most) {
+		s->due = false; /* on_due comes again for what falls due later */
+	}
+	dispatch_items(s->flow, &c->items, 0);
+	site_pump_soon(s);
+	flow_check_drained(s->flow);
+}
+
+static void
+claim_more(struct site *s)
+{
+	struct flow *f = s->flow;
+
+	if (!s->due || s->claiming || s->waiting_count >= WAITING_LOW || f->draining ||
+	    is_down(s) || !queue_may_deliver(f->worker->queue) || flow_must_pause(f) ||
+	    f->job_count >= f->routing->config->queue.active_max)
+		return;
+	uint32_t most = f->routing->config->queue.claim_batch;
+	s->claiming = true;
+	s->claim.site = s->info->id;
+	s->claim.most = most;
+	s->claim.with_bodies = true;
+	s->claim.on_done = on_claimed;
+	list_init(&s->claim.items);
+	queue_claim(f->worker->queue, &s->claim);
+}
+
+void
+dispatch_due(struct queue *q, struct site_id id)
+{
+	struct flow *f = flow_of_queue(q);
+	struct site *s = site_of_number(f, id);
+
+	if (s == NULL)
+		return;
+	s->due = true;
+	site_pump_soon(s);
+}
+
+void
+dispatch_pump(struct site *s)
+{
+	OBJ_CHECK(s, SITE_MAGIC);
+	bool settled = true;
+	unsigned home = s->info->home;
+
+	if (s->flow->draining || is_down(s))
+		release_waiting(s);
+	if (s->flow->draining)
+		close_idle_above(s, 0);
+	bool alone = s->flow->suspects.alone != NULL;
+	if (site_is_home_only(s) && home != worker_of(s)->number && !alone) {
+		settled = hand_over(s);
+	} else if (s->info->kind == SITE_SMTP || s->info->kind == SITE_LMTP) {
+		serve_waiting(s);
+		if (s->slots.share_max != 0)
+			close_idle_above(s, s->slots.share_max);
+		unsigned wanted = s->channels + s->waiting_count;
+		settled = slots_settle(
+			s, wanted < s->info->connections_max ? wanted : s->info->connections_max);
+	}
+	claim_more(s);
+	uint64_t again_ms = !settled ? AGAIN_MS : 0;
+	if (is_down(s) && s->due)
+		again_ms = down_ms(s);
+	if (again_ms != 0)
+		timer_set(&worker_of(s)->timers, &s->again, worker_of(s)->now_ms + again_ms);
+	flow_check_drained(s->flow);
+}
+
+/* ---- items ---- */
+
+/* The site of the item's first recipient under the present routes. */
+static struct site_id
+present_site(struct flow *f, const struct queue_item *item)
+{
+	const struct mail_envelope *e = item->mail->envelope;
+	uint32_t first = queue_item_recipient(item, 0);
+
+	ASSERT(first < e->recipient_count);
+	return routing_site(f->routing, e->recipients[first].address);
+}
+
+static void
+start_job(struct flow *f, struct job *j)
+{
+	struct site *s = site_of_number(f, j->site);
+
+	switch (s->info->kind) {
+	case SITE_DISCARD:
+		job_resolve_all(j, RECIPIENT_DISCARDED, SPAN("250 2.0.0 discarded by a route"));
+		finish_job(j);
+		return;
+	case SITE_NOWHERE:
+		job_resolve_all(j, RECIPIENT_PENDING, SPAN("451 4.4.4 no route for this domain"));
+		finish_job(j);
+		return;
+	case SITE_SMTP:
+	case SITE_LMTP:
+		add_waiting(s, j);
+		return;
+	}
+}
+
+static void
+on_attempt_recorded(struct queue_attempt *a, enum err e)
+{
+	struct job *j = CONTAINER_OF(a, struct job, attempt);
+
+	if (e != ERR_OK) {
+		j->unserved = true;
+		j->due_at_ms = j->owner->worker->now_wall_ms + RECORD_AGAIN_MS;
+		settle(j);
+		return;
+	}
+	start_job(j->owner, j);
+}
+
+/* Invariant 9: of a mail that may have killed its worker the start is recorded first. */
+static void
+begin_job(struct flow *f, struct job *j)
+{
+	if (!j->item->recovered) {
+		start_job(f, j);
+		return;
+	}
+	j->attempt = (struct queue_attempt){
+		.item = j->item,
+		.alone = f->suspects.alone == j,
+		.on_done = on_attempt_recorded,
+	};
+	queue_attempt(f->worker->queue, &j->attempt);
+}
+
+static bool
+has_room(struct flow *f, const struct site *s)
+{
+	if (f->job_count >= f->routing->config->queue.active_max) {
+		f->jobs_were_full = true;
+		return false;
+	}
+	/* Little memory left: bodies of mails that would only wait are the first to go. */
+	if (s == NULL || (s->waiting_count > 0 && queue_memory_is_tight(f->worker->queue)))
+		return false;
+	return !f->draining && s->waiting_count < WAITING_MAX && !is_down(s);
+}
+
+static void
+dispatch_item(struct flow *f, struct queue_item *item, uint64_t receive_ms)
+{
+	struct site *s = site_of_number(f, item->site);
+	uint64_t now_wall_ms = f->worker->now_wall_ms;
+
+	if (present_site(f, item).number != item->site.number) {
+		queue_reroute(f->worker->queue, item);
+		return;
+	}
+	if (!has_room(f, s)) {
+		release_item(f, item, now_wall_ms + (s != NULL ? down_ms(s) : 0));
+		return;
+	}
+	enum suspect_verdict verdict = suspects_judge(f, item);
+	if (verdict == SUSPECT_HOLD) {
+		struct mail_id id = item->mail->id;
+		unsigned starts = item->open_starts;
+		release_item(f, item, now_wall_ms + RECORD_AGAIN_MS);
+		suspects_hold(f, id, starts);
+		return;
+	}
+	struct job *j = verdict == SUSPECT_LATER ? NULL : job_new(f, item);
+	if (j == NULL) {
+		release_item(f, item, now_wall_ms + RECORD_AGAIN_MS);
+		return;
+	}
+	j->times.receive_ms = receive_ms;
+	f->job_count++;
+	suspects_begin(f, j);
+	if (verdict == SUSPECT_RUN)
+		begin_job(f, j);
+	else
+		dispatch_suspect(f);
+}
+
+void
+dispatch_suspect(struct flow *f)
+{
+	struct job *j = suspects_ready(f);
+
+	if (j != NULL)
+		begin_job(f, j);
+}
+
+void
+dispatch_items(struct flow *f, struct list *items, uint64_t receive_ms)
+{
+	struct list_node *n;
+
+	while ((n = list_shift(items)) != NULL)
+		dispatch_item(f, LIST_ITEM(n, struct queue_item, link), receive_ms);
+}

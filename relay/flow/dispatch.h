@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * dispatch: brings claimed items to connections and their outcomes back to the queue.
+ *
+ * The way of an item on its owner's worker: dispatch_items (from a put or a claim) makes a job →
+ * the site's waiting list → dispatch_pump gives it to a channel here, or hands it over to the
+ * site's home → dispatch_served on the worker that served it → back to the owner → queue_record →
+ * events, and the job ends. What cannot be served now (too many wait, the site is down, the relay
+ * drains) goes back to the queue untried: waiting costs an item of the queue, not a job.
+ *
+ * Each site has its own waiting list and claims its own items, so one that stalls holds nothing of
+ * another's. All functions run on the worker of their flow or site.
+ */
+#ifndef RELAY_FLOW_DISPATCH_H
+#define RELAY_FLOW_DISPATCH_H
+
+#include "queue/queue.h"
+#include "relay/flow/job.h"
+
+struct channel;
+
+/* Takes claimed items of this worker (struct queue_item.link). receive_ms: how long it took to
+ * receive the mail, 0 for items that were claimed. */
+void dispatch_items(struct flow *f, struct list *items, uint64_t receive_ms);
+/* The queue has something due for this site (queue_hooks.on_due). */
+void dispatch_due(struct queue *q, struct site_id id);
+/* Does for a site whatever can be done now. */
+void dispatch_pump(struct site *s);
+/* A channel has no more to do for this job: resolved, or to be tried on. */
+void dispatch_served(struct site *s, struct job *j);
+/* Begins the job that waits to run alone, if it may now. */
+void dispatch_suspect(struct flow *f);
+
+#endif

@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "relay/flow/events.h"
+
+#include "core/base/clock.h"
+#include "core/config.h"
+#include "core/log.h"
+#include "relay/flow/flow.h"
+#include "relay/message/id.h"
+#include "relay/message/trace.h"
+
+enum { PEER_TEXT_MAX = 128 };
+
+static struct span
+id_text(struct mail_id id, uint8_t memory[ID_TEXT_SIZE])
+{
+	struct buf b = buf_of(memory, ID_TEXT_SIZE);
+
+	id_write(&b, id.high, id.low);
+	return buf_span(&b);
+}
+
+static struct span
+peer_text(const struct net_address *e, uint8_t memory[PEER_TEXT_MAX])
+{
+	struct buf b = buf_of(memory, PEER_TEXT_MAX);
+
+	if (e->size == 0)
+		return span_none();
+	net_address_show(e, &b);
+	return buf_span(&b);
+}
+
+/* A local problem that an operator should see. */
+static void
+problem(struct flow *f, struct span what, enum err e, const char *remedy)
+{
+	event_problem(f->worker->log, &(struct event_problem){
+					      .what = what,
+					      .error = span_of_string(err_text(e)),
+					      .remedy = span_of_string(remedy),
+				      });
+}
+
+/* ---- clients ---- */
+
+void
+flow_event_accepted(struct flow *f, const struct session *s)
+{
+	uint8_t memory[PEER_TEXT_MAX];
+
+	METRIC_ADD(f->worker->metrics, CONNECTIONS_ACCEPTED, 1);
+	METRIC_SET_LABEL(f->worker->metrics, CONNECTIONS, LABEL_SIDE_RECEIVE, f->session_count);
+	if (log_wants(f->worker->log, LEVEL_DEBUG))
+		event_connected(f->worker->log,
+				&(struct event_connected){ .peer = peer_text(&s->peer, memory) });
+}
+
+void
+flow_event_accept_failed(struct flow *f, enum err e)
+{
+	METRIC_ADD_LABEL(f->worker->metrics, CONNECTIONS_REFUSED, LABEL_REFUSAL_DESCRIPTORS, 1);
+	problem(f, SPAN("accept a connection"), e,
+		"raise the limit of open files, or lower limits.connections");
+}
+
+void
+flow_event_refused(struct flow *f, const struct session *s, unsigned refusal_label)
+{
+	static const char *const reasons[] = {
+		[LABEL_REFUSAL_CONNECTIONS] = "connections",
+		[LABEL_REFUSAL_CONNECTIONS_PER_CLIENT] = "connections_per_client",
+		[LABEL_REFUSAL_CONNECTION_RATE_PER_CLIENT] = "connection_rate_per_client",
+		[LABEL_REFUSAL_DESCRIPTORS] = "descriptors",
+		[LABEL_REFUSAL_MEMORY] = "memory",
+		[LABEL_REFUSAL_SHUTDOWN] = "shutdown",
+	};
+	uint8_t memory[PEER_TEXT_MAX];
+
+	METRIC_ADD_LABEL(f->worker->metrics, CONNECTIONS_REFUSED, refusal_label, 1);
+	event_connection_refused(f->worker->log,
+				 &(struct event_connection_refused){
+					 .peer = peer_text(&s->peer, memory),
+					 .reason = span_of_string(reasons[refusal_label]),
+				 });
+}
+
+void
+flow_event_session_end(struct flow *f, const struct session *s)
+{
+	uint8_t memory[PEER_TEXT_MAX];
+
+	METRIC_ADD_LABEL(f->worker->metrics, CONNECTIONS_CLOSED, (unsigned)s->conn.reason, 1);
+	METRIC_SET_LABEL(f->worker->metrics, CONNECTIONS, LABEL_SIDE_RECEIVE, f->session_count - 1);
+	if (log_wants(f->worker->log, LEVEL_DEBUG))
+		event_disconnected(f->worker->log,
+				   &(struct event_disconnected){
+					   .peer = peer_text(&s->peer, memory),
+					   .reason = span_of_string(close_label(s->conn.reason)),
+					   .mails = s->mail_count,
+					   .duration = f->worker->now_ms - s->started_ms,
+				   });
+}
+
+static unsigned
+class_label(unsigned code)
+{
+	return code < 300   ? LABEL_REPLY_2XX
+	       : code < 400 ? LABEL_REPLY_3XX
+	       : code < 500 ? LABEL_REPLY_4XX
+			    : LABEL_REPLY_5XX;
+}
+
+void
+flow_count_reply(struct flow *f, unsigned code)
+{
+	METRIC_ADD_LABEL(f->worker->metrics, REPLIES, class_label(code), 1);
+}
+
+void
+flow_event_recipient(struct flow *f, const struct session *s, const struct address *path,
+		     enum reply_row row)
+{
+	uint8_t peer_memory[PEER_TEXT_MAX];
+	uint8_t memory[ADDRESS_PATH_MAX + 16];
+	struct buf command = buf_of(memory, sizeof memory);
+
+	if (row == REPLY_NONE)
+		return;
+	METRIC_ADD_LABEL(f->worker->metrics, RECIPIENTS_REFUSED, class_label(reply_row_code(row)),
+			 1);
+	if (!log_wants(f->worker->log, LEVEL_INFO))
+		return;
+	buf_append(&command, SPAN("RCPT TO:"));
+	address_show(path, &command);
+	struct span line = reply_row_line(row);
+	event_command_refused(f->worker->log, &(struct event_command_refused){
+						      .peer = peer_text(&s->peer, peer_memory),
+						      .helo = span_of(s->hello, s->hello_size),
+						      .command = buf_span(&command),
+						      .sender = s->transaction->envelope.sender,
+						      .code = reply_row_code(row),
+						      .reply = span_first(line, line.size - 2),
+					      });
+}
+
+void
+flow_event_received(struct flow *f, const struct session *s, const struct transaction *t,
+		    enum err e)
+{
+	struct metrics *m = f->worker->metrics;
+	uint8_t id_memory[ID_TEXT_SIZE];
+	uint8_t memory[PEER_TEXT_MAX];
+	const struct mail_envelope *envelope = &t->envelope;
+
+	METRIC_ADD_LABEL(m, QUEUE_PUTS, (unsigned)e, 1);
+	if (e != ERR_OK) {
+		METRIC_ADD_LABEL(m, MAILS_REFUSED, LABEL_REPLY_4XX, 1);
+		return;
+	}
+	uint64_t commit_us = clock_monotonic_us() - t->complete_us;
+	METRIC_ADD(m, MAILS_ACCEPTED, 1);
+	METRIC_ADD(m, RECIPIENTS_ACCEPTED, envelope->recipient_count);
+	METRIC_ADD_LABEL(m, MAIL_BYTES, LABEL_SIDE_RECEIVE, envelope->body_size);
+	METRIC_OBSERVE(m, COMMIT_TIME, commit_us);
+	unsigned flags = (s->esmtp ? TRACE_ESMTP : 0U) |
+			 ((envelope->flags & MAIL_UTF8) != 0 ? TRACE_UTF8 : 0U);
+	event_received(f->worker->log, &(struct event_received){
+					       .id = id_text(envelope->id, id_memory),
+					       .peer = peer_text(&s->peer, memory),
+					       .helo = span_of(s->hello, s->hello_size),
+					       .protocol = span_of_string(trace_protocol(flags)),
+					       .sender = envelope->sender,
+					       .recipients = envelope->recipient_count,
+					       .size = envelope->body_size,
+					       .commit = commit_us / 1000,
+				       });
+}
+
+void
+flow_event_client_timeout(struct flow *f, const struct session *s)
+{
+	unsigned label = LABEL_TIMEOUT_RECEIVE_COMMAND;
+
+	switch (receiver_phase(&s->receiver)) {
+	case RECEIVER_PHASE_DATA:
+		label = s->transaction != NULL && s->transaction->deadline_ms <= f->worker->now_ms
+				? LABEL_TIMEOUT_RECEIVE_MESSAGE
+				: LABEL_TIMEOUT_RECEIVE_DATA;
+		break;
+	case RECEIVER_PHASE_OURS:
+	case RECEIVER_PHASE_CLOSED:
+		label = LABEL_TIMEOUT_RECEIVE_REPLY;
+		break;
+	case RECEIVER_PHASE_COMMAND:
+		break;
+	}
+	METRIC_ADD_LABEL(f->worker->metrics, TIMEOUTS, label, 1);
+}
+
+/* ---- next hops ---- */
+
+void
+flow_event_host_failed(struct flow *f, const struct site *s, unsigned host, const char *phase,
+		       struct span error)
+{
+	uint8_t memory[PEER_TEXT_MAX];
+	uint64_t until_ms = s->hosts[host].failed_until_ms;
+
+	event_host_failed(
+		f->worker->log,
+		&(struct event_host_failed){
+			.destination = s->info->name,
+			.peer = peer_text(&s->info->hosts[host], memory),
+			.phase = span_of_string(phase),
+			.error = error,
+			.pause = until_ms > f->worker->now_ms ? until_ms - f->worker->now_ms : 0,
+		});
+}
+
+void
+flow_event_no_socket(struct flow *f, enum err e)
+{
+	problem(f, SPAN("open a connection"), e, "raise the limit of open files");
+}
+
+void
+flow_event_load_failed(struct flow *f, const struct queue_item *item, enum err e)
+{
+	uint8_t id_memory[ID_TEXT_SIZE];
+	uint8_t memory[64];
+	struct buf what = buf_of(memory, sizeof memory);
+
+	buf_append_string(&what, "read the body of ");
+	buf_append(&what, id_text(item->mail->id, id_memory));
+	problem(f, buf_span(&what), e == ERR_OK ? ERR_CORRUPT : e, "look at the spool's disk");
+}
+
+void
+flow_event_channel_end(struct flow *f, enum close_reason reason)
+{
+	METRIC_ADD_LABEL(f->worker->metrics, CONNECTIONS_CLOSED, (unsigned)reason, 1);
+	METRIC_SET_LABEL(f->worker->metrics, CONNECTIONS, LABEL_SIDE_SEND, f->channel_count);
+}
+
+void
+flow_count_outcome(struct flow *f, const struct sender_outcome *o)
+{
+	if (o->in_doubt)
+		METRIC_ADD_LABEL(f->worker->metrics, DUPLICATES_POSSIBLE,
+				 LABEL_DUPLICATE_OUTCOME_LOST, 1);
+}
+
+/* ---- the queue ---- */
+
+struct outcome_shape {
+	unsigned label;
+	const char *name;
+};
+
+static struct outcome_shape
+shape_of(uint8_t state)
+{
+	switch ((enum recipient_state)state) {
+	case RECIPIENT_DELIVERED:
+		return (struct outcome_shape){ LABEL_RESULT_DELIVERED, "delivered" };
+	case RECIPIENT_DISCARDED:
+		return (struct outcome_shape){ LABEL_RESULT_DISCARDED, "discarded" };
+	case RECIPIENT_FAILED:
+	case RECIPIENT_REMOVED:
+		return (struct outcome_shape){ LABEL_RESULT_FAILED, "failed" };
+	case RECIPIENT_PENDING:
+		break;
+	}
+	return (struct outcome_shape){ LABEL_RESULT_DEFERRED, "deferred" };
+}
+
+/* "550 5.1.1 no such user" → code, enhanced code, text. */
+static void
+split_reply(struct span reply, struct event_delivery *event)
+{
+	uint64_t code = 0;
+
+	event->reply = reply;
+	if (reply.size >= 3 && span_to_u64(span_first(reply, 3), &code))
+		event->code = code;
+	else
+		return;
+	struct span rest = span_after(reply, 4);
+	size_t end = span_find(rest, ' ', 0);
+	if (end >= 5 && rest.data[1] == '.' && rest.data[0] >= '2' && rest.data[0] <= '5') {
+		event->enhanced = span_first(rest, end);
+		rest = span_after(rest, end + 1);
+	}
+	event->reply = rest;
+}
+
+static uint64_t
+since(uint64_t from_ms, uint64_t to_ms)
+{
+	return from_ms != 0 && to_ms > from_ms ? to_ms - from_ms : 0;
+}
+
+static void
+observe_delays(struct flow *f, const struct event_delivery *e)
+{
+	struct metrics *m = f->worker->metrics;
+
+	METRIC_OBSERVE(m, DELAY_RECEIVE, e->delay_a * 1000);
+	METRIC_OBSERVE(m, DELAY_QUEUE, e->delay_b * 1000);
+	METRIC_OBSERVE(m, DELAY_CONNECT, e->delay_c * 1000);
+	METRIC_OBSERVE(m, DELAY_SEND, e->delay_d * 1000);
+}
+
+void
+flow_event_outcomes(struct flow *f, const struct job *j)
+{
+	const struct mail_envelope *e = j->item->mail->envelope;
+	uint8_t id_memory[ID_TEXT_SIZE];
+	uint8_t memory[PEER_TEXT_MAX];
+	struct event_delivery event = {
+		.id = id_text(e->id, id_memory),
+		.sender = e->sender,
+		.destination = site_book_at(f->book, j->site)->name,
+		.peer = peer_text(&j->peer, memory),
+		.size = e->body_size,
+		.delay_a = j->times.receive_ms,
+		.delay_b = since(e->accepted_at_ms, j->times.taken_wall_ms),
+		.delay_c = since(j->times.taken_ms, j->times.started_ms),
+		.delay_d = since(j->times.started_ms, j->times.done_ms),
+	};
+
+	for (uint32_t i = 0; i < j->result_count; i++) {
+		const struct queue_result *r = &j->results[i];
+		const struct mail_recipient *recipient = &e->recipients[r->recipient];
+		struct outcome_shape shape = shape_of(r->state);
+		if (!r->tried)
+			continue;
+		event.result = span_of_string(shape.name);
+		event.recipient = recipient->address;
+		event.attempts = recipient->attempts + 1U;
+		event.retry_at = r->state == RECIPIENT_PENDING ? r->retry_at_ms : 0;
+		event.phase = span_of_string(sender_phase_label(j->phases[i]));
+		split_reply(r->reply, &event);
+		event_delivery(f->worker->log, &event);
+		METRIC_ADD_LABEL(f->worker->metrics, RECIPIENTS, shape.label, 1);
+		if (r->state == RECIPIENT_DELIVERED)
+			METRIC_ADD_LABEL(f->worker->metrics, MAIL_BYTES, LABEL_SIDE_SEND,
+					 e->body_size);
+	}
+	observe_delays(f, &event);
+}
+
+void
+flow_event_record_failed(struct flow *f, const struct job *j, enum err e)
+{
+	(void)j;
+	METRIC_ADD_LABEL(f->worker->metrics, SPOOL_ERRORS, (unsigned)e, 1);
+	problem(f, SPAN("record an outcome"), e, "make room on the spool's disk");
+}
+
+void
+flow_event_claim_failed(struct flow *f, const struct site *s, enum err e)
+{
+	METRIC_ADD_LABEL(f->worker->metrics, SPOOL_ERRORS, (unsigned)e, 1);
+	problem(f, s->info->name, e, "look at the spool's disk: mails could not be read");
+}
+
+void
+flow_event_held(struct flow *f, struct mail_id id, unsigned starts, enum err e)
+{
+	uint8_t memory[ID_TEXT_SIZE];
+
+	if (e != ERR_OK) {
+		problem(f, SPAN("put a mail on hold"), e, "look at the spool's disk");
+		return;
+	}
+	event_mail_held(f->worker->log,
+			&(struct event_mail_held){ .id = id_text(id, memory), .starts = starts });
+}

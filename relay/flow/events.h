@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * events: what the flow tells the log and the metrics, one function for each thing that happens.
+ *
+ * Kept apart so that the flow reads as flow. Each function both counts and logs; outcome events
+ * are written after what they report is durable.
+ */
+#ifndef RELAY_FLOW_EVENTS_H
+#define RELAY_FLOW_EVENTS_H
+
+#include "core/base/close.h"
+#include "core/metric.h"
+#include "relay/flow/inbound.h"
+#include "relay/flow/job.h"
+
+/* Counts a hit of limits.NAME or one of its kin. */
+#define FLOW_LIMIT_HIT(f, name) \
+	METRIC_ADD_LABEL((f)->worker->metrics, LIMIT_HITS, LABEL_LIMIT_##name, 1)
+
+/* Clients. */
+void flow_event_accepted(struct flow *f, const struct session *s);
+void flow_event_accept_failed(struct flow *f, enum err e);
+void flow_event_refused(struct flow *f, const struct session *s, unsigned refusal_label);
+void flow_event_session_end(struct flow *f, const struct session *s);
+void flow_event_recipient(struct flow *f, const struct session *s, const struct address *path,
+			  enum reply_row row);
+void flow_event_received(struct flow *f, const struct session *s, const struct transaction *t,
+			 enum err e);
+void flow_count_reply(struct flow *f, unsigned code);
+void flow_event_client_timeout(struct flow *f, const struct session *s);
+
+/* Next hops. */
+void flow_event_host_failed(struct flow *f, const struct site *s, unsigned host, const char *phase,
+			    struct span error);
+void flow_event_no_socket(struct flow *f, enum err e);
+void flow_event_load_failed(struct flow *f, const struct queue_item *item, enum err e);
+void flow_event_channel_end(struct flow *f, enum close_reason reason);
+void flow_count_outcome(struct flow *f, const struct sender_outcome *o);
+
+/* The queue. */
+void flow_event_outcomes(struct flow *f, const struct job *j);
+void flow_event_record_failed(struct flow *f, const struct job *j, enum err e);
+void flow_event_claim_failed(struct flow *f, const struct site *s, enum err e);
+void flow_event_held(struct flow *f, struct mail_id id, unsigned starts, enum err e);
+
+#endif

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "relay/flow/flow.h"
+
+#include <stdlib.h>
+
+#include "core/log.h"
+#include "relay/flow/channel.h"
+#include "relay/flow/dispatch.h"
+#include "relay/flow/events.h"
+
+enum {
+	SESSION_MARGIN = 256, /* sessions beyond the limit, to say 421 with */
+	CHANNEL_MARGIN = 64,  /* channels that are closing while others open */
+};
+
+static size_t
+share(size_t total, size_t workers)
+{
+	return (total + workers - 1) / workers;
+}
+
+static void
+make_pools(struct flow *f)
+{
+	const struct config *c = f->routing->config;
+	size_t workers = f->worker->count;
+
+	/* The kernel spreads clients by hash, unevenly: a worker may get half as much again. */
+	size_t sessions = share(c->limits.connections, workers) * 3 / 2 + SESSION_MARGIN;
+	pool_init(&f->sessions, sizeof(struct session), sessions);
+	pool_init(&f->transactions, sizeof(struct transaction), sessions);
+	pool_init(&f->channels, sizeof(struct channel),
+		  share(c->delivery.connections, workers) * 2 + CHANNEL_MARGIN);
+	pool_init(&f->jobs, sizeof(struct job), c->queue.active_max);
+}
+
+static void
+on_drain_check(struct task *t)
+{
+	struct flow *f = CONTAINER_OF(t, struct flow, drain_check);
+	bool listening = false;
+
+	for (unsigned i = 0; i < f->listener_count; i++)
+		listening |= !listener_is_closed(&f->listeners[i]);
+	for (struct list_node *n = list_first(&f->site_list); n != NULL;
+	     n = list_next(&f->site_list, n)) {
+		struct site *s = LIST_ITEM(n, struct site, link);
+		if (s->claiming || !slots_are_quiet(s))
+			return;
+	}
+	if (f->drained || listening || f->session_count > 0 || f->channel_count > 0 ||
+	    f->job_count > 0 || f->committing_count > 0)
+		return;
+	f->drained = true;
+	timer_stop(&f->worker->timers, &f->drain_deadline);
+	f->on_drained(f, f->drained_context);
+}
+
+/* What has not ended in time is cut off: clients may send again, jobs come back as unserved or
+ * deferred and stay in the queue. */
+static void
+on_drain_deadline(struct timer *t)
+{
+	struct flow *f = CONTAINER_OF(t, struct flow, drain_deadline);
+	struct list_node *n = list_first(&f->worker->conns);
+
+	while (n != NULL) {
+		struct conn *c = LIST_ITEM(n, struct conn, link);
+		n = list_next(&f->worker->conns, n);
+		if (c->group == RING_PEERS)
+			channel_abort(CONTAINER_OF(c, struct channel, conn), CLOSE_SHUTDOWN);
+		else
+			conn_close(c, CLOSE_SHUTDOWN);
+	}
+}
+
+struct flow *
+flow_new(struct worker *w, struct site_book *book, struct routing *routing, uint64_t key_seed)
+{
+	struct flow *f = calloc(1, sizeof *f);
+
+	if (f == NULL)
+		return NULL;
+	f->scratch_memory = malloc(FLOW_SCRATCH_SIZE);
+	if (f->scratch_memory == NULL) {
+		free(f);
+		return NULL;
+	}
+	f->magic = FLOW_MAGIC;
+	f->worker = w;
+	f->book = book;
+	f->routing = routing_get(routing);
+	f->key_seed = key_seed;
+	f->scratch = buf_of(f->scratch_memory, FLOW_SCRATCH_SIZE);
+	list_init(&f->site_list);
+	timer_init(&f->drain_deadline, on_drain_deadline);
+	task_init(&f->drain_check, on_drain_check);
+	make_pools(f);
+	w->flow = f;
+	return f;
+}
+
+void
+flow_free(struct flow *f)
+{
+	struct list_node *n;
+
+	OBJ_FINI(f, FLOW_MAGIC);
+	while ((n = list_first(&f->site_list)) != NULL)
+		site_free(LIST_ITEM(n, struct site, link));
+	pool_fini(&f->sessions);
+	pool_fini(&f->transactions);
+	pool_fini(&f->channels);
+	pool_fini(&f->jobs);
+	routing_put(f->routing);
+	free(f->scratch_memory);
+	f->worker->flow = NULL;
+	free(f);
+}
+
+void
+flow_start(struct flow *f, const int *fds, unsigned count)
+{
+	OBJ_CHECK(f, FLOW_MAGIC);
+	ASSERT(count <= FLOW_LISTENERS_MAX);
+	f->listener_count = count;
+	for (unsigned i = 0; i < count; i++)
+		listener_start(&f->listeners[i], f, fds[i]);
+}
+
+void
+flow_adopt(struct flow *f, struct routing *routing)
+{
+	struct routing *old = f->routing;
+
+	OBJ_CHECK(f, FLOW_MAGIC);
+	f->routing = routing_get(routing);
+	f->worker->config = routing->config;
+	routing_put(old);
+	/* Jobs that exist finish on the route that they began with; items are looked at again when
+	 * they are claimed. */
+	flow_wake_sites(f);
+}
+
+void
+flow_drain(struct flow *f, void (*on_drained)(struct flow *f, void *context), void *context)
+{
+	OBJ_CHECK(f, FLOW_MAGIC);
+	if (f->draining)
+		return;
+	f->draining = true;
+	f->on_drained = on_drained;
+	f->drained_context = context;
+	for (unsigned i = 0; i < f->listener_count; i++)
+		listener_stop(&f->listeners[i]);
+	inbound_drain(f);
+	flow_wake_sites(f);
+	timer_set(&f->worker->timers, &f->drain_deadline,
+		  f->worker->now_ms + f->routing->config->timeouts.drain_ms);
+	flow_check_drained(f);
+}
+
+void
+flow_check_drained(struct flow *f)
+{
+	if (f->draining && !f->drained)
+		worker_last(f->worker, &f->drain_check);
+}
+
+struct flow *
+flow_of_queue(struct queue *q)
+{
+	struct flow *f = queue_worker(q)->flow;
+
+	OBJ_CHECK(f, FLOW_MAGIC);
+	return f;
+}
+
+void
+flow_on_due(struct queue *q, struct site_id site)
+{
+	dispatch_due(q, site);
+}
+
+bool
+flow_must_pause(const struct flow *f)
+{
+	return log_must_pause(f->worker->log);
+}
+
+void
+flow_wake_sites(struct flow *f)
+{
+	for (struct list_node *n = list_first(&f->site_list); n != NULL;
+	     n = list_next(&f->site_list, n))
+		site_pump_soon(LIST_ITEM(n, struct site, link));
+}

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "relay/flow/inbound.h"
+
+#include <stddef.h>
+
+#include "relay/flow/dispatch.h"
+#include "relay/flow/events.h"
+#include "relay/flow/flow.h"
+#include "relay/flow/policy.h"
+#include "relay/message/id.h"
+
+static struct session *
+session_of(struct conn *c)
+{
+	OBJ_CHECK(c, CONN_MAGIC);
+	return CONTAINER_OF(c, struct session, conn);
+}
+
+static const struct config *
+config_of(const struct session *s)
+{
+	return s->routing->config;
+}
+
+/* ---- answers to the receiver's questions ---- */
+
+static void
+answer(struct session *s, enum reply_row row, bool input_waiting)
+{
+	struct receiver_answer a = { .row = row, .input_waiting = input_waiting };
+
+	receiver_answer(&s->receiver, &a);
+}
+
+static void
+on_greeting(struct session *s, bool input_waiting)
+{
+	struct receiver_answer a = { .reason = CLOSE_REFUSED, .input_waiting = input_waiting };
+
+	a.row = policy_client(s, &a.reason);
+	receiver_answer(&s->receiver, &a);
+}
+
+static void
+on_hello(struct session *s, const struct receiver_action *a, bool input_waiting)
+{
+	struct span name = span_first(a->name, SESSION_HELLO_MAX);
+
+	memcpy(s->hello, name.data, name.size);
+	s->hello_size = (uint8_t)name.size;
+	s->esmtp = a->ehlo;
+	answer(s, REPLY_NONE, input_waiting);
+}
+
+static enum reply_row
+judge_mail(struct session *s, const struct receiver_action *a)
+{
+	if (s->flow->draining)
+		return REPLY_SHUTTING_DOWN;
+	if (flow_must_pause(s->flow))
+		return REPLY_TRY_LATER;
+	enum err e = queue_admit(s->flow->worker->queue, a->mail.size);
+	if (e != ERR_OK)
+		return policy_row_of_err(e);
+	return transaction_begin(s, a);
+}
+
+static enum reply_row
+on_recipient(struct session *s, const struct receiver_action *a)
+{
+	ASSERT(s->transaction != NULL);
+	enum reply_row row = policy_recipient(s, &a->path);
+	if (row == REPLY_NONE)
+		row = transaction_add_recipient(s->transaction, a);
+	flow_event_recipient(s->flow, s, &a->path, row);
+	return row;
+}
+
+static void
+on_body(struct session *s, struct span bytes)
+{
+	ASSERT(s->transaction != NULL);
+	if (s->transaction->refused)
+		return;
+	enum reply_row row = transaction_add_body(s->transaction, bytes);
+	if (row != REPLY_NONE)
+		receiver_refuse_body(&s->receiver, row);
+}
+
+/* ---- commit ---- */
+
+static void
+on_put_done(struct queue_put *p, enum err e)
+{
+	struct transaction *t = CONTAINER_OF(p, struct transaction, put);
+	struct session *s = t->session;
+	struct flow *f = s->flow;
+
+	ASSERT(s->committing);
+	s->committing = false;
+	f->committing_count--;
+	if (s->conn.state == CONN_OPEN) {
+		uint8_t memory[64];
+		struct buf text = buf_of(memory, sizeof memory);
+		struct receiver_answer a = { .row = REPLY_QUEUED };
+		if (e == ERR_OK) {
+			s->mail_count++;
+			buf_append_string(&text, "queued as ");
+			id_write(&text, t->envelope.id.high, t->envelope.id.low);
+			a.text = buf_span(&text);
+		} else {
+			a.row = policy_row_of_err(e);
+		}
+		receiver_answer(&s->receiver, &a);
+		conn_run(&s->conn);
+	}
+	flow_event_received(f, s, t, e);
+	if (e == ERR_OK)
+		dispatch_items(f, &p->items, f->worker->now_ms - t->started_ms);
+	transaction_free(s);
+	conn_unhold(&s->conn);
+	flow_check_drained(f);
+}
+
+static void
+on_commit(struct session *s)
+{
+	ASSERT(s->transaction != NULL);
+	if (!transaction_put(s->transaction, on_put_done)) {
+		answer(s, REPLY_NO_MEMORY, false);
+		transaction_free(s);
+		return;
+	}
+	s->committing = true;
+	s->flow->committing_count++;
+	conn_hold(&s->conn);
+}
+
+/* ---- the loop ---- */
+
+/* False: nothing more to do until something happens. */
+static bool
+act(struct session *s, const struct receiver_action *a, bool input_waiting)
+{
+	switch (a->kind) {
+	case RECEIVER_REPLY:
+		flow_count_reply(s->flow, a->code);
+		return conn_write(&s->conn, a->data);
+	case RECEIVER_ASK_GREETING:
+		on_greeting(s, input_waiting);
+		return true;
+	case RECEIVER_ASK_HELO:
+		on_hello(s, a, input_waiting);
+		return true;
+	case RECEIVER_ASK_MAIL:
+		answer(s, judge_mail(s, a), input_waiting);
+		return true;
+	case RECEIVER_ASK_RCPT:
+		answer(s, on_recipient(s, a), input_waiting);
+		return true;
+	case RECEIVER_ASK_DATA:
+		answer(s, transaction_open_body(s->transaction, a->size), input_waiting);
+		return true;
+	case RECEIVER_ASK_SYNC:
+		answer(s, REPLY_NONE, input_waiting);
+		return true;
+	case RECEIVER_BODY:
+		on_body(s, a->data);
+		return true;
+	case RECEIVER_ASK_COMMIT:
+		on_commit(s);
+		return true;
+	case RECEIVER_ABORT:
+		transaction_free(s);
+		return true;
+	case RECEIVER_CLOSE:
+		conn_finish(&s->conn, a->reason);
+		return false;
+	case RECEIVER_WAIT:
+		return false;
+	case RECEIVER_NEED_INPUT:
+	case RECEIVER_NONE:
+	case RECEIVER_ACTION_COUNT:
+		break;
+	}
+	return false;
+}
+
+static void
+set_deadline(struct session *s)
+{
+	const struct config_timeouts_receive *t = &config_of(s)->timeouts.receive;
+	uint64_t now_ms = s->flow->worker->now_ms;
+	uint64_t at_ms = 0;
+
+	switch (receiver_phase(&s->receiver)) {
+	case RECEIVER_PHASE_COMMAND:
+		at_ms = now_ms + t->command_ms;
+		break;
+	case RECEIVER_PHASE_DATA:
+		at_ms = now_ms + t->data_ms;
+		if (s->transaction != NULL && s->transaction->deadline_ms < at_ms)
+			at_ms = s->transaction->deadline_ms;
+		break;
+	case RECEIVER_PHASE_OURS:
+	case RECEIVER_PHASE_CLOSED:
+		/* Only a client that does not read its replies is waited for here. */
+		at_ms = conn_output_is_empty(&s->conn) ? 0 : now_ms + t->reply_ms;
+		break;
+	}
+	conn_deadline(&s->conn, at_ms);
+}
+
+/* Back-pressure of the store; true: wait for room. */
+static bool
+draft_is_full(struct session *s)
+{
+	struct transaction *t = s->transaction;
+
+	if (t == NULL || t->draft == NULL || !queue_draft_is_full(t->draft))
+		return false;
+	queue_draft_on_room(t->draft, &s->resume);
+	conn_deadline(&s->conn, 0); /* the disk is slow, not the client */
+	return true;
+}
+
+static void
+step(struct session *s)
+{
+	unsigned steps = config_of(s)->worker.steps_per_turn;
+
+	for (unsigned n = 0; n < steps; n++) {
+		struct receiver_action action;
+
+		if (s->conn.state != CONN_OPEN)
+			return;
+		if (conn_output_full(&s->conn)) {
+			set_deadline(s);
+			return; /* resumed by on_drained */
+		}
+		if (draft_is_full(s))
+			return; /* resumed by on_resume */
+		struct span in = conn_input(&s->conn);
+		size_t used = receiver_step(&s->receiver, in, &action);
+		bool more = act(s, &action, in.size > used);
+		if (s->conn.state != CONN_OPEN)
+			return;
+		/* Last: action.data may point into the input. */
+		conn_consume(&s->conn, used);
+		if (more)
+			continue;
+		set_deadline(s);
+		if (action.kind != RECEIVER_NEED_INPUT)
+			return;
+		if (s->flow->draining && receiver_is_idle(&s->receiver)) {
+			receiver_end(&s->receiver, REPLY_SHUTTING_DOWN, CLOSE_SHUTDOWN);
+			continue;
+		}
+		if (conn_input_is_over(&s->conn))
+			conn_close(&s->conn, CLOSE_PEER_CLOSED);
+		else
+			conn_read_more(&s->conn);
+		return;
+	}
+	conn_run(&s->conn); /* its share of this turn is used up */
+}
+
+/* ---- events of the connection ---- */
+
+static void
+on_input(struct conn *c)
+{
+	step(session_of(c));
+}
+
+static void
+on_deadline(struct conn *c)
+{
+	struct session *s = session_of(c);
+
+	flow_event_client_timeout(s->flow, s);
+	if (receiver_phase(&s->receiver) == RECEIVER_PHASE_OURS || conn_output_full(c)) {
+		conn_close(c, CLOSE_TIMEOUT);
+		return;
+	}
+	receiver_end(&s->receiver, REPLY_TIMED_OUT, CLOSE_TIMEOUT);
+	step(s);
+}
+
+static void
+on_lost(struct conn *c, enum err e)
+{
+	(void)e;
+	conn_close(c, CLOSE_RESET);
+}
+
+static void
+on_closed(struct conn *c)
+{
+	struct session *s = CONTAINER_OF(c, struct session, conn);
+	struct flow *f = s->flow;
+
+	ASSERT(!s->committing);
+	task_cancel(&s->resume);
+	transaction_free(s);
+	policy_release(s);
+	flow_event_session_end(f, s);
+	receiver_fini(&s->receiver);
+	routing_put(s->routing);
+	pool_put(&f->sessions, s);
+	f->session_count--;
+	flow_check_drained(f);
+}
+
+static const struct conn_events session_events = {
+	.on_input = on_input,
+	.on_drained = on_input,
+	.on_deadline = on_deadline,
+	.on_lost = on_lost,
+	.on_closed = on_closed,
+};
+
+static void
+on_resume(struct task *t)
+{
+	struct session *s = CONTAINER_OF(t, struct session, resume);
+
+	step(s);
+}
+
+void
+session_start(struct flow *f, int fd)
+{
+	struct session *s = pool_get(&f->sessions);
+
+	if (s == NULL) {
+		/* More than the limit with its margin for 421s: no memory even to say so. */
+		METRIC_ADD_LABEL(f->worker->metrics, POOL_EXHAUSTED, LABEL_POOL_SESSIONS, 1);
+		net_close(fd);
+		return;
+	}
+	memset(s, 0, offsetof(struct session, hello));
+	s->flow = f;
+	s->routing = routing_get(f->routing);
+	s->started_ms = f->worker->now_ms;
+	if (!net_peer(fd, &s->peer))
+		s->peer = (struct net_address){ 0 };
+	s->limit_key = policy_client_key(s);
+	task_init(&s->resume, on_resume);
+	receiver_init(&s->receiver, &s->routing->receiver);
+	conn_init(&s->conn, f->worker, fd, RING_CLIENTS, &session_events);
+	f->session_count++;
+	flow_event_accepted(f, s);
+	conn_run(&s->conn); /* the greeting */
+}
+
+void
+inbound_drain(struct flow *f)
+{
+	struct worker *w = f->worker;
+	struct list_node *n = list_first(&w->conns);
+
+	while (n != NULL) {
+		struct conn *c = LIST_ITEM(n, struct conn, link);
+		n = list_next(&w->conns, n);
+		if (c->events != &session_events || c->state != CONN_OPEN)
+			continue;
+		struct session *s = session_of(c);
+		if (receiver_is_idle(&s->receiver)) {
+			receiver_end(&s->receiver, REPLY_SHUTTING_DOWN, CLOSE_SHUTDOWN);
+			conn_run(c);
+		}
+	}
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * inbound: one SMTP session of a client: a connection, the receiver machine that speaks on it, and
+ * the policy that answers its questions (who may relay, is there room), up to the queue's promise.
+ *
+ * A session is cheap while idle: what a mail needs is in a transaction, taken from a pool at MAIL
+ * and given back at the reply to the end of data. While the queue makes a mail durable the session
+ * waits; if the client goes away meanwhile, the session stays until the queue has answered, and
+ * the mail is delivered although its 250 could not be sent.
+ */
+#ifndef RELAY_FLOW_INBOUND_H
+#define RELAY_FLOW_INBOUND_H
+
+#include "core/conn.h"
+#include "relay/flow/routing.h"
+#include "relay/flow/transaction.h"
+#include "relay/smtp/receiver.h"
+
+struct flow;
+
+enum { SESSION_HELLO_MAX = 255 };
+
+struct session {
+	struct conn conn; /* first */
+	struct receiver receiver;
+	struct flow *flow;
+	struct routing *routing;
+	struct transaction *transaction; /* or NULL */
+	struct task resume;              /* the draft has room again */
+	uint64_t started_ms;             /* monotonic */
+	uint64_t mail_count;             /* accepted */
+	uint64_t limit_key;
+	bool counted;     /* holds a place of the client's limit */
+	bool counted_all; /* and one of the limit over all clients */
+	bool esmtp;
+	bool committing; /* the queue has the put */
+	uint8_t hello_size;
+	struct net_address peer;
+	uint8_t hello[SESSION_HELLO_MAX];
+};
+
+/* Starts a session on an accepted descriptor, which is taken. */
+void session_start(struct flow *f, int fd);
+/* The relay drains: idle sessions end with 421, the others after their present mail. */
+void inbound_drain(struct flow *f);
+
+#endif

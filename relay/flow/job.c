@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "relay/flow/job.h"
+
+#include "relay/flow/flow.h"
+
+enum {
+	JOB_CHUNK_SIZE = 1024,
+	/* Results of the largest item, and distinct replies for a good part of its recipients. */
+	JOB_MEMORY_MAX = 1024 * 1024,
+	REPLY_KEPT_MAX = 512,
+};
+
+static bool
+take_arrays(struct job *j, uint32_t n)
+{
+	j->results = arena_take(&j->memory, n * sizeof *j->results);
+	j->resolved = arena_take(&j->memory, n * sizeof *j->resolved);
+	j->phases = arena_take(&j->memory, n * sizeof *j->phases);
+	j->recipients = arena_take(&j->memory, n * sizeof *j->recipients);
+	j->chosen = arena_take(&j->memory, n * sizeof *j->chosen);
+	return j->results != NULL && j->resolved != NULL && j->phases != NULL &&
+	       j->recipients != NULL && j->chosen != NULL;
+}
+
+struct job *
+job_new(struct flow *owner, struct queue_item *item)
+{
+	struct job *j = pool_get(&owner->jobs);
+
+	if (j == NULL)
+		return NULL;
+	*j = (struct job){
+		.magic = JOB_MAGIC,
+		.owner = owner,
+		.server = owner,
+		.item = item,
+		.site = item->site,
+	};
+	arena_init(&j->memory, JOB_CHUNK_SIZE, JOB_MEMORY_MAX);
+	const struct mail_envelope *e = item->mail->envelope;
+	for (uint32_t i = queue_item_recipient(item, 0); i < e->recipient_count;
+	     i = queue_item_recipient(item, i + 1))
+		j->result_count++;
+	ASSERT(j->result_count > 0);
+	if (!take_arrays(j, j->result_count)) {
+		job_free(j);
+		return NULL;
+	}
+	uint32_t at = 0;
+	for (uint32_t i = queue_item_recipient(item, 0); i < e->recipient_count;
+	     i = queue_item_recipient(item, i + 1))
+		j->results[at++] = (struct queue_result){ .recipient = i };
+	return j;
+}
+
+void
+job_free(struct job *j)
+{
+	OBJ_FINI(j, JOB_MAGIC);
+	ASSERT(!list_is_linked(&j->link));
+	timer_stop(&j->owner->worker->timers, &j->again);
+	arena_reset(&j->memory);
+	pool_put(&j->owner->jobs, j);
+}
+
+void
+job_begin(struct job *j)
+{
+	const struct mail_envelope *e = j->item->mail->envelope;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < j->result_count; i++) {
+		if (j->resolved[i])
+			continue;
+		const struct mail_recipient *r = &e->recipients[j->results[i].recipient];
+		j->recipients[n] = (struct sender_recipient){
+			.address = r->address,
+			.orcpt = r->orcpt,
+			.notify = r->notify,
+		};
+		j->chosen[n++] = i;
+	}
+	ASSERT(n > 0);
+	j->transaction = (struct sender_transaction){
+		.sender = e->sender,
+		.envid = e->envid,
+		.body_size = e->body_size,
+		.eight_bit = (e->flags & MAIL_EIGHT_BIT) != 0,
+		.utf8 = (e->flags & MAIL_UTF8) != 0,
+		.ret = e->ret,
+		.recipient_count = n,
+		.recipients = j->recipients,
+	};
+}
+
+static void
+resolve(struct job *j, uint32_t i, enum recipient_state state, struct span text)
+{
+	ASSERT(!j->resolved[i]);
+	j->resolved[i] = true;
+	j->resolved_count++;
+	j->results[i].state = (uint8_t)state;
+	j->results[i].tried = true;
+	j->results[i].reply = text;
+}
+
+/* The text in the job's memory; recipients that got the same words share them. */
+static struct span
+keep_text(struct job *j, struct span text)
+{
+	text = span_first(text, REPLY_KEPT_MAX);
+	for (uint32_t i = 0; i < j->result_count && i < 8; i++) {
+		if (j->results[i].reply.size > 0 && span_eq(j->results[i].reply, text))
+			return j->results[i].reply;
+	}
+	return arena_copy(&j->memory, text);
+}
+
+void
+job_take_outcome(struct job *j, const struct sender_outcome *o)
+{
+	uint8_t memory[REPLY_KEPT_MAX + 64];
+	struct buf text = buf_of(memory, sizeof memory);
+
+	ASSERT(o->index < j->transaction.recipient_count);
+	uint32_t i = j->chosen[o->index];
+	sender_outcome_show(o, &text);
+	struct span kept = keep_text(j, buf_span(&text));
+	/* Remembered also for a recipient that goes on to another host: its last reply explains the
+	 * deferral when no host is left. */
+	j->results[i].reply = kept;
+	j->phases[i] = (uint8_t)o->phase;
+	if (o->next == SENDER_NEXT_HOST)
+		j->tried_hosts |= 1U << j->host;
+	if (o->next == SENDER_NEXT_HOST || o->next == SENDER_NEXT_AGAIN)
+		return;
+	resolve(j, i,
+		o->class == SENDER_OK          ? RECIPIENT_DELIVERED
+		: o->class == SENDER_PERMANENT ? RECIPIENT_FAILED
+					       : RECIPIENT_PENDING,
+		kept);
+}
+
+void
+job_explain(struct job *j, struct span text)
+{
+	struct span kept = keep_text(j, text);
+
+	for (uint32_t i = 0; i < j->result_count; i++) {
+		if (!j->resolved[i])
+			j->results[i].reply = kept;
+	}
+}
+
+void
+job_defer_rest(struct job *j, struct span text)
+{
+	struct span kept = keep_text(j, text);
+
+	for (uint32_t i = 0; i < j->result_count; i++) {
+		if (!j->resolved[i])
+			resolve(j, i, RECIPIENT_PENDING,
+				j->results[i].reply.size > 0 ? j->results[i].reply : kept);
+	}
+}
+
+void
+job_put_back_rest(struct job *j)
+{
+	for (uint32_t i = 0; i < j->result_count; i++) {
+		if (j->resolved[i])
+			continue;
+		resolve(j, i, RECIPIENT_PENDING, span_none());
+		j->results[i].tried = false;
+	}
+}
+
+void
+job_resolve_all(struct job *j, enum recipient_state state, struct span text)
+{
+	struct span kept = keep_text(j, text);
+
+	for (uint32_t i = 0; i < j->result_count; i++) {
+		if (!j->resolved[i])
+			resolve(j, i, state, kept);
+	}
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * job: one attempt to deliver one queue item: the unit that waits for a connection, moves between
+ * workers, and comes back with a result for each of the item's pending recipients.
+ *
+ * Made and ended by the worker that keeps the mail (the owner). While it is handed over, only the
+ * serving worker touches it; the mail, its envelope and its body are read-only for both. It goes
+ * through as many transactions as it needs: a next host for what failed because of a host, another
+ * transaction for recipients above the limit of one. What is left unresolved at the end is tried
+ * again by the schedule.
+ *
+ * Memory: from a pool of the owner, with an arena for results and replies, whose bound is checked:
+ * a reply that does not fit is left out, never the result.
+ */
+#ifndef RELAY_FLOW_JOB_H
+#define RELAY_FLOW_JOB_H
+
+#include "core/base/arena.h"
+#include "core/mailbox.h"
+#include "queue/queue.h"
+#include "relay/flow/site.h"
+#include "relay/smtp/sender.h"
+
+struct flow;
+
+struct job_times {
+	uint64_t receive_ms;    /* from MAIL to durable; 0 for one that was claimed */
+	uint64_t taken_wall_ms; /* a connection was chosen or begun; wall clock */
+	uint64_t taken_ms;      /* the same, monotonic */
+	uint64_t started_ms;    /* the connection was ready for MAIL */
+	uint64_t done_ms;
+};
+
+struct job {
+	uint32_t magic;
+	struct message message; /* hand-over, and the way back */
+	struct list_node link;  /* in a site's waiting list */
+	struct flow *owner;
+	struct flow *server; /* who serves it now: the owner, or the site's home */
+	struct queue_item *item;
+	struct site_id site;
+	bool suspect;       /* suspects.h */
+	bool unserved;      /* comes back untried: give the item back to the queue */
+	uint64_t due_at_ms; /* of an unserved one: when to try again, wall clock */
+
+	unsigned host;        /* that serves it, or will */
+	unsigned tried_hosts; /* bit mask: a recipient needs another one than these */
+	unsigned rounds;      /* transactions and failed connections so far */
+	unsigned resolved_count;
+
+	uint32_t result_count;               /* pending recipients of the item */
+	struct queue_result *results;        /* by pending recipient, in order */
+	bool *resolved;                      /* likewise */
+	uint8_t *phases;                     /* likewise: enum sender_phase of the last outcome */
+	struct sender_recipient *recipients; /* of the transaction on its way */
+	uint32_t *chosen;                    /* index of results for each of these */
+	struct sender_transaction transaction;
+
+	struct job_times times;
+	struct net_address peer; /* the last one, for the log */
+
+	struct queue_record record;
+	struct queue_attempt attempt;
+	struct timer again; /* records again after a failure */
+	struct arena memory;
+};
+
+#define JOB_MAGIC 0x4a4f4221u
+
+/* For a claimed item of this worker. NULL: the pool or the memory is used up. */
+struct job *job_new(struct flow *owner, struct queue_item *item);
+/* Only on the owner's worker. */
+void job_free(struct job *j);
+
+/* Fills job->transaction with the recipients that are not resolved. Not for a job without any. */
+void job_begin(struct job *j);
+/* Takes an outcome of the sender for recipient `index` of the transaction. */
+void job_take_outcome(struct job *j, const struct sender_outcome *o);
+/* Replaces the words of what is not resolved. */
+void job_explain(struct job *j, struct span text);
+/* Resolves all that is left as temporary failures with this text ("451 4.4.1 …"). */
+void job_defer_rest(struct job *j, struct span text);
+/* Resolves all that is left as not reached this time: pending, and no attempt. */
+void job_put_back_rest(struct job *j);
+/* Resolves all recipients with one state: RECIPIENT_DISCARDED, RECIPIENT_FAILED. */
+void job_resolve_all(struct job *j, enum recipient_state state, struct span text);
+
+static inline bool
+job_is_resolved(const struct job *j)
+{
+	return j->resolved_count == j->result_count;
+}
+
+#endif

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "relay/flow/policy.h"
+
+#include "core/limits.h"
+#include "relay/flow/events.h"
+#include "relay/flow/flow.h"
+
+/* A tenth of a minute's connections may come at once. */
+enum { LIMIT_BURST_DIVISOR = 10 };
+
+/* The key of the one count over all clients. */
+static const uint64_t all_clients_key = 1;
+
+enum reply_row
+policy_row_of_err(enum err e)
+{
+	switch (e) {
+	case ERR_NO_ROOM:
+		return REPLY_NO_ROOM;
+	case ERR_NO_MEMORY:
+		return REPLY_NO_MEMORY;
+	case ERR_SHUTTING_DOWN:
+		return REPLY_SHUTTING_DOWN;
+	case ERR_STORAGE:
+	case ERR_IN_DOUBT:
+		return REPLY_STORAGE_FAILED;
+	default:
+		return REPLY_TRY_LATER;
+	}
+}
+
+uint64_t
+policy_client_key(const struct session *s)
+{
+	struct ip ip;
+
+	if (!ip_of_sockaddr(&s->peer.any, &ip))
+		return all_clients_key + 1; /* unix sockets share one */
+	/* A client that has an IPv6 network has all of it: count the /64. */
+	size_t size = ip_is_v4(&ip) ? sizeof ip.bytes : sizeof ip.bytes / 2;
+	return span_hash_nocase(span_of(ip.bytes, size), s->flow->key_seed) | 1U << 31;
+}
+
+static bool
+is_exempt(const struct session *s)
+{
+	return config_network_contains(&s->routing->config->limits.exempt, &s->peer.any);
+}
+
+enum reply_row
+policy_client(struct session *s, enum close_reason *reason)
+{
+	const struct config_limits *limits = &s->routing->config->limits;
+	struct limits *shared = s->flow->worker->limits;
+
+	if (s->flow->draining) {
+		*reason = CLOSE_SHUTDOWN;
+		flow_event_refused(s->flow, s, LABEL_REFUSAL_SHUTDOWN);
+		return REPLY_SHUTTING_DOWN;
+	}
+	s->counted_all = limits_take(shared, all_clients_key, limits->connections);
+	if (!s->counted_all) {
+		*reason = CLOSE_CONNECTION_LIMIT;
+		FLOW_LIMIT_HIT(s->flow, CONNECTIONS);
+		flow_event_refused(s->flow, s, LABEL_REFUSAL_CONNECTIONS);
+		return REPLY_BUSY;
+	}
+	if (is_exempt(s))
+		return REPLY_NONE;
+	if (limits->connections_per_client != 0) {
+		s->counted = limits_take(shared, s->limit_key, limits->connections_per_client);
+		if (!s->counted) {
+			*reason = CLOSE_CONNECTION_LIMIT;
+			FLOW_LIMIT_HIT(s->flow, CONNECTIONS_PER_CLIENT);
+			flow_event_refused(s->flow, s, LABEL_REFUSAL_CONNECTIONS_PER_CLIENT);
+			return REPLY_CONNECTION_LIMIT;
+		}
+	}
+	uint32_t rate = limits->connection_rate_per_client;
+	if (rate != 0 && !limits_rate(shared, s->limit_key, rate, rate / LIMIT_BURST_DIVISOR + 1,
+				      s->flow->worker->now_ms)) {
+		*reason = CLOSE_RATE_LIMIT;
+		FLOW_LIMIT_HIT(s->flow, CONNECTION_RATE_PER_CLIENT);
+		flow_event_refused(s->flow, s, LABEL_REFUSAL_CONNECTION_RATE_PER_CLIENT);
+		return REPLY_RATE_LIMIT;
+	}
+	return REPLY_NONE;
+}
+
+/* Who may send to whom: networks to anywhere, everyone to our domains. */
+enum reply_row
+policy_recipient(const struct session *s, const struct address *path)
+{
+	const struct config *config = s->routing->config;
+	struct span domain = path->domain.size > 0 ? path->domain : config->hostname;
+
+	if (!config_network_contains(&config->relay.networks, &s->peer.any) &&
+	    path->kind != ADDRESS_POSTMASTER && config_domain_find(config, domain) == NULL)
+		return REPLY_RELAY_DENIED;
+	if (config_route_find(config, domain) == NULL)
+		return REPLY_NO_ROUTE;
+	return REPLY_NONE;
+}
+
+void
+policy_release(struct session *s)
+{
+	if (s->counted)
+		limits_give(s->flow->worker->limits, s->limit_key);
+	if (s->counted_all)
+		limits_give(s->flow->worker->limits, all_clients_key);
+	s->counted = s->counted_all = false;
+}

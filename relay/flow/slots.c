@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "relay/flow/slots.h"
+
+#include "relay/flow/flow.h"
+#include "relay/flow/site.h"
+
+static struct flow *
+flow_of_worker(struct site *site, unsigned number)
+{
+	return site->flow->worker->peers[number]->flow;
+}
+
+static void
+letter_init(struct slot_letter *l, struct site *site, struct flow *to)
+{
+	*l = (struct slot_letter){ .site = site->info->id, .from = site->flow, .to = to };
+}
+
+void
+slots_init(struct slots *s, struct site *site)
+{
+	*s = (struct slots){ 0 };
+	/* Flows of other workers may not exist yet when a site is made: `to` is filled in by send.
+	 */
+	letter_init(&s->ask, site, NULL);
+	letter_init(&s->give, site, NULL);
+}
+
+void
+slots_home_init(struct slots_home *h, struct site *site, unsigned limit)
+{
+	ASSERT(limit > 0);
+	*h = (struct slots_home){ .limit = limit };
+	list_init(&h->asking);
+	for (unsigned i = 0; i < site->flow->worker->count; i++)
+		letter_init(&h->recall[i], site, NULL);
+}
+
+/* Sends a letter of ours to worker `number`, with room reserved for its answer. */
+static bool
+post_letter(struct slot_letter *l, struct site *site, unsigned number, message_fn on_message)
+{
+	struct worker *mine = site->flow->worker;
+	struct worker *theirs = mine->peers[number];
+
+	ASSERT(!l->out);
+	if (!mailbox_reserve(&mine->mailbox, 1))
+		return false;
+	if (!mailbox_reserve(&theirs->mailbox, 1)) {
+		mailbox_unreserve(&mine->mailbox, 1);
+		return false;
+	}
+	l->out = true;
+	l->to = flow_of_worker(site, number);
+	l->message.on_message = on_message;
+	worker_post(mine, theirs, &l->message);
+	return true;
+}
+
+static void
+answer(struct slot_letter *l, message_fn on_answer)
+{
+	l->message.on_message = on_answer;
+	worker_post(l->to->worker, l->from->worker, &l->message);
+}
+
+/* ---- answers, on the worker that owns the letter ---- */
+
+static void
+on_granted(struct message *m, void *context)
+{
+	struct slot_letter *l = CONTAINER_OF(m, struct slot_letter, message);
+	struct site *site = site_of_number(l->from, l->site);
+
+	(void)context;
+	ASSERT(site != NULL && l->out);
+	l->out = false;
+	site->slots.held += l->number;
+	/* Whoever is granted something new is within the share. */
+	site->slots.share_max = 0;
+	site_pump_soon(site);
+}
+
+static void
+on_given(struct message *m, void *context)
+{
+	struct slot_letter *l = CONTAINER_OF(m, struct slot_letter, message);
+	struct site *site = site_of_number(l->from, l->site);
+
+	(void)context;
+	ASSERT(site != NULL && l->out);
+	l->out = false;
+	site_pump_soon(site);
+}
+
+/* ---- the home ---- */
+
+static void home_grant(struct site *site);
+
+static void
+on_recall_answered(struct message *m, void *context)
+{
+	struct slot_letter *l = CONTAINER_OF(m, struct slot_letter, message);
+
+	(void)context;
+	ASSERT(l->out);
+	l->out = false;
+	site_pump_soon(site_of_number(l->from, l->site));
+}
+
+/* The holder's part of a recall: what it can give comes by its own GIVE, so that there is one way
+ * back for slots. */
+static void
+on_recall(struct message *m, void *context)
+{
+	struct slot_letter *l = CONTAINER_OF(m, struct slot_letter, message);
+	struct site *site = site_of_number(l->to, l->site);
+
+	(void)context;
+	ASSERT(site != NULL);
+	site->slots.share_max = l->number;
+	site_pump_soon(site);
+	answer(l, on_recall_answered);
+}
+
+static unsigned
+asking_count(const struct slots_home *h)
+{
+	unsigned n = 0;
+
+	for (struct list_node *i = list_first(&h->asking); i != NULL; i = list_next(&h->asking, i))
+		n++;
+	return n;
+}
+
+/* Recalls from those that hold more than an equal share while others wait. */
+static void
+home_recall(struct site *site)
+{
+	struct slots_home *h = site->home;
+	unsigned holders = 0;
+
+	for (unsigned i = 0; i < site->flow->worker->count; i++)
+		holders += h->held[i] > 0;
+	unsigned share = h->limit / (holders + asking_count(h));
+	if (share == 0)
+		share = 1;
+	for (unsigned i = 0; i < site->flow->worker->count; i++) {
+		if (h->held[i] <= share || h->recall[i].out)
+			continue;
+		h->recall[i].number = share;
+		/* A full mailbox: the next pump of this site tries again. */
+		if (!post_letter(&h->recall[i], site, i, on_recall))
+			return;
+	}
+}
+
+static void
+home_grant(struct site *site)
+{
+	struct slots_home *h = site->home;
+
+	ASSERT(h != NULL && h->out <= h->limit);
+	while (!list_is_empty(&h->asking) && h->out < h->limit) {
+		unsigned left = h->limit - h->out;
+		unsigned portion = (left + asking_count(h) - 1) / asking_count(h);
+		struct slot_letter *l = LIST_ITEM(list_shift(&h->asking), struct slot_letter, link);
+		l->number = l->number < portion ? l->number : portion;
+		ASSERT(l->number > 0);
+		h->out += l->number;
+		h->held[l->from->worker->number] += l->number;
+		answer(l, on_granted);
+	}
+	if (!list_is_empty(&h->asking))
+		home_recall(site);
+}
+
+static void
+on_ask(struct message *m, void *context)
+{
+	struct slot_letter *l = CONTAINER_OF(m, struct slot_letter, message);
+	struct site *site = site_of_number(l->to, l->site);
+
+	(void)context;
+	ASSERT(site != NULL && site->home != NULL);
+	list_append(&site->home->asking, &l->link);
+	home_grant(site);
+}
+
+static void
+on_give(struct message *m, void *context)
+{
+	struct slot_letter *l = CONTAINER_OF(m, struct slot_letter, message);
+	struct site *site = site_of_number(l->to, l->site);
+	unsigned from = l->from->worker->number;
+
+	(void)context;
+	ASSERT(site != NULL && site->home != NULL);
+	ASSERT(site->home->out >= l->number && site->home->held[from] >= l->number);
+	site->home->out -= l->number;
+	site->home->held[from] -= l->number;
+	answer(l, on_given);
+	home_grant(site);
+}
+
+bool
+slots_settle(struct site *site, unsigned wanted)
+{
+	struct slots *s = &site->slots;
+	unsigned home = site->info->home;
+
+	ASSERT(s->held >= site->channels);
+	if (site->home != NULL && !list_is_empty(&site->home->asking))
+		home_grant(site);
+	if (s->share_max != 0 && wanted > s->share_max)
+		wanted = s->share_max;
+	if (wanted < site->channels)
+		wanted = site->channels;
+	if (s->held > wanted && !s->give.out && !s->ask.out) {
+		s->give.number = s->held - wanted;
+		if (!post_letter(&s->give, site, home, on_give))
+			return false;
+		s->held = wanted;
+	} else if (s->held < wanted && !s->ask.out) {
+		s->ask.number = wanted - s->held;
+		return post_letter(&s->ask, site, home, on_ask);
+	}
+	return true;
+}
+
+bool
+slots_are_quiet(const struct site *site)
+{
+	if (site->slots.ask.out || site->slots.give.out)
+		return false;
+	for (unsigned i = 0; site->home != NULL && i < site->flow->worker->count; i++) {
+		if (site->home->recall[i].out)
+			return false;
+	}
+	return true;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * slots: how the workers share a site's limit on connections without sharing memory.
+ *
+ * A slot is the right to have one connection open. All slots of a site belong to its home worker
+ * at first. A worker that has jobs asks (ASK); the home answers when it has some, in the order of
+ * asking and in fair portions; what a worker does not need it gives back (GIVE); when some wait
+ * and none are left, the home asks the holders (RECALL), who close what is idle and stay within
+ * their share as jobs end. Slots that are out plus slots that are left are always the limit.
+ *
+ * Each letter exists once a worker and site and is embedded here; it reserves the place for its
+ * answer before it leaves (mailbox.h). Where a mailbox is full the letter stays, and
+ * slots_settle() is to be called again later: it returns false. The home uses the same letters
+ * with itself. All functions run on the worker of the site.
+ */
+#ifndef RELAY_FLOW_SLOTS_H
+#define RELAY_FLOW_SLOTS_H
+
+#include <stdbool.h>
+
+#include "core/mailbox.h"
+#include "core/worker.h"
+#include "queue/mail.h"
+
+struct site;
+struct flow;
+
+struct slot_letter {
+	struct message message;
+	struct list_node link; /* the home's line of who asks */
+	struct site_id site;
+	struct flow *to;   /* the flow of the worker that receives it */
+	struct flow *from; /* the flow of the worker that owns it */
+	unsigned number;   /* slots asked for, granted, or given back */
+	bool out;          /* with the other side */
+};
+
+struct slots {
+	unsigned held;      /* slots that this worker has */
+	unsigned share_max; /* after a recall: close what is above it; 0: no recall */
+	struct slot_letter ask;
+	struct slot_letter give;
+};
+
+/* The home's part. */
+struct slots_home {
+	unsigned limit;
+	unsigned out;               /* granted and not given back; never above the limit */
+	unsigned held[WORKERS_MAX]; /* by worker */
+	struct list asking;         /* struct slot_letter.link */
+	struct slot_letter recall[WORKERS_MAX];
+};
+
+void slots_init(struct slots *s, struct site *site);
+void slots_home_init(struct slots_home *h, struct site *site, unsigned limit);
+
+/* Brings what is held in line with what is needed: `wanted` connections in all (open ones and ones
+ * to open). False where a letter could not leave: call again in a while. */
+bool slots_settle(struct site *site, unsigned wanted);
+/* No letter of this worker is on its way (for the end). */
+bool slots_are_quiet(const struct site *site);
+
+#endif

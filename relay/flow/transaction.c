@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "relay/flow/transaction.h"
+
+#include "core/base/clock.h"
+#include "relay/flow/flow.h"
+#include "relay/flow/policy.h"
+#include "relay/message/id.h"
+#include "relay/message/trace.h"
+
+enum { ARENA_CHUNK_SIZE = 1024 };
+
+static const struct config *
+config_of(const struct transaction *t)
+{
+	return t->session->routing->config;
+}
+
+static struct worker *
+worker_of(const struct transaction *t)
+{
+	return t->session->flow->worker;
+}
+
+void
+transaction_free(struct session *s)
+{
+	struct transaction *t = s->transaction;
+
+	if (t == NULL)
+		return;
+	ASSERT(!s->committing);
+	if (t->draft != NULL)
+		queue_draft_abandon(t->draft);
+	arena_reset(&t->memory);
+	pool_put(&s->flow->transactions, t);
+	s->transaction = NULL;
+}
+
+static struct transaction *
+transaction_new(struct session *s)
+{
+	struct transaction *t = pool_get(&s->flow->transactions);
+
+	ASSERT(s->transaction == NULL);
+	if (t == NULL)
+		return NULL;
+	*t = (struct transaction){ .session = s, .started_ms = s->flow->worker->now_ms };
+	arena_init(&t->memory, ARENA_CHUNK_SIZE, s->routing->config->memory.transaction_size_max);
+	header_init(&t->header, t->header_memory, sizeof t->header_memory);
+	body_dots_init(&t->dots);
+	s->transaction = t;
+	return t;
+}
+
+/* "local@domain" in the transaction's memory; empty for the null path. */
+static bool
+copy_path(struct transaction *t, const struct address *path, struct span *out)
+{
+	size_t size = path->local.size + path->domain.size + (path->domain.size > 0);
+	uint8_t *text = arena_take(&t->memory, size + 1);
+
+	if (text == NULL)
+		return false;
+	struct buf b = buf_of(text, size + 1);
+	buf_append(&b, path->local);
+	if (path->domain.size > 0) {
+		buf_append_byte(&b, '@');
+		buf_append(&b, path->domain);
+	}
+	ASSERT(!b.overflow);
+	*out = buf_span(&b);
+	return true;
+}
+
+/* What of the parameters and the path outlives the command. */
+static bool
+keep_mail(struct session *s, struct transaction *t, const struct receiver_action *a)
+{
+	uint8_t memory[64];
+	struct buf client = buf_of(memory, sizeof memory);
+	struct mail_envelope *e = &t->envelope;
+	struct ip ip;
+
+	if (ip_of_sockaddr(&s->peer.any, &ip))
+		ip_show(&ip, &client);
+	e->id = (struct mail_id){ random_u64(), random_u64() };
+	e->ret = a->mail.ret == PARAMS_RET_FULL   ? RET_FULL
+		 : a->mail.ret == PARAMS_RET_HDRS ? RET_HEADERS
+						  : RET_NONE;
+	e->flags = a->mail.smtputf8 ? MAIL_UTF8 : 0;
+	e->envid = arena_copy(&t->memory, a->mail.envid);
+	e->client = arena_copy(&t->memory, buf_span(&client));
+	t->declared_size = a->mail.size;
+	return copy_path(t, &a->path, &e->sender) && e->envid.data != NULL &&
+	       e->client.data != NULL;
+}
+
+enum reply_row
+transaction_begin(struct session *s, const struct receiver_action *mail)
+{
+	struct transaction *t = transaction_new(s);
+
+	if (t == NULL)
+		return REPLY_NO_MEMORY;
+	if (!keep_mail(s, t, mail)) {
+		transaction_free(s);
+		return REPLY_NO_MEMORY;
+	}
+	return REPLY_NONE;
+}
+
+enum reply_row
+transaction_add_recipient(struct transaction *t, const struct receiver_action *rcpt)
+{
+	struct recipient_node *n = arena_take(&t->memory, sizeof *n);
+
+	if (n == NULL)
+		return REPLY_NO_MEMORY;
+	n->recipient.notify = (uint8_t)rcpt->rcpt.notify;
+	n->recipient.orcpt = arena_copy(&t->memory, rcpt->rcpt.orcpt);
+	if (n->recipient.orcpt.data == NULL || !copy_path(t, &rcpt->path, &n->recipient.address))
+		return REPLY_NO_MEMORY;
+	n->recipient.site = routing_site(t->session->routing, n->recipient.address);
+	if (t->last == NULL)
+		t->first = n;
+	else
+		t->last->next = n;
+	t->last = n;
+	t->envelope.recipient_count++;
+	return REPLY_NONE;
+}
+
+static bool
+write_trace(struct transaction *t)
+{
+	const struct session *s = t->session;
+	uint8_t id_memory[ID_TEXT_SIZE + 1];
+	struct buf id = buf_of(id_memory, sizeof id_memory);
+	uint8_t memory[TRACE_SIZE_MAX];
+	struct buf text = buf_of(memory, sizeof memory);
+
+	id_write(&id, t->envelope.id.high, t->envelope.id.low);
+	struct trace trace = {
+		.hello_name = span_of(s->hello, s->hello_size),
+		.client_address = t->envelope.client,
+		.our_name = config_of(t)->hostname,
+		.id = buf_span(&id),
+		.recipient = t->envelope.recipient_count == 1 ? t->first->recipient.address
+							      : span_none(),
+		.flags = (s->esmtp ? TRACE_ESMTP : 0U) |
+			 ((t->envelope.flags & MAIL_UTF8) != 0 ? TRACE_UTF8 : 0U),
+		.wall_ms = worker_of(t)->now_wall_ms,
+	};
+	bool fits = trace_received(&text, &trace);
+	ASSERT(fits);
+	return queue_draft_append(t->draft, buf_span(&text)) == ERR_OK;
+}
+
+static void
+drop_draft(struct transaction *t)
+{
+	if (t->draft != NULL)
+		queue_draft_abandon(t->draft);
+	t->draft = NULL;
+}
+
+enum reply_row
+transaction_open_body(struct transaction *t, uint64_t size)
+{
+	struct queue *q = worker_of(t)->queue;
+	uint64_t hint = t->declared_size != 0 ? t->declared_size : size;
+
+	ASSERT(t->draft == NULL);
+	enum err e = queue_admit(q, hint);
+	if (e != ERR_OK)
+		return policy_row_of_err(e);
+	t->draft = queue_draft_new(q, t->envelope.id, hint);
+	if (t->draft == NULL)
+		return REPLY_NO_MEMORY;
+	if (!write_trace(t)) {
+		drop_draft(t);
+		return REPLY_NO_MEMORY;
+	}
+	t->deadline_ms = worker_of(t)->now_ms + config_of(t)->timeouts.receive.message_ms;
+	return REPLY_NONE;
+}
+
+static bool
+has_eight_bit(struct span bytes)
+{
+	uint64_t seen = 0;
+	size_t i = 0;
+
+	for (; i + sizeof seen <= bytes.size; i += sizeof seen) {
+		uint64_t word;
+		memcpy(&word, bytes.data + i, sizeof word);
+		seen |= word;
+	}
+	for (; i < bytes.size; i++)
+		seen |= bytes.data[i];
+	return (seen & 0x8080808080808080ULL) != 0;
+}
+
+/* Looks at the header for loops and size. REPLY_NONE: fine. */
+static enum reply_row
+judge_header(struct transaction *t, struct span bytes)
+{
+	const struct config_limits *limits = &config_of(t)->limits;
+
+	while (!t->header_ended && bytes.size > 0) {
+		enum header_event event;
+		bytes = span_after(bytes, header_feed(&t->header, bytes, &event));
+		t->header_ended = event == HEADER_END;
+		if (t->header.received > limits->hops_max)
+			return REPLY_TOO_MANY_HOPS;
+		if (t->header.seen > limits->header_size_max && !t->header_ended)
+			return REPLY_TOO_BIG;
+	}
+	return REPLY_NONE;
+}
+
+static bool
+line_is_too_long(struct transaction *t, struct span bytes)
+{
+	uint64_t most = config_of(t)->limits.line_size_max;
+
+	if (most == 0)
+		return false;
+	while (bytes.size > 0) {
+		size_t end = span_find(bytes, '\n', 0);
+		t->line_size += end;
+		if (t->line_size > most)
+			return true;
+		if (end == bytes.size)
+			break;
+		t->line_size = 0;
+		bytes = span_after(bytes, end + 1);
+	}
+	return false;
+}
+
+/* The recipients as the array that the envelope wants. */
+static bool
+gather_recipients(struct transaction *t)
+{
+	uint32_t n = 0;
+	struct mail_recipient *all =
+		arena_take(&t->memory, t->envelope.recipient_count * sizeof *all);
+
+	if (all == NULL)
+		return false;
+	for (const struct recipient_node *r = t->first; r != NULL; r = r->next)
+		all[n++] = r->recipient;
+	ASSERT(n == t->envelope.recipient_count);
+	t->envelope.recipients = all;
+	return true;
+}
+
+enum reply_row
+transaction_add_body(struct transaction *t, struct span bytes)
+{
+	ASSERT(!t->refused && t->draft != NULL);
+	enum reply_row row = judge_header(t, bytes);
+	if (row == REPLY_NONE && line_is_too_long(t, bytes))
+		row = REPLY_LINES_TOO_LONG;
+	if (row == REPLY_NONE) {
+		if ((t->envelope.flags & MAIL_EIGHT_BIT) == 0 && has_eight_bit(bytes))
+			t->envelope.flags |= MAIL_EIGHT_BIT;
+		body_dots_feed(&t->dots, bytes);
+		enum err e = queue_draft_append(t->draft, bytes);
+		row = e == ERR_OK ? REPLY_NONE : policy_row_of_err(e);
+	}
+	if (row != REPLY_NONE) {
+		t->refused = true;
+		drop_draft(t);
+	}
+	return row;
+}
+
+bool
+transaction_put(struct transaction *t, void (*on_done)(struct queue_put *p, enum err e))
+{
+	ASSERT(t->draft != NULL && t->envelope.recipient_count > 0);
+	if (!gather_recipients(t))
+		return false;
+	if (t->dots.found)
+		t->envelope.flags |= MAIL_DOT_LINES;
+	t->complete_us = clock_monotonic_us();
+	t->envelope.accepted_at_ms = worker_of(t)->now_wall_ms;
+	t->envelope.body_size = queue_draft_size(t->draft);
+	t->put = (struct queue_put){
+		.draft = t->draft,
+		.envelope = &t->envelope,
+		.on_done = on_done,
+	};
+	list_init(&t->put.items);
+	t->draft = NULL;
+	queue_put(worker_of(t)->queue, &t->put);
+	return true;
+}
