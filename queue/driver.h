@@ -42,13 +42,11 @@ struct queue_driver {
 	void (*count)(struct queue *q, struct queue_numbers *out);
 };
 
-enum {
-	QUEUE_MAGIC = 0x51554555,
-	QUEUE_STORE_MAGIC = 0x51535452,
-	QUEUE_ITEM_MAGIC = 0x51495445,
-	QUEUE_MAIL_MAGIC = 0x514d4149,
-	QUEUE_DRAFT_MAGIC = 0x51445241
-};
+#define QUEUE_MAGIC       0x51554555u
+#define QUEUE_STORE_MAGIC 0x51535452u
+#define QUEUE_ITEM_MAGIC  0x51495445u
+#define QUEUE_MAIL_MAGIC  0x514d4149u
+#define QUEUE_DRAFT_MAGIC 0x51445241u
 
 struct queue_store {
 	uint32_t magic;

@@ -39,6 +39,7 @@
 
 struct queue;
 struct queue_store;
+struct spool_end;
 
 /* A request while the queue has it. Callers embed it zeroed and never look inside. */
 struct queue_request {
@@ -181,10 +182,13 @@ struct queue_load {
 	uint8_t *memory;
 	size_t capacity;
 	void (*on_done)(struct queue_load *l, enum err e);
-	struct span bytes;   /* out */
-	uint64_t skip;       /* the store's */
-	uint32_t crc;        /* the store's: of what was read from the start on, in order */
-	uint64_t read_up_to; /* the store's */
+	struct span bytes; /* out */
+	/* The store's. A body that is read in order, from the start, with one queue_load, is
+	 * checked when its end is read: ERR_CORRUPT. */
+	struct spool_end *end;
+	size_t read_bytes;
+	uint64_t read_up_to;
+	uint32_t crc;
 };
 void queue_load(struct queue *mine, struct queue_load *l);
 /* Frees the body in memory of a mail that this worker keeps; it is read back with queue_load. */
@@ -252,7 +256,8 @@ struct queue_row {
 };
 
 /* Calls on_row for items that match, beginning at *cursor (0: the start), for at most `slice_us`;
- * moves the cursor. False when the end was reached. */
+ * moves the cursor. on_row says whether more rows are wanted; those of the same mail still come.
+ * False when the end was reached. */
 bool queue_list(struct queue *q, const struct queue_filter *f, uint64_t *cursor, uint64_t slice_us,
 		bool (*on_row)(void *context, const struct queue_row *row), void *context);
 

@@ -39,7 +39,7 @@ enum {
 	SEGMENT_FIRST = 2 * SPOOL_BLOCK, /* the first batch */
 	RECORD_META_MOST = 896 * 1024,
 	RECORD_REPLY_MOST = 512,
-	RECORD_INDEX_PLACES_MOST = 16384,
+	RECORD_INDEX_PLACES_MOST = 4096,
 };
 
 enum record_type {

@@ -1,0 +1,889 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Mails and items in memory: found by id, due by site.
+ *
+ * Buckets are numbered by the leading bits of a hash, so that doubling splits bucket b into 2b and
+ * 2b + 1: a cursor in hash order stays true while the table grows, which it does a few buckets at
+ * each insertion and never at once. Addresses are not kept; the PUT is read when an item is
+ * claimed.
+ */
+#include <stdlib.h>
+
+#include "core/base/assert.h"
+#include "core/base/clock.h"
+#include "queue/spool/internal.h"
+
+enum { BITS_LEAST = 10, BITS_MOST = 30, MIGRATE_STEP = 4, REPLY_BUCKETS = 4096, HEAP_LEAST = 4 };
+
+static uint64_t
+hash_of(struct mail_id id)
+{
+	uint64_t h = (id.high ^ (id.low << 32 | id.low >> 32)) * 0x9e3779b97f4a7c15U;
+
+	return (h ^ h >> 29) * 0xbf58476d1ce4e5b9U;
+}
+
+bool
+index_init(struct spool_end *e, uint64_t mails)
+{
+	e->bucket_bits = BITS_LEAST;
+	while (e->bucket_bits < BITS_MOST && (uint64_t)1 << e->bucket_bits < mails)
+		e->bucket_bits++;
+	e->buckets = calloc((size_t)1 << e->bucket_bits, sizeof(struct spool_mail *));
+	e->replies = calloc(REPLY_BUCKETS, sizeof(struct spool_reply *));
+	pool_init(&e->mails, sizeof(struct spool_mail), e->spool->options.items_max);
+	pool_init(&e->items, sizeof(struct spool_item), e->spool->options.items_max);
+	return e->buckets != NULL && e->replies != NULL;
+}
+
+/* ---- by id ---- */
+
+static struct spool_mail **
+bucket_of(struct spool_end *e, uint64_t hash)
+{
+	uint64_t b = hash >> (64 - e->bucket_bits);
+
+	if (e->new_buckets != NULL && b < e->migrated)
+		return &e->new_buckets[hash >> (63 - e->bucket_bits)];
+	return &e->buckets[b];
+}
+
+static void
+migrate(struct spool_end *e)
+{
+	uint64_t count = (uint64_t)1 << e->bucket_bits;
+
+	for (int i = 0; i < MIGRATE_STEP && e->migrated < count; i++) {
+		struct spool_mail *m = e->buckets[e->migrated];
+		while (m != NULL) {
+			struct spool_mail *next = m->next;
+			struct spool_mail **to =
+				&e->new_buckets[hash_of(m->mail.id) >> (63 - e->bucket_bits)];
+			m->next = *to;
+			*to = m;
+			m = next;
+		}
+		e->buckets[e->migrated++] = NULL;
+	}
+	if (e->migrated < count)
+		return;
+	free(e->buckets);
+	e->buckets = e->new_buckets;
+	e->new_buckets = NULL;
+	e->bucket_bits++;
+}
+
+static void
+grow(struct spool_end *e)
+{
+	uint64_t count = (uint64_t)1 << e->bucket_bits;
+
+	if (e->new_buckets == NULL && e->mail_count > count && e->bucket_bits < BITS_MOST) {
+		e->new_buckets = calloc(2 * count, sizeof(struct spool_mail *));
+		e->migrated = 0; /* no memory: longer chains, tried again */
+	}
+	if (e->new_buckets != NULL)
+		migrate(e);
+}
+
+struct spool_mail *
+index_find(struct spool_end *e, struct mail_id id)
+{
+	struct spool_mail *m = *bucket_of(e, hash_of(id));
+
+	while (m != NULL && !mail_id_eq(m->mail.id, id))
+		m = m->next;
+	return m;
+}
+
+void
+index_insert(struct spool_end *e, struct spool_mail *m)
+{
+	struct spool_mail **bucket;
+
+	e->mail_count++;
+	grow(e);
+	bucket = bucket_of(e, hash_of(m->mail.id));
+	m->next = *bucket;
+	*bucket = m;
+	if (e->oldest_ms == 0 || m->accepted_at_ms < e->oldest_ms)
+		e->oldest_ms = m->accepted_at_ms;
+	if (m->accepted_at_ms < e->oldest_walk_ms)
+		e->oldest_walk_ms = m->accepted_at_ms;
+}
+
+void
+index_remove(struct spool_end *e, struct spool_mail *m)
+{
+	struct spool_mail **at = bucket_of(e, hash_of(m->mail.id));
+
+	while (*at != m) {
+		ASSERT(*at != NULL);
+		at = &(*at)->next;
+	}
+	*at = m->next;
+	ASSERT(e->mail_count > 0);
+	e->mail_count--;
+}
+
+/* ---- replies: kept once, counted ---- */
+
+static void
+reply_put(struct spool_end *e, struct spool_reply *r)
+{
+	struct spool_reply **at = &e->replies[r->hash % REPLY_BUCKETS];
+
+	if (--r->references > 0)
+		return;
+	while (*at != r)
+		at = &(*at)->next;
+	*at = r->next;
+	e->reply_bytes -= sizeof *r + r->size;
+	free(r);
+}
+
+static struct spool_reply *
+reply_get(struct spool_end *e, struct span text)
+{
+	uint32_t hash = (uint32_t)span_hash_nocase(text, 0);
+	struct spool_reply **bucket = &e->replies[hash % REPLY_BUCKETS];
+
+	for (struct spool_reply *r = *bucket; r != NULL; r = r->next) {
+		if (r->hash == hash && span_eq(span_of(r->text, r->size), text)) {
+			r->references++;
+			return r;
+		}
+	}
+	struct spool_reply *r = NULL;
+	if (e->reply_bytes + sizeof *r + text.size <= e->reply_bytes_most)
+		r = malloc(sizeof *r + text.size);
+	if (r == NULL) {
+		e->counters.replies_dropped++;
+		return NULL;
+	}
+	*r = (struct spool_reply){ .next = *bucket, .references = 1, .hash = hash };
+	r->size = (uint16_t)text.size;
+	memcpy(r->text, text.data, text.size);
+	*bucket = r;
+	e->reply_bytes += sizeof *r + text.size;
+	return r;
+}
+
+void
+recipient_set_reply(struct spool_end *e, struct spool_recipient *r, struct span text)
+{
+	struct spool_reply *old = r->reply;
+
+	text = span_first(text, RECORD_REPLY_MOST);
+	r->reply = span_is_empty(text) ? NULL : reply_get(e, text);
+	if (old != NULL)
+		reply_put(e, old);
+}
+
+void
+recipient_set_state(struct spool_end *e, struct spool_recipient *r, uint8_t state)
+{
+	if (r->state == RECIPIENT_FAILED)
+		e->failed_recipients--;
+	if (state == RECIPIENT_FAILED)
+		e->failed_recipients++;
+	r->state = state;
+}
+
+/* ---- sites ---- */
+
+static void
+on_tell_due(struct task *t)
+{
+	struct spool_site *s = CONTAINER_OF(t, struct spool_site, tell);
+	const struct queue_hooks *hooks = &s->end->spool->store.hooks;
+
+	if (!s->end->stopping)
+		hooks->on_due(&s->end->queue, s->id);
+}
+
+static void
+on_site_timer(struct timer *t)
+{
+	site_look(CONTAINER_OF(t, struct spool_site, timer));
+}
+
+struct spool_site *
+site_get(struct spool_end *e, struct site_id id)
+{
+	struct spool_site **at = &e->sites[id.number % SPOOL_SITE_BUCKETS];
+
+	while (*at != NULL && (*at)->id.number != id.number)
+		at = &(*at)->next;
+	if (*at == NULL) {
+		struct spool_site *s = calloc(1, sizeof *s);
+		if (s == NULL)
+			return NULL;
+		s->end = e;
+		s->id = id;
+		timer_init(&s->timer, on_site_timer);
+		task_init(&s->tell, on_tell_due);
+		e->memory_bytes += sizeof *s;
+		*at = s;
+	}
+	return *at;
+}
+
+void
+site_look(struct spool_site *s)
+{
+	enum { LOOK_AGAIN_MS = 60 * 1000 };
+	struct worker *w = s->end->queue.worker;
+
+	if (s->told || s->heap_count == 0 || !s->end->started || s->end->stopping) {
+		timer_stop(&w->timers, &s->timer);
+		return;
+	}
+	uint64_t due_at_ms = s->heap[0]->due_at_ms;
+	if (due_at_ms <= w->now_wall_ms) {
+		s->told = true;
+		timer_stop(&w->timers, &s->timer);
+		worker_soon(w, &s->tell);
+		return;
+	}
+	/* The wall clock may be set: look at it now and then. */
+	uint64_t wait_ms = due_at_ms - w->now_wall_ms;
+	timer_set(&w->timers, &s->timer,
+		  w->now_ms + (wait_ms < LOOK_AGAIN_MS ? wait_ms : LOOK_AGAIN_MS));
+}
+
+void
+sites_look(struct spool_end *e)
+{
+	for (unsigned i = 0; i < SPOOL_SITE_BUCKETS; i++) {
+		for (struct spool_site *s = e->sites[i]; s != NULL; s = s->next)
+			site_look(s);
+	}
+}
+
+/* ---- the heap of a site: who is due first ---- */
+
+static void
+heap_set(struct spool_site *s, uint32_t at, struct spool_item *i)
+{
+	s->heap[at] = i;
+	i->heap_index = at;
+}
+
+static void
+heap_up(struct spool_site *s, uint32_t at, struct spool_item *i)
+{
+	while (at > 0 && s->heap[(at - 1) / 2]->due_at_ms > i->due_at_ms) {
+		heap_set(s, at, s->heap[(at - 1) / 2]);
+		at = (at - 1) / 2;
+	}
+	heap_set(s, at, i);
+}
+
+static void
+heap_down(struct spool_site *s, uint32_t at, struct spool_item *i)
+{
+	for (;;) {
+		uint32_t child = 2 * at + 1;
+		if (child >= s->heap_count)
+			break;
+		if (child + 1 < s->heap_count &&
+		    s->heap[child + 1]->due_at_ms < s->heap[child]->due_at_ms)
+			child++;
+		if (s->heap[child]->due_at_ms >= i->due_at_ms)
+			break;
+		heap_set(s, at, s->heap[child]);
+		at = child;
+	}
+	heap_set(s, at, i);
+}
+
+/* Room for one more, before the item is made: waiting never fails. */
+static bool
+heap_reserve(struct spool_end *e, struct spool_site *s, uint32_t count)
+{
+	if (count <= s->heap_capacity)
+		return true;
+	uint32_t capacity = s->heap_capacity + s->heap_capacity / 4 + HEAP_LEAST;
+	struct spool_item **larger = realloc(s->heap, capacity * sizeof(struct spool_item *));
+	if (larger == NULL)
+		return false;
+	e->memory_bytes += (capacity - s->heap_capacity) * sizeof(struct spool_item *);
+	s->heap = larger;
+	s->heap_capacity = capacity;
+	return true;
+}
+
+static void
+heap_remove(struct spool_site *s, struct spool_item *i)
+{
+	uint32_t at = i->heap_index;
+	struct spool_item *last = s->heap[--s->heap_count];
+
+	ASSERT(at <= s->heap_count);
+	if (last == i)
+		return;
+	if (at > 0 && s->heap[(at - 1) / 2]->due_at_ms > last->due_at_ms)
+		heap_up(s, at, last);
+	else
+		heap_down(s, at, last);
+}
+
+/* ---- items ---- */
+
+static uint64_t *
+state_count(struct spool_end *e, uint8_t state)
+{
+	return state == ITEM_WAITING ? &e->waiting
+	       : state == ITEM_HELD  ? &e->held
+	       : state == ITEM_BUSY  ? NULL
+				     : &e->claimed;
+}
+
+void
+item_set_state(struct spool_end *e, struct spool_item *i, uint8_t state)
+{
+	uint64_t *from = state_count(e, i->state);
+	uint64_t *to = state_count(e, state);
+
+	if (from != NULL)
+		(*from)--;
+	if (to != NULL)
+		(*to)++;
+	i->state = state;
+}
+
+void
+item_wait(struct spool_end *e, struct spool_item *i, uint64_t due_at_ms)
+{
+	struct spool_mail *m = spool_mail_of(i->item.mail);
+
+	ASSERT(i->state != ITEM_WAITING && i->state != ITEM_HELD);
+	i->due_at_ms = due_at_ms;
+	if (i->item.recipients != &i->only_recipient)
+		free((void *)(uintptr_t)i->item.recipients);
+	i->item.recipients = NULL;
+	i->item.recipient_count = 0;
+	if (mail_is_held(m)) {
+		item_set_state(e, i, ITEM_HELD);
+		return;
+	}
+	item_set_state(e, i, ITEM_WAITING);
+	ASSERT(i->site->heap_count < i->site->heap_capacity);
+	heap_up(i->site, i->site->heap_count++, i);
+	if (i->heap_index == 0)
+		site_look(i->site);
+}
+
+void
+item_take(struct spool_end *e, struct spool_item *i, uint8_t state)
+{
+	ASSERT(i->state == ITEM_WAITING || i->state == ITEM_HELD);
+	if (i->state == ITEM_WAITING)
+		heap_remove(i->site, i);
+	item_set_state(e, i, state);
+}
+
+static struct spool_item *
+item_new(struct spool_end *e, struct spool_mail *m, struct site_id id)
+{
+	struct spool_site *site = site_get(e, id);
+
+	/* A place in the heap for every item that names the site, waiting or not. */
+	if (site == NULL || !heap_reserve(e, site, site->items + 1))
+		return NULL;
+	struct spool_item *i = pool_get(&e->items);
+	if (i == NULL)
+		return NULL;
+	*i = (struct spool_item){ .site = site, .next = m->items, .state = ITEM_BUSY };
+	OBJ_INIT(&i->item, QUEUE_ITEM_MAGIC);
+	i->item.mail = &m->mail;
+	i->item.site = id;
+	i->due_at_ms = UINT64_MAX;
+	site->items++;
+	m->items = i;
+	e->item_count++;
+	return i;
+}
+
+void
+item_free(struct spool_end *e, struct spool_item *i)
+{
+	struct spool_item **at = &spool_mail_of(i->item.mail)->items;
+
+	if (i->state == ITEM_WAITING)
+		heap_remove(i->site, i);
+	item_set_state(e, i, ITEM_BUSY);
+	while (*at != i)
+		at = &(*at)->next;
+	*at = i->next;
+	if (i->item.recipients != &i->only_recipient)
+		free((void *)(uintptr_t)i->item.recipients);
+	i->site->items--;
+	e->item_count--;
+	OBJ_FINI(&i->item, QUEUE_ITEM_MAGIC);
+	pool_put(&e->items, i);
+}
+
+/* Notes the pending recipients of an item that is being claimed and brings its part of the
+ * envelope up to date. */
+bool
+item_fill_recipients(struct spool_end *e, struct spool_item *i)
+{
+	struct spool_mail *m = spool_mail_of(i->item.mail);
+	struct spool_recipient *all = mail_recipients(m);
+	struct mail_recipient *envelope = mail_loaded(m)->recipients;
+	uint32_t *indexes = &i->only_recipient;
+	uint32_t count = 0;
+
+	(void)e;
+	for (uint32_t n = 0; n < m->recipient_count; n++)
+		count += all[n].state == RECIPIENT_PENDING &&
+			 all[n].site.number == i->site->id.number;
+	if (count > 1)
+		indexes = malloc(count * sizeof *indexes);
+	if (indexes == NULL)
+		return false;
+	count = 0;
+	for (uint32_t n = 0; n < m->recipient_count; n++) {
+		if (all[n].state != RECIPIENT_PENDING || all[n].site.number != i->site->id.number)
+			continue;
+		indexes[count++] = n;
+		envelope[n].state = all[n].state;
+		envelope[n].site = all[n].site;
+		envelope[n].attempts = all[n].attempts;
+		envelope[n].retry_at_ms = all[n].retry_at_ms;
+		envelope[n].reply = all[n].reply == NULL
+					    ? span_none()
+					    : span_of(all[n].reply->text, all[n].reply->size);
+	}
+	ASSERT(count > 0);
+	i->item.recipients = indexes;
+	i->item.recipient_count = count;
+	return true;
+}
+
+/* ---- mails ---- */
+
+struct spool_mail *
+mail_new(struct spool_end *e, struct mail_id id, uint32_t recipient_count)
+{
+	struct spool_mail *m = recipient_count == 0 ? NULL : pool_get(&e->mails);
+
+	if (m == NULL)
+		return NULL;
+	*m = (struct spool_mail){ .recipient_count = recipient_count };
+	OBJ_INIT(&m->mail, QUEUE_MAIL_MAGIC);
+	m->mail.worker = e->queue.worker->number;
+	m->mail.id = id;
+	if (recipient_count > 1) {
+		m->recipients.many = calloc(recipient_count, sizeof *m->recipients.many);
+		if (m->recipients.many == NULL) {
+			pool_put(&e->mails, m);
+			return NULL;
+		}
+		e->memory_bytes += recipient_count * sizeof *m->recipients.many;
+	}
+	return m;
+}
+
+void
+mail_free(struct spool_end *e, struct spool_mail *m)
+{
+	struct spool_recipient *all = mail_recipients(m);
+
+	ASSERT(m->segment == NULL);
+	while (m->items != NULL)
+		item_free(e, m->items);
+	mail_unload(e, m);
+	for (uint32_t i = 0; i < m->recipient_count; i++) {
+		recipient_set_reply(e, &all[i], span_none());
+		recipient_set_state(e, &all[i], RECIPIENT_PENDING);
+	}
+	if (m->recipient_count > 1) {
+		e->memory_bytes -= m->recipient_count * sizeof *all;
+		free(m->recipients.many);
+	}
+	OBJ_FINI(&m->mail, QUEUE_MAIL_MAGIC);
+	pool_put(&e->mails, m);
+}
+
+uint64_t
+mail_log_size(const struct spool_mail *m)
+{
+	return record_size(m->meta_size, m->in_file ? 0 : m->body_size);
+}
+
+void
+mail_place(struct spool_mail *m, struct spool_segment *s, uint64_t place, uint32_t meta_size)
+{
+	ASSERT(m->segment == NULL && place <= UINT32_MAX);
+	m->segment = s;
+	m->place = (uint32_t)place;
+	m->meta_size = meta_size;
+	s->live++;
+	s->live_bytes += mail_log_size(m);
+	s->end->bytes_live += mail_log_size(m);
+	list_append(&s->mails, &m->by_segment);
+}
+
+void
+mail_unplace(struct spool_mail *m)
+{
+	struct spool_segment *s = m->segment;
+
+	ASSERT(s->live > 0 && s->live_bytes >= mail_log_size(m));
+	s->live--;
+	s->live_bytes -= mail_log_size(m);
+	s->end->bytes_live -= mail_log_size(m);
+	list_unlink(&m->by_segment);
+	m->segment = NULL;
+}
+
+bool
+mail_make_items(struct spool_end *e, struct spool_mail *m, bool recovered)
+{
+	struct spool_recipient *all = mail_recipients(m);
+
+	for (uint32_t n = 0; n < m->recipient_count; n++) {
+		struct spool_item *i = m->items;
+		if (all[n].state != RECIPIENT_PENDING)
+			continue;
+		while (i != NULL && i->site->id.number != all[n].site.number)
+			i = i->next;
+		if (i == NULL)
+			i = item_new(e, m, all[n].site);
+		if (i == NULL)
+			return false;
+		if (i->state != ITEM_BUSY)
+			continue; /* it was there before */
+		uint16_t open = (uint16_t)(all[n].starts - all[n].closed);
+		if (open > i->item.open_starts)
+			i->item.open_starts = open;
+		if (open > 0 && all[n].alone)
+			i->item.had_run_alone = true;
+		i->item.recovered |= recovered;
+		if (all[n].retry_at_ms < i->due_at_ms)
+			i->due_at_ms = all[n].retry_at_ms;
+	}
+	return true;
+}
+
+bool
+mail_is_finished(struct spool_mail *m)
+{
+	const struct spool_recipient *all = mail_recipients(m);
+
+	for (uint32_t i = 0; i < m->recipient_count; i++) {
+		if (all[i].state == RECIPIENT_PENDING || all[i].state == RECIPIENT_FAILED)
+			return false;
+	}
+	return true;
+}
+
+bool
+mail_has_claims(const struct spool_mail *m)
+{
+	for (const struct spool_item *i = m->items; i != NULL; i = i->next) {
+		if (i->state == ITEM_CLAIMED || i->state == ITEM_RECORDING)
+			return true;
+	}
+	return false;
+}
+
+void
+mail_unload(struct spool_end *e, struct spool_mail *m)
+{
+	if (m->mail.body != NULL)
+		body_put(m->mail.body);
+	m->mail.body = NULL;
+	if (m->mail.envelope == NULL)
+		return;
+	struct spool_loaded *l = mail_loaded(m);
+	m->mail.envelope = NULL;
+	loaded_free(e, l);
+}
+
+void
+mail_end(struct spool_end *e, struct spool_mail *m)
+{
+	struct spool_segment *s = m->segment;
+
+	index_remove(e, m);
+	mail_unplace(m);
+	if (m->in_file) {
+		atomic_fetch_add(&e->spool->bytes_left, (int_fast64_t)block_up(m->body_size));
+		spool_file_remove(e, m->mail.id);
+	}
+	mail_free(e, m);
+	if (s->live == 0)
+		segment_try_free(s);
+}
+
+/* ---- envelopes in memory ---- */
+
+struct spool_loaded *
+loaded_new(struct spool_end *e, uint32_t recipient_count, size_t text_size)
+{
+	size_t size = sizeof(struct spool_loaded) +
+		      recipient_count * sizeof(struct mail_recipient) + text_size;
+	struct body_budget *b = &e->budget;
+
+	if (size > b->most_bytes || b->used_bytes > b->most_bytes - size)
+		return NULL;
+	struct spool_loaded *l = calloc(1, size);
+	if (l == NULL)
+		return NULL;
+	b->used_bytes += size;
+	l->size = size;
+	l->fd = -1;
+	l->envelope.recipient_count = recipient_count;
+	l->envelope.recipients = l->recipients;
+	return l;
+}
+
+void
+loaded_free(struct spool_end *e, struct spool_loaded *l)
+{
+	if (l->fd >= 0)
+		spool_file_close(e, l->fd);
+	ASSERT(e->budget.used_bytes >= l->size);
+	e->budget.used_bytes -= l->size;
+	free(l);
+}
+
+static struct span
+copy_text(uint8_t **to, struct span s)
+{
+	struct span copy = span_of(*to, s.size);
+
+	if (s.size > 0)
+		memcpy(*to, s.data, s.size);
+	*to += s.size;
+	return copy;
+}
+
+struct spool_loaded *
+loaded_copy(struct spool_end *e, const struct mail_envelope *from)
+{
+	size_t text = from->sender.size + from->envid.size + from->client.size;
+
+	for (uint32_t i = 0; i < from->recipient_count; i++)
+		text += from->recipients[i].address.size + from->recipients[i].orcpt.size;
+	struct spool_loaded *l = loaded_new(e, from->recipient_count, text);
+	if (l == NULL)
+		return NULL;
+	uint8_t *at = (uint8_t *)&l->recipients[from->recipient_count];
+	l->envelope = *from;
+	l->envelope.recipients = l->recipients;
+	l->envelope.sender = copy_text(&at, from->sender);
+	l->envelope.envid = copy_text(&at, from->envid);
+	l->envelope.client = copy_text(&at, from->client);
+	for (uint32_t i = 0; i < from->recipient_count; i++) {
+		l->recipients[i] = from->recipients[i];
+		l->recipients[i].address = copy_text(&at, from->recipients[i].address);
+		l->recipients[i].orcpt = copy_text(&at, from->recipients[i].orcpt);
+		l->recipients[i].reply = span_none(); /* kept in the index */
+	}
+	return l;
+}
+
+/* The envelope as the PUT says, with the states as they are now. */
+struct spool_loaded *
+loaded_read(struct spool_end *e, struct spool_mail *m, const struct record *r)
+{
+	const struct spool_recipient *now = mail_recipients(m);
+	struct span rest = r->rest;
+	struct record_starts starts;
+
+	ASSERT(r->count == m->recipient_count);
+	struct spool_loaded *l = loaded_new(e, r->count, r->meta_size);
+	if (l == NULL)
+		return NULL;
+	uint8_t *at = (uint8_t *)&l->recipients[r->count];
+	l->body_kind = r->body_kind;
+	l->body_crc = r->body_crc;
+	l->envelope.id = r->id;
+	l->envelope.accepted_at_ms = r->accepted_at_ms;
+	l->envelope.body_size = r->mail_size;
+	l->envelope.flags = r->flags;
+	l->envelope.ret = r->ret;
+	l->envelope.sender = copy_text(&at, r->sender);
+	l->envelope.envid = copy_text(&at, r->envid);
+	l->envelope.client = copy_text(&at, r->client);
+	for (uint32_t i = 0; i < r->count; i++) {
+		struct mail_recipient *to = &l->recipients[i];
+		record_next_recipient(&rest, to, &starts);
+		to->address = copy_text(&at, to->address);
+		to->orcpt = copy_text(&at, to->orcpt);
+		to->state = now[i].state;
+		to->attempts = now[i].attempts;
+		to->retry_at_ms = now[i].retry_at_ms;
+		to->site = now[i].site;
+		to->reply = now[i].reply == NULL ? span_none()
+						 : span_of(now[i].reply->text, now[i].reply->size);
+	}
+	return l;
+}
+
+/* ---- walking ---- */
+
+void
+index_walk_oldest(struct spool_end *e)
+{
+	enum { STEPS = 500 }; /* upkeep comes ten times a second: a walk takes less than a minute */
+	uint64_t count = (uint64_t)1 << e->bucket_bits;
+	uint64_t end = e->oldest_at + count / STEPS + 1;
+
+	for (; e->oldest_at < end && e->oldest_at < count; e->oldest_at++) {
+		/* While the table grows, both halves of what was bucket b. */
+		for (unsigned half = 0; half < 2; half++) {
+			uint64_t h = (2 * e->oldest_at + half) << (63 - e->bucket_bits);
+			for (struct spool_mail *m = *bucket_of(e, h); m != NULL; m = m->next) {
+				if (m->accepted_at_ms < e->oldest_walk_ms)
+					e->oldest_walk_ms = m->accepted_at_ms;
+			}
+		}
+	}
+	if (e->oldest_at < count)
+		return;
+	e->oldest_ms = e->oldest_walk_ms == UINT64_MAX ? 0 : e->oldest_walk_ms;
+	e->oldest_walk_ms = UINT64_MAX;
+	e->oldest_at = 0;
+}
+
+static uint8_t
+row_state(const struct spool_item *i)
+{
+	return i->state == ITEM_HELD      ? QUEUE_HELD
+	       : i->state == ITEM_WAITING ? QUEUE_WAITING
+	       : i->state == ITEM_BUSY    ? QUEUE_WAITING /* being moved */
+					  : QUEUE_CLAIMED;
+}
+
+static bool
+row_matches(const struct queue_filter *f, const struct queue_row *row)
+{
+	return (!f->any_site || f->site.number == row->site.number) &&
+	       (!f->any_id || mail_id_eq(f->id, row->id)) &&
+	       (f->accepted_before_ms == 0 || row->accepted_at_ms < f->accepted_before_ms) &&
+	       (f->state == QUEUE_ANY || f->state == row->state);
+}
+
+static bool
+show_mail(struct spool_mail *m, const struct queue_filter *f,
+	  bool (*on_row)(void *context, const struct queue_row *row), void *context)
+{
+	const struct spool_recipient *all = mail_recipients(m);
+	struct queue_row row = { .id = m->mail.id,
+				 .accepted_at_ms = m->accepted_at_ms,
+				 .body_size = m->body_size };
+	bool more = true;
+
+	for (const struct spool_item *i = m->items; i != NULL; i = i->next) {
+		row.site = i->site->id;
+		row.due_at_ms = i->due_at_ms;
+		row.state = row_state(i);
+		row.attempts = 0;
+		for (uint32_t n = 0; n < m->recipient_count; n++) {
+			if (all[n].state == RECIPIENT_PENDING &&
+			    all[n].site.number == row.site.number && all[n].attempts > row.attempts)
+				row.attempts = all[n].attempts;
+		}
+		if (row_matches(f, &row))
+			more = on_row(context, &row) && more;
+	}
+	/* A mail that has failed recipients shows once more, as such. */
+	for (uint32_t n = 0; n < m->recipient_count; n++) {
+		if (all[n].state != RECIPIENT_FAILED)
+			continue;
+		row.site = all[n].site;
+		row.attempts = all[n].attempts;
+		row.due_at_ms = 0;
+		row.state = QUEUE_FAILED;
+		if (row_matches(f, &row))
+			more = on_row(context, &row) && more;
+		break;
+	}
+	return more;
+}
+
+/* The mail in the bucket of *cursor with the least hash at or after it. */
+static struct spool_mail *
+next_in_bucket(struct spool_end *e, uint64_t cursor)
+{
+	struct spool_mail *best = NULL;
+
+	for (struct spool_mail *m = *bucket_of(e, cursor); m != NULL; m = m->next) {
+		uint64_t h = hash_of(m->mail.id);
+		if (h >= cursor && (best == NULL || h < hash_of(best->mail.id)))
+			best = m;
+	}
+	return best;
+}
+
+/* The first hash of the next bucket; 0 behind the last one. */
+static uint64_t
+next_bucket(struct spool_end *e, uint64_t cursor)
+{
+	bool is_new = e->new_buckets != NULL && cursor >> (64 - e->bucket_bits) < e->migrated;
+	unsigned shift = 64 - e->bucket_bits - is_new;
+
+	return ((cursor >> shift) + 1) << shift;
+}
+
+bool
+spool_list(struct queue *q, const struct queue_filter *f, uint64_t *cursor, uint64_t slice_us,
+	   bool (*on_row)(void *context, const struct queue_row *row), void *context)
+{
+	enum { LOOKS = 64 }; /* between looks at the clock */
+	struct spool_end *e = spool_end_of(q);
+	uint64_t until_us = clock_monotonic_us() + slice_us;
+
+	if (f->any_id) {
+		struct spool_mail *m = index_find(e, f->id);
+		if (m != NULL)
+			show_mail(m, f, on_row, context);
+		return false;
+	}
+	for (unsigned n = 1;; n++) {
+		struct spool_mail *m = next_in_bucket(e, *cursor);
+		bool more = m == NULL || show_mail(m, f, on_row, context);
+		*cursor = m == NULL ? next_bucket(e, *cursor) : hash_of(m->mail.id) + 1;
+		if (*cursor == 0)
+			return false;
+		if (!more || (n % LOOKS == 0 && clock_monotonic_us() >= until_us))
+			return true;
+	}
+}
+
+void
+index_fini(struct spool_end *e)
+{
+	uint64_t cursor = 0;
+
+	do {
+		struct spool_mail *m = e->buckets == NULL ? NULL : next_in_bucket(e, cursor);
+		if (m == NULL) {
+			cursor = e->buckets == NULL ? 0 : next_bucket(e, cursor);
+			continue;
+		}
+		index_remove(e, m);
+		if (m->segment != NULL)
+			mail_unplace(m);
+		mail_free(e, m);
+	} while (cursor != 0);
+	for (unsigned i = 0; i < SPOOL_SITE_BUCKETS; i++) {
+		while (e->sites[i] != NULL) {
+			struct spool_site *next = e->sites[i]->next;
+			free(e->sites[i]->heap);
+			free(e->sites[i]);
+			e->sites[i] = next;
+		}
+	}
+	free(e->buckets);
+	free(e->new_buckets);
+	free(e->replies);
+	pool_fini(&e->items);
+	pool_fini(&e->mails);
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Opening the directory: lock, format, sizes; and closing it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base/assert.h"
+#include "core/disk.h"
+#include "queue/spool/internal.h"
+
+enum { FORMAT_VERSION = 1 };
+
+static const char format_text[] = "ringpost spool ";
+
+/* ---- the directory ---- */
+
+static bool
+open_directories(struct spool *spool, struct buf *why)
+{
+	static const char *const names[] = { "segments", "files", "aside" };
+	int *const fds[] = { &spool->segment_directory, &spool->file_directory,
+			     &spool->aside_directory };
+	const char *path = spool->options.spool_path;
+
+	spool->directory = disk_open_directory(AT_FDCWD, path, true);
+	if (spool->directory < 0) {
+		buf_printf(why, "queue: %s: %s; make the directory and give it to this user", path,
+			   strerror(-spool->directory));
+		return false;
+	}
+	for (size_t i = 0; i < 3; i++) {
+		*fds[i] = disk_open_directory(spool->directory, names[i], true);
+		if (*fds[i] < 0) {
+			buf_printf(why, "queue: %s/%s: %s; it must be writable", path, names[i],
+				   strerror(-*fds[i]));
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool
+lock(struct spool *spool, struct buf *why)
+{
+	bool direct = false;
+	const char *path = spool->options.spool_path;
+
+	spool->lock_fd = disk_open(spool->directory, "lock", O_RDWR | O_CREAT, 0600, &direct);
+	if (spool->lock_fd < 0) {
+		buf_printf(why, "queue: %s/lock: %s; the directory must be writable", path,
+			   strerror(-spool->lock_fd));
+		return false;
+	}
+	if (disk_lock(spool->lock_fd))
+		return true;
+	buf_printf(why, "queue: %s is in use by another process; one spool serves one relay", path);
+	return false;
+}
+
+/* Reads or writes the format file; whether O_DIRECT works is found out with it. */
+static bool
+check_format(struct spool *spool, struct buf *why)
+{
+	const char *path = spool->options.spool_path;
+	uint64_t version = 0;
+	bool ok = false;
+	char *block = aligned_alloc(SPOOL_BLOCK, SPOOL_BLOCK);
+
+	spool->direct = true;
+	int fd = disk_open(spool->directory, "format", O_RDWR | O_CREAT, 0600, &spool->direct);
+	if (fd < 0 || block == NULL) {
+		buf_printf(why, "queue: %s/format: %s", path, strerror(fd < 0 ? -fd : ENOMEM));
+		goto out;
+	}
+	memset(block, '\n', SPOOL_BLOCK);
+	if (disk_size(fd) == 0) {
+		int n = snprintf(block, SPOOL_BLOCK, "%s%d", format_text, FORMAT_VERSION);
+		block[n] = '\n';
+		ok = disk_write_durable(fd, block, SPOOL_BLOCK, 0) == ERR_OK &&
+		     disk_sync_directory(spool->directory) == ERR_OK;
+		if (!ok)
+			buf_printf(why, "queue: %s/format: can not be written", path);
+		goto out;
+	}
+	ok = disk_read(fd, block, SPOOL_BLOCK, 0) == ERR_OK;
+	struct span text = span_of(block, SPOOL_BLOCK);
+	struct span prefix = span_of_string(format_text);
+	struct span number = span_after(span_first(text, span_find(text, '\n', 0)), prefix.size);
+	ok = ok && span_starts_with(text, prefix) && span_to_u64(number, &version) && version > 0;
+	if (!ok) {
+		buf_printf(why, "queue: %s/format is damaged; is this a spool directory?", path);
+	} else if (version > FORMAT_VERSION) {
+		buf_printf(why,
+			   "queue: %s has format %llu, this program knows up to %d; run the newer "
+			   "program that wrote it",
+			   path, (unsigned long long)version, FORMAT_VERSION);
+		ok = false;
+	}
+out:
+	free(block);
+	if (fd >= 0)
+		disk_close(fd);
+	return ok;
+}
+
+/* ---- sizes ---- */
+
+static void
+set_defaults(struct queue_options *o)
+{
+	if (o->segment_size == 0)
+		o->segment_size = 64 * 1024 * 1024;
+	if (o->file_threshold == 0 || o->file_threshold > 256 * 1024)
+		o->file_threshold = 256 * 1024;
+	if (o->flights == 0)
+		o->flights = 2;
+	if (o->flights > SPOOL_FLIGHTS_MOST)
+		o->flights = SPOOL_FLIGHTS_MOST;
+	if (o->body_memory == 0)
+		o->body_memory = 256 * 1024 * 1024;
+	if (o->items_max == 0)
+		o->items_max = 16 * 1024 * 1024;
+}
+
+bool
+spool_choose_size(struct spool *spool, uint64_t segments_bytes, struct buf *why)
+{
+	uint64_t free_bytes;
+	uint64_t total_bytes;
+	uint64_t size = spool->options.segment_size / SPOOL_BLOCK * SPOOL_BLOCK;
+
+	if (disk_space(spool->directory, &free_bytes, &total_bytes) != ERR_OK) {
+		buf_printf(why, "queue: %s: the room on the disk can not be found out",
+			   spool->options.spool_path);
+		return false;
+	}
+	uint64_t ours = free_bytes + segments_bytes;
+	while (size > SPOOL_SEGMENT_LEAST && size * 4 * spool->store.worker_count > ours / 10)
+		size = size / 2 / SPOOL_BLOCK * SPOOL_BLOCK;
+	spool->segment_size = size < SPOOL_SEGMENT_LEAST ? SPOOL_SEGMENT_LEAST : size;
+	atomic_store(&spool->bytes_left,
+		     (int_fast64_t)free_bytes - (int_fast64_t)spool->options.reserve_bytes);
+	return true;
+}
+
+struct queue_store *
+spool_open(const struct queue_options *options, struct worker **workers, unsigned worker_count,
+	   const struct queue_hooks *hooks, struct buf *why)
+{
+	struct spool *spool = calloc(1, sizeof *spool);
+
+	if (spool == NULL)
+		return NULL;
+	OBJ_INIT(&spool->store, QUEUE_STORE_MAGIC);
+	spool->store.driver = &spool_driver;
+	spool->store.hooks = *hooks;
+	spool->store.worker_count = worker_count;
+	spool->options = *options;
+	set_defaults(&spool->options);
+	spool->directory = spool->segment_directory = spool->file_directory = -1;
+	spool->aside_directory = spool->lock_fd = -1;
+	atomic_store(&spool->next_sequence, 2);
+	spool->sequences = calloc(SPOOL_SEGMENTS_MOST, sizeof *spool->sequences);
+	spool->ends = calloc(worker_count, sizeof *spool->ends);
+	if (spool->sequences != NULL && spool->ends != NULL && open_directories(spool, why) &&
+	    lock(spool, why) && check_format(spool, why) && spool_recover(spool, workers, why)) {
+		if (disk_is_volatile(spool->directory))
+			buf_printf(why, "queue: %s does not survive a restart of the machine\n",
+				   spool->options.spool_path);
+		return &spool->store;
+	}
+	spool_close(&spool->store);
+	return NULL;
+}
+
+void
+spool_close(struct queue_store *store)
+{
+	struct spool *spool = (struct spool *)(void *)store;
+	const int fds[] = { spool->segment_directory, spool->file_directory, spool->aside_directory,
+			    spool->directory, spool->lock_fd };
+
+	for (unsigned i = 0; spool->ends != NULL && i < store->worker_count; i++) {
+		struct spool_end *e = &spool->ends[i];
+		if (e->spool == NULL)
+			continue;
+		for (struct list_node *n = list_first(&e->segments); n != NULL;
+		     n = list_next(&e->segments, n)) {
+			struct spool_segment *s = LIST_ITEM(n, struct spool_segment, node);
+			if (s->fd >= 0)
+				disk_close(s->fd);
+		}
+		end_fini(e);
+	}
+	for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
+		if (fds[i] >= 0)
+			disk_close(fds[i]);
+	}
+	free(spool->ends);
+	free(spool->sequences);
+	OBJ_FINI(&spool->store, QUEUE_STORE_MAGIC);
+	free(spool);
+}
