@@ -19,6 +19,7 @@ struct queue_driver {
 		     void *context);
 	void (*close)(struct queue_store *s);
 	enum err (*admit)(struct queue *q, uint64_t size);
+	bool (*memory_is_tight)(struct queue *q);
 	struct queue_draft *(*draft_new)(struct queue *q, struct mail_id id, uint64_t size_hint);
 	enum err (*draft_append)(struct queue_draft *d, struct span bytes);
 	bool (*draft_is_full)(const struct queue_draft *d);

@@ -130,6 +130,13 @@ queue_admit(struct queue *q, uint64_t size)
 	return q->driver->admit(q, size);
 }
 
+bool
+queue_memory_is_tight(struct queue *q)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	return q->driver->memory_is_tight(q);
+}
+
 struct queue_draft *
 queue_draft_new(struct queue *q, struct mail_id id, uint64_t size_hint)
 {

@@ -197,6 +197,15 @@ spool_may_deliver(struct queue *q)
 	return log_has_room(spool_end_of(q), SPOOL_BLOCK, RESERVE_NONE);
 }
 
+/* Three quarters: what is left serves the mails that come in. */
+static bool
+spool_memory_is_tight(struct queue *q)
+{
+	const struct body_budget *b = &spool_end_of(q)->budget;
+
+	return b->used_bytes > b->most_bytes / 4 * 3;
+}
+
 static bool
 spool_lease_is_valid(struct queue *q)
 {
@@ -265,6 +274,7 @@ const struct queue_driver spool_driver = {
 	.stop = spool_stop,
 	.close = spool_close,
 	.admit = spool_admit,
+	.memory_is_tight = spool_memory_is_tight,
 	.draft_new = spool_draft_new,
 	.draft_append = spool_draft_append,
 	.draft_is_full = spool_draft_is_full,
