@@ -206,8 +206,8 @@ struct queue_result {
 
 /* The outcomes of one attempt: one result for each pending recipient of the item, recorded as one
  * atomic change. The item is the queue's again from the call on: on ERR_OK it waits, or is gone
- * when no recipient is pending; on failure it stays claimed for the caller to record again. Until
- * on_done returns item->mail may be read. */
+ * when no recipient is pending; on failure it stays claimed for the caller to record again. The
+ * mail (not the item) may be read until on_done returns. */
 struct queue_record {
 	struct queue_request request;
 	struct queue_item *item;

@@ -132,19 +132,23 @@ apply_outcome(struct spool_end *e, struct queue_record *r)
 		item_free(e, i);
 	else
 		item_wait(e, i, due_at_ms);
-	look_at_mail(e, m);
 }
 
 static void
 outcome_done(struct spool_end *e, struct queue_request *request)
 {
 	struct queue_record *r = CONTAINER_OF(request, struct queue_record, request);
+	struct spool_mail *m = spool_mail_of(r->item->mail);
+	enum err error = request->error;
 
-	if (request->error == ERR_OK)
+	if (error == ERR_OK)
 		apply_outcome(e, r);
 	else
 		item_set_state(e, spool_item_of(r->item), ITEM_CLAIMED);
-	r->on_done(r, request->error);
+	r->on_done(r, error);
+	/* Only now may the mail go: on_done reads it for its events, and ends `r`. */
+	if (error == ERR_OK)
+		look_at_mail(e, m);
 }
 
 static const struct queue_request_kind outcome_kind = { RESERVE_NONE, outcome_size, outcome_write,

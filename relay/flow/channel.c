@@ -99,7 +99,7 @@ load_more(struct channel *c)
 		}
 	}
 	c->loading = true;
-	c->load.mail = j->item->mail;
+	c->load.mail = j->mail;
 	c->load.offset = c->piece.offset + c->piece_sent;
 	c->load.capacity = WORKER_BUFFER_SIZE;
 	c->load.bytes = span_none();
@@ -115,7 +115,7 @@ body_bytes(struct channel *c)
 {
 	uint64_t at = c->piece.offset + c->piece_sent;
 	uint64_t left = c->piece.size - c->piece_sent;
-	const struct body *body = c->body_job->item->mail->body;
+	const struct body *body = c->body_job->mail->body;
 	struct span bytes;
 
 	if (body != NULL && c->load.memory == NULL) {
@@ -146,8 +146,7 @@ write_stuffed(struct channel *c, struct span bytes)
 static bool
 body_is_plain(const struct channel *c)
 {
-	return !c->piece.stuffed ||
-	       (c->body_job->item->mail->envelope->flags & MAIL_DOT_LINES) == 0;
+	return !c->piece.stuffed || (c->body_job->mail->envelope->flags & MAIL_DOT_LINES) == 0;
 }
 
 static void

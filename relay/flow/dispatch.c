@@ -106,7 +106,7 @@ static bool
 schedule_retry(const struct job *j, struct queue_result *r)
 {
 	const struct config_retry *retry = &j->owner->routing->config->retry;
-	const struct mail_envelope *e = j->item->mail->envelope;
+	const struct mail_envelope *e = j->mail->envelope;
 	uint64_t now_ms = j->owner->worker->now_wall_ms;
 	struct schedule schedule = {
 		.pauses_ms = retry->schedule_ms,
@@ -120,7 +120,7 @@ schedule_retry(const struct job *j, struct queue_result *r)
 		return true;
 	if (schedule_is_over(&schedule, e->accepted_at_ms, now_ms))
 		return false;
-	unsigned attempts = e->recipients[r->recipient].attempts + 1U;
+	unsigned attempts = j->attempts[r - j->results] + 1U;
 	r->retry_at_ms = schedule_next_ms(&schedule, attempts, now_ms, random_u64());
 	return true;
 }

@@ -314,7 +314,7 @@ observe_delays(struct flow *f, const struct event_delivery *e)
 void
 flow_event_outcomes(struct flow *f, const struct job *j)
 {
-	const struct mail_envelope *e = j->item->mail->envelope;
+	const struct mail_envelope *e = j->mail->envelope;
 	uint8_t id_memory[ID_TEXT_SIZE];
 	uint8_t memory[PEER_TEXT_MAX];
 	struct event_delivery event = {
@@ -337,7 +337,7 @@ flow_event_outcomes(struct flow *f, const struct job *j)
 			continue;
 		event.result = span_of_string(shape.name);
 		event.recipient = recipient->address;
-		event.attempts = recipient->attempts + 1U;
+		event.attempts = j->attempts[i] + 1U;
 		event.retry_at = r->state == RECIPIENT_PENDING ? r->retry_at_ms : 0;
 		event.phase = span_of_string(sender_phase_label(j->phases[i]));
 		split_reply(r->reply, &event);

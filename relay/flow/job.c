@@ -15,11 +15,12 @@ take_arrays(struct job *j, uint32_t n)
 {
 	j->results = arena_take(&j->memory, n * sizeof *j->results);
 	j->resolved = arena_take(&j->memory, n * sizeof *j->resolved);
+	j->attempts = arena_take(&j->memory, n * sizeof *j->attempts);
 	j->phases = arena_take(&j->memory, n * sizeof *j->phases);
 	j->recipients = arena_take(&j->memory, n * sizeof *j->recipients);
 	j->chosen = arena_take(&j->memory, n * sizeof *j->chosen);
-	return j->results != NULL && j->resolved != NULL && j->phases != NULL &&
-	       j->recipients != NULL && j->chosen != NULL;
+	return j->results != NULL && j->resolved != NULL && j->attempts != NULL &&
+	       j->phases != NULL && j->recipients != NULL && j->chosen != NULL;
 }
 
 struct job *
@@ -34,6 +35,7 @@ job_new(struct flow *owner, struct queue_item *item)
 		.owner = owner,
 		.server = owner,
 		.item = item,
+		.mail = item->mail,
 		.site = item->site,
 	};
 	arena_init(&j->memory, JOB_CHUNK_SIZE, JOB_MEMORY_MAX);
@@ -48,8 +50,10 @@ job_new(struct flow *owner, struct queue_item *item)
 	}
 	uint32_t at = 0;
 	for (uint32_t i = queue_item_recipient(item, 0); i < e->recipient_count;
-	     i = queue_item_recipient(item, i + 1))
+	     i = queue_item_recipient(item, i + 1)) {
+		j->attempts[at] = e->recipients[i].attempts;
 		j->results[at++] = (struct queue_result){ .recipient = i };
+	}
 	return j;
 }
 
@@ -66,7 +70,7 @@ job_free(struct job *j)
 void
 job_begin(struct job *j)
 {
-	const struct mail_envelope *e = j->item->mail->envelope;
+	const struct mail_envelope *e = j->mail->envelope;
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < j->result_count; i++) {

@@ -36,8 +36,9 @@ struct job {
 	struct message message; /* hand-over, and the way back */
 	struct list_node link;  /* in a site's waiting list */
 	struct flow *owner;
-	struct flow *server; /* who serves it now: the owner, or the site's home */
-	struct queue_item *item;
+	struct flow *server;           /* who serves it now: the owner, or the site's home */
+	struct queue_item *item;       /* the queue's again once its outcomes are recorded */
+	const struct queue_mail *mail; /* of the item; readable until the record is done */
 	struct site_id site;
 	bool suspect;       /* suspects.h */
 	bool unserved;      /* comes back untried: give the item back to the queue */
@@ -51,6 +52,7 @@ struct job {
 	uint32_t result_count;               /* pending recipients of the item */
 	struct queue_result *results;        /* by pending recipient, in order */
 	bool *resolved;                      /* likewise */
+	uint16_t *attempts;                  /* likewise: before this one */
 	uint8_t *phases;                     /* likewise: enum sender_phase of the last outcome */
 	struct sender_recipient *recipients; /* of the transaction on its way */
 	uint32_t *chosen;                    /* index of results for each of these */

@@ -133,18 +133,43 @@ asking_count(const struct slots_home *h)
 	return n;
 }
 
-/* Recalls from those that hold more than an equal share while others wait. */
+/* An equal share for everyone who holds or asks; at least one. */
+static unsigned
+equal_share(const struct site *site)
+{
+	const struct slots_home *h = site->home;
+	bool counts[WORKERS_MAX] = { false };
+	unsigned n = 0;
+
+	for (struct list_node *i = list_first(&h->asking); i != NULL; i = list_next(&h->asking, i))
+		counts[LIST_ITEM(i, struct slot_letter, link)->from->worker->number] = true;
+	for (unsigned i = 0; i < site->flow->worker->count; i++)
+		n += counts[i] || h->held[i] > 0;
+	return n == 0 || h->limit / n == 0 ? 1 : h->limit / n;
+}
+
+/* Does somebody ask who has less than the share? Who has it already may wait for what is left
+ * over: taking from one to give to the other would only close good connections. */
+static bool
+is_needed(const struct slots_home *h, unsigned share)
+{
+	for (struct list_node *i = list_first(&h->asking); i != NULL;
+	     i = list_next(&h->asking, i)) {
+		if (h->held[LIST_ITEM(i, struct slot_letter, link)->from->worker->number] < share)
+			return true;
+	}
+	return false;
+}
+
+/* Recalls from those that hold more than an equal share while others wait with less. */
 static void
 home_recall(struct site *site)
 {
 	struct slots_home *h = site->home;
-	unsigned holders = 0;
+	unsigned share = equal_share(site);
 
-	for (unsigned i = 0; i < site->flow->worker->count; i++)
-		holders += h->held[i] > 0;
-	unsigned share = h->limit / (holders + asking_count(h));
-	if (share == 0)
-		share = 1;
+	if (!is_needed(h, share))
+		return;
 	for (unsigned i = 0; i < site->flow->worker->count; i++) {
 		if (h->held[i] <= share || h->recall[i].out)
 			continue;
