@@ -76,8 +76,6 @@ on_granted(struct message *m, void *context)
 	ASSERT(site != NULL && l->out);
 	l->out = false;
 	site->slots.held += l->number;
-	/* Whoever is granted something new is within the share. */
-	site->slots.share_max = 0;
 	site_pump_soon(site);
 }
 
@@ -237,11 +235,15 @@ slots_settle(struct site *site, unsigned wanted)
 	ASSERT(s->held >= site->channels);
 	if (site->home != NULL && !list_is_empty(&site->home->asking))
 		home_grant(site);
+	/* A recall is obeyed once; who wants more after it asks again, behind the others. */
+	if (s->held <= s->share_max)
+		s->share_max = 0;
 	if (s->share_max != 0 && wanted > s->share_max)
 		wanted = s->share_max;
 	if (wanted < site->channels)
 		wanted = site->channels;
-	if (s->held > wanted && !s->give.out && !s->ask.out) {
+	/* Also while an ask is out: its answer may wait for just these slots. */
+	if (s->held > wanted && !s->give.out) {
 		s->give.number = s->held - wanted;
 		if (!post_letter(&s->give, site, home, on_give))
 			return false;

@@ -37,7 +37,7 @@ struct slot_letter {
 
 struct slots {
 	unsigned held;      /* slots that this worker has */
-	unsigned share_max; /* after a recall: close what is above it; 0: no recall */
+	unsigned share_max; /* a recall: give back what is above it; 0: none is open */
 	struct slot_letter ask;
 	struct slot_letter give;
 };
