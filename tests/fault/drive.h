@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * drive: what all drivers of the simulation share: the plan of a seed, the workers of one
+ * incarnation, all in one thread, and the turning of the world around them.
+ *
+ * A driver runs the production code of one layer through a life of several incarnations: some end
+ * in a crash, some orderly; in the last one all faults are off and everything has to drain. What
+ * varies from seed to seed is chosen once, in the plan, before the first incarnation.
+ */
+#ifndef TESTS_FAULT_DRIVE_H
+#define TESTS_FAULT_DRIVE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/worker.h"
+#include "tests/fault/sim.h"
+
+enum { DRIVE_WORKERS_MAX = 6, DRIVE_INCARNATIONS_MAX = 6 };
+
+struct drive_plan {
+	unsigned workers_most; /* 0: chosen by seed */
+	unsigned incarnations; /* before the last one */
+	unsigned workers[DRIVE_INCARNATIONS_MAX + 1];
+	uint64_t crash_after[DRIVE_INCARNATIONS_MAX]; /* completions; 0: ends orderly */
+	unsigned moves;                               /* of an incarnation */
+	struct sim_faults faults;
+	uint64_t body_most;
+	uint64_t file_threshold;
+	uint64_t segment_size;
+	uint64_t disk_pages;
+	uint64_t body_memory;
+	unsigned flights;
+	unsigned weights[8]; /* of the driver's kinds of moves */
+
+	unsigned incarnation; /* now; the last one is `incarnations` */
+};
+
+/* Chooses what a life of this seed is like; after sim_reset. */
+void drive_plan(struct drive_plan *plan, unsigned workers_most);
+static inline bool
+drive_is_last(const struct drive_plan *plan)
+{
+	return plan->incarnation == plan->incarnations;
+}
+void drive_plan_no_disk_errors(struct drive_plan *plan);
+/* Have errors of the disk been among this life's faults? */
+bool drive_disk_errs(const struct drive_plan *plan);
+
+/* ---- one incarnation ---- */
+
+extern struct worker *drive_workers[DRIVE_WORKERS_MAX];
+extern unsigned drive_worker_count;
+
+void drive_open_workers(unsigned count, const struct worker_options *options);
+void drive_close_workers(void);
+/* Lets workers take turns and the world move on by a little. False where nothing can happen any
+ * more by itself. */
+bool drive_pump(void);
+
+/* ---- drivers: one incarnation each, for sim_run; context is the plan ---- */
+
+void drive_spool(void *plan);
+/* The incarnation after the last: opens what is left, and compares. */
+void drive_spool_final(void *plan);
+
+#endif

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/fault/oracle.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/assert.h"
+#include "core/base/clock.h"
+#include "tests/fault/sim.h"
+
+/* One durable write of this incarnation. */
+struct write {
+	struct ring *ring;
+	uint32_t file;
+	bool names_mail;
+	bool done;
+	bool whole;
+};
+
+static struct write *writes; /* by number, from 1 */
+static size_t write_places;
+
+static const char *const state_names[] = { "pending", "delivered", "discarded", "failed",
+					   "removed" };
+
+void
+oracle_new(void)
+{
+	world->oracle = sim_allocate(sizeof *world->oracle);
+}
+
+void
+oracle_restart(void)
+{
+	struct oracle *o = world->oracle;
+
+	o->incarnation++;
+	for (uint32_t i = 0; i < o->mail_count; i++)
+		o->mails[i].write = 0;
+}
+
+/* ---- mails ---- */
+
+struct oracle_mail *
+oracle_mail_new(uint64_t body_size, uint32_t recipient_count)
+{
+	struct oracle *o = world->oracle;
+
+	ASSERT(recipient_count > 0 && recipient_count <= ORACLE_RECIPIENTS_MAX);
+	if (o->mail_count == ORACLE_MAILS_MAX)
+		return NULL;
+	struct oracle_mail *m = &o->mails[o->mail_count];
+	*m = (struct oracle_mail){
+		.number = ++o->mail_count,
+		.id = { sim_random(), sim_random() },
+		.accepted_at_ms = clock_wall_ms(),
+		.body_size = body_size,
+		.recipient_count = recipient_count,
+		.held = 1,
+		.incarnation = o->incarnation,
+	};
+	for (uint32_t i = 0; i < recipient_count; i++)
+		m->recipients[i] = (struct oracle_recipient){
+			.possible = 1 << RECIPIENT_PENDING,
+			.site = (uint8_t)sim_below(ORACLE_SITES),
+		};
+	return m;
+}
+
+struct oracle_mail *
+oracle_find(struct mail_id id)
+{
+	struct oracle *o = world->oracle;
+
+	for (uint32_t i = 0; i < o->mail_count; i++)
+		if (mail_id_eq(o->mails[i].id, id))
+			return &o->mails[i];
+	return NULL;
+}
+
+char *
+oracle_sender(const struct oracle_mail *m, char *out)
+{
+	snprintf(out, 64, "mail-%06u@from.example", m->number);
+	return out;
+}
+
+char *
+oracle_recipient_address(const struct oracle_mail *m, uint32_t recipient, char *out)
+{
+	snprintf(out, 64, "r%u.%u@site%u.example", recipient, m->number,
+		 m->recipients[recipient].site);
+	return out;
+}
+
+struct site_id
+oracle_site_of(struct span address)
+{
+	size_t at = span_find(address, '@', 0);
+
+	ASSERT(at + 5 < address.size);
+	return (struct site_id){ (uint32_t)(address.data[at + 5] - '0') };
+}
+
+/* ---- contents: pieces of 1024 bytes, each from its own key, so that any can be made alone ---- */
+
+enum { PIECE = 1024 };
+
+void
+oracle_body(const struct oracle_mail *m, uint64_t offset, uint8_t *out, size_t size)
+{
+	uint8_t piece[PIECE];
+
+	while (size > 0) {
+		size_t within = offset % PIECE;
+		size_t n = PIECE - within < size ? PIECE - within : size;
+		sim_fill(((uint64_t)m->number << 32) + offset / PIECE, piece, sizeof piece);
+		memcpy(out, piece + within, n);
+		out += n;
+		offset += n;
+		size -= n;
+	}
+}
+
+void
+oracle_check_body(const struct oracle_mail *m, uint64_t offset, struct span bytes)
+{
+	uint8_t want[PIECE];
+
+	if (offset + bytes.size > m->body_size)
+		sim_fail("mail %u: body is longer than it was", m->number);
+	for (size_t done = 0; done < bytes.size;) {
+		size_t n = bytes.size - done < PIECE ? bytes.size - done : PIECE;
+		oracle_body(m, offset + done, want, n);
+		if (memcmp(want, bytes.data + done, n) != 0)
+			sim_fail("mail %u: body differs in the %zu bytes at %llu", m->number, n,
+				 (unsigned long long)(offset + done));
+		done += n;
+	}
+	world->oracle->bytes_checked += bytes.size;
+}
+
+/* ---- durable writes ---- */
+
+/* Finds the mails that are named in the data: their senders are in their records. */
+static bool
+note_mails(uint64_t number, const uint8_t *data, size_t size)
+{
+	static const char mark[] = "mail-";
+	const uint8_t *at = data;
+	bool found = false;
+
+	while ((at = memmem(at, size - (size_t)(at - data), mark, sizeof mark - 1)) != NULL) {
+		unsigned mail = 0;
+		size_t left = size - (size_t)(at - data);
+		for (size_t i = 5; i < 11 && i < left; i++)
+			mail = mail * 10 + (unsigned)(at[i] - '0');
+		at += sizeof mark - 1;
+		if (left < 12 || at[6] != '@' || mail == 0 || mail > world->oracle->mail_count)
+			continue;
+		struct oracle_mail *m = &world->oracle->mails[mail - 1];
+		if (m->write == 0)
+			m->write = number;
+		found = true;
+	}
+	return found;
+}
+
+static void
+on_write(uint64_t number, struct ring *r, uint32_t file, const uint8_t *data, size_t size)
+{
+	if (number >= write_places) {
+		write_places = write_places == 0 ? 256 : 2 * write_places;
+		writes = realloc(writes, write_places * sizeof *writes);
+		ASSERT(writes != NULL);
+	}
+	writes[number] = (struct write){ .ring = r,
+					 .file = file,
+					 .names_mail = note_mails(number, data, size) };
+}
+
+static void
+on_written(uint64_t number, bool whole)
+{
+	writes[number].done = true;
+	writes[number].whole = whole;
+}
+
+const struct sim_watch oracle_watch = { .on_write = on_write, .on_written = on_written };
+
+/* No confirmation before the completion of every batch up to the mail's own. */
+static void
+check_order(const struct oracle_mail *m)
+{
+	const struct write *own = &writes[m->write];
+
+	if (m->write == 0)
+		sim_fail("mail %u confirmed, but no durable write has named it", m->number);
+	for (uint64_t i = 1; i <= m->write; i++) {
+		const struct write *w = &writes[i];
+		bool same_log = w->ring == own->ring && (w->names_mail || w->file == own->file);
+		if (same_log && !w->done)
+			sim_fail("mail %u confirmed, but durable write %llu of %llu is under way",
+				 m->number, (unsigned long long)i, (unsigned long long)m->write);
+	}
+}
+
+/* ---- what happened ---- */
+
+void
+oracle_put_kept(struct oracle_mail *m)
+{
+	check_order(m);
+	ASSERT(m->put == PUT_STARTED);
+	m->put = PUT_KEPT;
+	world->oracle->kept++;
+	sim_note("kept", m->number, m->write);
+}
+
+void
+oracle_put_failed(struct oracle_mail *m, bool in_doubt)
+{
+	m->put = in_doubt ? PUT_DOUBT : PUT_REFUSED;
+	world->oracle->refused++;
+	sim_note(in_doubt ? "doubt" : "refused", m->number, 0);
+}
+
+/* The mail shows itself: may it? */
+static void
+check_may_be_seen(struct oracle_mail *m)
+{
+	struct oracle *o = world->oracle;
+
+	switch (m->put) {
+	case PUT_KEPT:
+		return;
+	case PUT_DOUBT:
+		if (m->incarnation == o->incarnation)
+			sim_fail("mail %u was refused in doubt and is handed out", m->number);
+		o->doubts++;
+		break;
+	case PUT_STARTED:
+		if (m->incarnation == o->incarnation)
+			sim_fail("mail %u is handed out before its put is done", m->number);
+		break;
+	case PUT_NEW:
+	case PUT_REFUSED:
+		sim_fail("mail %u is handed out, but it was %s", m->number,
+			 m->put == PUT_NEW ? "never put" : "refused");
+	}
+	m->put = PUT_KEPT;
+}
+
+void
+oracle_saw(struct oracle_mail *m, uint32_t recipient, uint8_t state, uint16_t attempts)
+{
+	struct oracle_recipient *r = &m->recipients[recipient];
+
+	check_may_be_seen(m);
+	if (!(r->possible & (1 << state)))
+		sim_fail("mail %u recipient %u is %s, which it cannot be (set %#x)", m->number,
+			 recipient, state_names[state], r->possible);
+	if (r->possible != (1 << state) && state == RECIPIENT_PENDING)
+		world->oracle->duplicates++;
+	r->possible = (uint8_t)(1 << state);
+	if (attempts < r->attempts_least || attempts > r->attempts_most)
+		sim_fail("mail %u recipient %u has %u attempts, not %u to %u", m->number, recipient,
+			 attempts, r->attempts_least, r->attempts_most);
+	r->attempts_least = r->attempts_most = attempts;
+}
+
+void
+oracle_recording(struct oracle_mail *m, uint32_t recipient, uint8_t state)
+{
+	struct oracle_recipient *r = &m->recipients[recipient];
+
+	r->possible |= (uint8_t)(1 << state);
+	r->retry_at_ms = 0;
+	if (state == RECIPIENT_PENDING && r->attempts_most == r->attempts_least)
+		r->attempts_most++;
+	if (state == RECIPIENT_DELIVERED)
+		r->delivered++;
+}
+
+void
+oracle_recorded(struct oracle_mail *m, uint32_t recipient, uint8_t state, uint64_t retry_at_ms)
+{
+	struct oracle_recipient *r = &m->recipients[recipient];
+
+	r->possible = (uint8_t)(1 << state);
+	r->retry_at_ms = retry_at_ms;
+	r->attempts_least = r->attempts_most;
+	world->oracle->outcomes++;
+}
+
+bool
+oracle_is(const struct oracle_mail *m, uint32_t recipient, uint8_t state)
+{
+	return m->recipients[recipient].possible == (1 << state);
+}
+
+void
+oracle_check_done(void)
+{
+	struct oracle *o = world->oracle;
+
+	for (uint32_t i = 0; i < o->mail_count; i++) {
+		const struct oracle_mail *m = &o->mails[i];
+		for (uint32_t k = 0; m->put == PUT_KEPT && k < m->recipient_count; k++)
+			if (oracle_is(m, k, RECIPIENT_PENDING))
+				sim_fail("mail %u recipient %u is lost", m->number, k);
+	}
+}
+
+uint64_t
+oracle_count(uint8_t state)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < world->oracle->mail_count; i++) {
+		const struct oracle_mail *m = &world->oracle->mails[i];
+		for (uint32_t k = 0; m->put == PUT_KEPT && k < m->recipient_count; k++)
+			if (oracle_is(m, k, state)) {
+				n++;
+				break;
+			}
+	}
+	return n;
+}

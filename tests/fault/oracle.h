@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * oracle: what the outside knows of every mail, and therefore what the relay owes. It lives in the
+ * world and outlives all crashes.
+ *
+ * For each recipient it keeps the set of states that the relay may find on its disk. A confirmed
+ * change leaves one state; one that was under way at a crash, or that failed, leaves both; what is
+ * then seen settles it. Whatever is seen outside the set is a violation: a lost mail, a forgotten
+ * outcome, a mail that was refused and lives. Contents follow from the mail's number, so every byte
+ * can be checked.
+ *
+ * A recipient that is handed out again although an outcome of it had been recorded but not
+ * confirmed counts as a permitted duplicate (DESIGN, invariant 4a), a refused mail in doubt that
+ * shows itself after a crash as one of kind 4b; both are counted. All others are violations.
+ *
+ * It also watches the durable writes (oracle_watch): when a put is confirmed, the write with the
+ * mail's record and all writes of mails before it on the same ring must have completed.
+ */
+#ifndef TESTS_FAULT_ORACLE_H
+#define TESTS_FAULT_ORACLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "queue/mail.h"
+#include "tests/fault/sim_machine.h"
+
+enum {
+	ORACLE_MAILS_MAX = 4096,
+	ORACLE_RECIPIENTS_MAX = 6,
+	ORACLE_SITES = 4,
+};
+
+enum oracle_put {
+	PUT_NEW,
+	PUT_STARTED, /* no answer yet; after a crash: may be there or not */
+	PUT_KEPT,    /* confirmed, or seen after a restart */
+	PUT_REFUSED, /* must never be seen */
+	PUT_DOUBT,   /* refused in doubt: may be seen after a crash in this incarnation */
+};
+
+struct oracle_recipient {
+	uint8_t possible; /* bits 1 << enum recipient_state */
+	uint8_t site;
+	uint16_t attempts_least;
+	uint16_t attempts_most;
+	uint64_t retry_at_ms; /* not before; 0: any time */
+	unsigned delivered;   /* how often it was handed over as delivered */
+};
+
+struct oracle_mail {
+	uint32_t number;
+	enum oracle_put put;
+	struct mail_id id;
+	uint64_t accepted_at_ms;
+	uint64_t body_size;
+	uint32_t recipient_count;
+	uint8_t held;         /* bits: 1 may be free, 2 may be held */
+	uint32_t incarnation; /* in which it was put */
+	uint64_t write; /* number of the first durable write that names it, this incarnation */
+	struct oracle_recipient recipients[ORACLE_RECIPIENTS_MAX];
+};
+
+struct oracle {
+	uint32_t mail_count;
+	uint32_t incarnation;
+	bool damaged; /* the store has said that it set something aside after planted damage */
+	uint64_t kept, refused, outcomes, claims, bytes_checked;
+	uint64_t duplicates; /* permitted ones: outcome not confirmed */
+	uint64_t doubts;     /* refused in doubt, and seen later */
+	struct oracle_mail mails[ORACLE_MAILS_MAX];
+};
+
+/* In the world; world->oracle. */
+void oracle_new(void);
+/* Begins an incarnation: what it will confirm, it alone answers for. */
+void oracle_restart(void);
+extern const struct sim_watch oracle_watch;
+
+/* A new mail: number, id, recipients and size chosen. NULL when there are enough. */
+struct oracle_mail *oracle_mail_new(uint64_t body_size, uint32_t recipient_count);
+struct oracle_mail *oracle_find(struct mail_id id);
+/* Address texts of a mail, in caller's memory of at least 64 bytes; returns it. */
+char *oracle_sender(const struct oracle_mail *m, char *out);
+char *oracle_recipient_address(const struct oracle_mail *m, uint32_t recipient, char *out);
+struct site_id oracle_site_of(struct span address);
+/* The bytes of a body; and the check of a piece that was read. */
+void oracle_body(const struct oracle_mail *m, uint64_t offset, uint8_t *out, size_t size);
+void oracle_check_body(const struct oracle_mail *m, uint64_t offset, struct span bytes);
+
+/* The put was confirmed: from here on the relay owes the mail. Checks the order of the writes. */
+void oracle_put_kept(struct oracle_mail *m);
+void oracle_put_failed(struct oracle_mail *m, bool in_doubt);
+/* A recipient was seen, with this state, in the relay's hands. */
+void oracle_saw(struct oracle_mail *m, uint32_t recipient, uint8_t state, uint16_t attempts);
+/* An outcome is about to be recorded; and it is confirmed. */
+void oracle_recording(struct oracle_mail *m, uint32_t recipient, uint8_t state);
+void oracle_recorded(struct oracle_mail *m, uint32_t recipient, uint8_t state,
+		     uint64_t retry_at_ms);
+/* Is the state of this recipient known for certain, and which is it? */
+bool oracle_is(const struct oracle_mail *m, uint32_t recipient, uint8_t state);
+/* Fails where a mail is owed something: every recipient must have a final state. */
+void oracle_check_done(void);
+/* How many kept mails are certain to have a recipient in this state. */
+uint64_t oracle_count(uint8_t state);
+
+#endif

@@ -1,0 +1,998 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/fault/toy/toy_store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/assert.h"
+#include "core/base/clock.h"
+#include "core/disk.h"
+#include "queue/driver.h"
+#include "queue/spool/spool.h"
+#include "tests/fault/sim.h"
+
+enum {
+	BLOCK = 4096,
+	FLIGHTS = 2,
+	BATCH_MOST = 2 << 20,
+	SITES = 8,
+	RECORD_MAGIC = 0x544f5931,
+	RECIPIENTS_MOST = 8,
+};
+
+enum record_kind { RECORD_PUT = 1, RECORD_OUTCOME, RECORD_HELD, RECORD_REMOVED };
+
+/* In the log: the header, then the payload, padded to 8; a batch is padded to 4096. */
+struct header {
+	uint32_t magic;
+	uint32_t size; /* with the header */
+	uint64_t checksum;
+	uint64_t generation;
+	struct mail_id id;
+	uint64_t kind;
+};
+
+struct put_payload {
+	uint64_t accepted_at_ms, body_size, sender_size, recipient_count;
+	char addresses[RECIPIENTS_MOST][64];
+	char sender[64];
+};
+
+struct outcome_payload {
+	uint64_t recipient, state, attempts, retry_at_ms;
+};
+
+struct toy_mail;
+
+struct toy_item {
+	struct queue_item item;
+	struct toy_mail *mail;
+	struct list_node node; /* the end's waiting */
+	uint32_t indexes[RECIPIENTS_MOST];
+	uint64_t due_at_ms;
+	bool claimed;
+};
+
+struct toy_mail {
+	struct queue_mail mail;
+	struct list_node node;
+	struct mail_envelope envelope;
+	struct mail_recipient recipients[RECIPIENTS_MOST];
+	struct put_payload texts;
+	uint8_t *body;
+	struct toy_item *items[SITES];
+	bool held;
+};
+
+/* What a request needs until it is done. */
+struct work {
+	struct list_node node; /* pending, or its batch */
+	struct toy_end *end;
+	void *bytes;
+	size_t size;
+	void (*done)(struct work *w, enum err e);
+	void *request;
+	struct toy_mail *mail;
+	uint64_t value;
+};
+
+struct batch {
+	struct op op;
+	struct list works;
+	struct toy_end *end;
+	uint8_t *memory;
+	size_t size, written;
+	uint64_t offset;
+	bool used, done;
+};
+
+struct toy_end {
+	struct queue queue;
+	struct toy_store *store;
+	struct list mails;
+	struct list pending; /* works for the next batch, or for no batch at all */
+	struct list waiting; /* items */
+	struct batch batches[FLIGHTS];
+	unsigned first; /* the oldest batch in flight */
+	int fd;
+	uint64_t offset;
+	struct task commit;
+	struct timer timer;
+	bool told[SITES];
+	void (*on_stopped)(struct queue *q, void *context);
+	void *stop_context;
+};
+
+struct toy_store {
+	struct queue_store store;
+	struct toy_end *ends;
+	int directory;
+	uint64_t generation;
+	unsigned next_worker; /* for recovered mails */
+	struct list recovered;
+};
+
+struct toy_draft {
+	struct queue_draft draft;
+	struct toy_end *end;
+	struct mail_id id;
+	uint8_t *bytes;
+	size_t size;
+};
+
+enum toy_bug toy_bug;
+static const struct queue_driver driver;
+
+static struct toy_end *
+end_of(struct queue *q)
+{
+	return CONTAINER_OF(q, struct toy_end, queue);
+}
+
+/* ---- committing ---- */
+
+static void commit_soon(struct toy_end *e);
+
+static struct work *
+work_new(struct toy_end *e, void (*done)(struct work *w, enum err e), void *request)
+{
+	struct work *w = calloc(1, sizeof *w);
+
+	ASSERT(w != NULL);
+	*w = (struct work){ .end = e, .done = done, .request = request };
+	list_append(&e->pending, &w->node);
+	commit_soon(e);
+	return w;
+}
+
+static void
+work_bytes(struct work *w, enum record_kind kind, struct mail_id id, struct span a, struct span b)
+{
+	struct header *h;
+	size_t size = (sizeof *h + a.size + b.size + 7) & ~(size_t)7;
+
+	w->bytes = calloc(1, size);
+	ASSERT(w->bytes != NULL);
+	w->size = size;
+	h = w->bytes;
+	*h = (struct header){ .magic = RECORD_MAGIC,
+			      .size = (uint32_t)size,
+			      .generation = w->end->store->generation,
+			      .id = id,
+			      .kind = kind };
+	if (a.size > 0)
+		memcpy(h + 1, a.data, a.size);
+	if (b.size > 0)
+		memcpy((uint8_t *)(h + 1) + a.size, b.data, b.size);
+	h->checksum = sim_hash(7, &h->generation, size - offsetof(struct header, generation));
+}
+
+static void
+confirm(struct batch *b)
+{
+	struct list_node *n;
+
+	while ((n = list_shift(&b->works)) != NULL) {
+		struct work *w = LIST_ITEM(n, struct work, node);
+		w->done(w, ERR_OK);
+		free(w->bytes);
+		free(w);
+	}
+}
+
+/* In order: the oldest batch, and those behind it that were faster. */
+static void
+confirm_in_order(struct toy_end *e)
+{
+	while (e->batches[e->first].used && e->batches[e->first].done) {
+		struct batch *b = &e->batches[e->first];
+		confirm(b);
+		free(b->memory);
+		b->used = false;
+		e->first = (e->first + 1) % FLIGHTS;
+	}
+}
+
+static void
+on_written(struct op *op, struct completion c)
+{
+	struct batch *b = CONTAINER_OF(op, struct batch, op);
+	struct toy_end *e = b->end;
+
+	ASSERT(c.result > 0);
+	b->written += (size_t)c.result;
+	if (b->written < b->size) {
+		ring_write_durable(e->queue.worker->ring, op, e->fd, b->memory + b->written,
+				   b->size - b->written, b->offset + b->written);
+		return;
+	}
+	b->done = true;
+	if (toy_bug == TOY_CONFIRMS_EARLY)
+		confirm(b);
+	confirm_in_order(e);
+	commit_soon(e);
+}
+
+static struct batch *
+free_batch(struct toy_end *e)
+{
+	for (unsigned i = 0; i < FLIGHTS; i++) {
+		struct batch *b = &e->batches[(e->first + i) % FLIGHTS];
+		if (!b->used)
+			return b;
+	}
+	return NULL;
+}
+
+static void
+fill_batch(struct toy_end *e, struct batch *b)
+{
+	struct list_node *n;
+
+	*b = (struct batch){ .end = e, .used = true, .offset = e->offset };
+	op_init(&b->op, on_written);
+	list_init(&b->works);
+	b->memory = aligned_alloc(BLOCK, BATCH_MOST);
+	ASSERT(b->memory != NULL);
+	while ((n = list_first(&e->pending)) != NULL) {
+		struct work *w = LIST_ITEM(n, struct work, node);
+		if (b->size + w->size > BATCH_MOST)
+			break;
+		if (w->size > 0)
+			memcpy(b->memory + b->size, w->bytes, w->size);
+		b->size += w->size;
+		list_unlink(n);
+		list_append(&b->works, n);
+	}
+	size_t padded = (b->size + BLOCK - 1) / BLOCK * BLOCK;
+	memset(b->memory + b->size, 0, padded - b->size);
+	b->size = padded;
+	e->offset += padded;
+}
+
+static void
+run_commit(struct task *t)
+{
+	struct toy_end *e = CONTAINER_OF(t, struct toy_end, commit);
+	struct batch *b;
+
+	while (!list_is_empty(&e->pending) && (b = free_batch(e)) != NULL) {
+		fill_batch(e, b);
+		if (b->size > 0) {
+			ring_write_durable(e->queue.worker->ring, &b->op, e->fd, b->memory, b->size,
+					   b->offset);
+			if (toy_bug == TOY_WRITES_TO_LENT && b->size > BLOCK)
+				b->memory[BLOCK] ^= 1;
+			continue;
+		}
+		b->done = true; /* nothing in it has to be written */
+		confirm_in_order(e);
+	}
+	if (e->on_stopped != NULL && list_is_empty(&e->pending) && !e->batches[0].used &&
+	    !e->batches[1].used) {
+		timer_stop(&e->queue.worker->timers, &e->timer);
+		e->on_stopped(&e->queue, e->stop_context);
+		e->on_stopped = NULL;
+	}
+}
+
+static void
+commit_soon(struct toy_end *e)
+{
+	worker_last(e->queue.worker, &e->commit);
+}
+
+/* ---- mails and items ---- */
+
+static struct toy_mail *
+mail_new(struct mail_id id, const struct put_payload *p, const uint8_t *body)
+{
+	struct toy_mail *m = calloc(1, sizeof *m);
+
+	ASSERT(m != NULL && p->recipient_count <= RECIPIENTS_MOST);
+	m->texts = *p;
+	m->body = malloc(p->body_size + 1);
+	ASSERT(m->body != NULL);
+	if (p->body_size > 0)
+		memcpy(m->body, body, p->body_size);
+	m->mail = (struct queue_mail){ .magic = QUEUE_MAIL_MAGIC,
+				       .id = id,
+				       .envelope = &m->envelope };
+	m->envelope = (struct mail_envelope){
+		.id = id,
+		.accepted_at_ms = p->accepted_at_ms,
+		.body_size = p->body_size,
+		.sender = span_of_string(m->texts.sender),
+		.recipient_count = (uint32_t)p->recipient_count,
+		.recipients = m->recipients,
+	};
+	for (uint32_t i = 0; i < p->recipient_count; i++)
+		m->recipients[i].address = span_of_string(m->texts.addresses[i]);
+	return m;
+}
+
+static void
+mail_free(struct toy_mail *m)
+{
+	list_unlink(&m->node);
+	for (unsigned i = 0; i < SITES; i++)
+		if (m->items[i] != NULL)
+			list_unlink(&m->items[i]->node);
+	for (unsigned i = 0; i < SITES; i++)
+		free(m->items[i]);
+	free(m->body);
+	free(m);
+}
+
+/* The pending recipients of a site, anew; no item where there is none. */
+static struct toy_item *
+item_make(struct toy_mail *m, unsigned site)
+{
+	struct toy_item *i = m->items[site];
+
+	if (i == NULL)
+		i = calloc(1, sizeof *i);
+	ASSERT(i != NULL);
+	i->mail = m;
+	i->item = (struct queue_item){ .magic = QUEUE_ITEM_MAGIC,
+				       .mail = &m->mail,
+				       .site = { site },
+				       .recipients = i->indexes };
+	i->due_at_ms = UINT64_MAX;
+	for (uint32_t k = 0; k < m->envelope.recipient_count; k++) {
+		const struct mail_recipient *r = &m->recipients[k];
+		if (r->site.number != site || r->state != RECIPIENT_PENDING)
+			continue;
+		i->indexes[i->item.recipient_count++] = k;
+		i->due_at_ms = r->retry_at_ms < i->due_at_ms ? r->retry_at_ms : i->due_at_ms;
+	}
+	m->items[site] = i;
+	if (i->item.recipient_count > 0)
+		return i;
+	list_unlink(&i->node);
+	free(i);
+	m->items[site] = NULL;
+	return NULL;
+}
+
+static bool
+mail_is_over(const struct toy_mail *m)
+{
+	for (uint32_t k = 0; k < m->envelope.recipient_count; k++)
+		if (m->recipients[k].state == RECIPIENT_PENDING ||
+		    m->recipients[k].state == RECIPIENT_FAILED)
+			return false;
+	return true;
+}
+
+static void look(struct toy_end *e);
+
+static void
+item_wait(struct toy_end *e, struct toy_item *i)
+{
+	i->claimed = false;
+	list_append(&e->waiting, &i->node);
+	timer_set(&e->queue.worker->timers, &e->timer, e->queue.worker->now_ms + 1);
+}
+
+/* Tells of what has become due; sets the timer for the rest. */
+static void
+look(struct toy_end *e)
+{
+	uint64_t now = clock_wall_ms();
+	uint64_t next = UINT64_MAX;
+
+	for (struct list_node *n = list_first(&e->waiting); n != NULL;
+	     n = list_next(&e->waiting, n)) {
+		struct toy_item *i = LIST_ITEM(n, struct toy_item, node);
+		if (i->mail->held)
+			continue;
+		if (i->due_at_ms > now) {
+			next = i->due_at_ms < next ? i->due_at_ms : next;
+			continue;
+		}
+		if (!e->told[i->item.site.number]) {
+			e->told[i->item.site.number] = true;
+			e->store->store.hooks.on_due(&e->queue, i->item.site);
+		}
+	}
+	if (next != UINT64_MAX)
+		timer_set(&e->queue.worker->timers, &e->timer, clock_monotonic_ms() + (next - now));
+}
+
+static void
+on_timer(struct timer *t)
+{
+	look(CONTAINER_OF(t, struct toy_end, timer));
+}
+
+/* ---- taking in ---- */
+
+static enum err
+admit(struct queue *q, uint64_t size)
+{
+	(void)q;
+	(void)size;
+	return ERR_OK;
+}
+
+static struct queue_draft *
+draft_new(struct queue *q, struct mail_id id, uint64_t size_hint)
+{
+	struct toy_draft *d = calloc(1, sizeof *d);
+
+	(void)size_hint;
+	ASSERT(d != NULL);
+	*d = (struct toy_draft){ .draft = { QUEUE_DRAFT_MAGIC, &driver },
+				 .end = end_of(q),
+				 .id = id };
+	return &d->draft;
+}
+
+static struct toy_draft *
+draft_of(const struct queue_draft *d)
+{
+	return (struct toy_draft *)(uintptr_t)d;
+}
+
+static enum err
+draft_append(struct queue_draft *draft, struct span bytes)
+{
+	struct toy_draft *d = draft_of(draft);
+
+	if (bytes.size == 0)
+		return ERR_OK;
+	d->bytes = realloc(d->bytes, d->size + bytes.size);
+	memcpy(d->bytes + d->size, bytes.data, bytes.size);
+	d->size += bytes.size;
+	return ERR_OK;
+}
+
+static bool
+draft_is_full(const struct queue_draft *d)
+{
+	(void)d;
+	return false;
+}
+
+static void
+draft_on_room(struct queue_draft *d, struct task *resume)
+{
+	worker_soon(draft_of(d)->end->queue.worker, resume);
+}
+
+static uint64_t
+draft_size(const struct queue_draft *d)
+{
+	return draft_of(d)->size;
+}
+
+static void
+draft_abandon(struct queue_draft *d)
+{
+	free(draft_of(d)->bytes);
+	free(d);
+}
+
+static void
+put_done(struct work *w, enum err e)
+{
+	struct queue_put *p = w->request;
+	struct toy_mail *m = w->mail;
+
+	list_append(&w->end->mails, &m->node);
+	m->mail.worker = w->end->queue.worker->number;
+	list_init(&p->items);
+	for (unsigned s = 0; s < SITES; s++) {
+		struct toy_item *i = item_make(m, s);
+		if (i == NULL)
+			continue;
+		i->claimed = true;
+		list_append(&p->items, &i->item.link);
+	}
+	p->on_done(p, e);
+}
+
+static void
+put(struct queue *q, struct queue_put *p)
+{
+	const struct mail_envelope *e = p->envelope;
+	struct toy_draft *d = draft_of(p->draft);
+	struct work *w = work_new(end_of(q), put_done, p);
+	struct put_payload texts = {
+		.accepted_at_ms = e->accepted_at_ms,
+		.body_size = e->body_size,
+		.recipient_count = e->recipient_count,
+	};
+
+	memcpy(texts.sender, e->sender.data, e->sender.size);
+	for (uint32_t i = 0; i < e->recipient_count; i++)
+		memcpy(texts.addresses[i], e->recipients[i].address.data,
+		       e->recipients[i].address.size);
+	w->mail = mail_new(e->id, &texts, d->bytes);
+	for (uint32_t i = 0; i < e->recipient_count; i++)
+		w->mail->recipients[i].site = e->recipients[i].site;
+	work_bytes(w, RECORD_PUT, e->id, span_of(&texts, sizeof texts), span_of(d->bytes, d->size));
+	draft_abandon(p->draft);
+}
+
+/* ---- handing out ---- */
+
+static void
+claim_done(struct work *w, enum err e)
+{
+	struct queue_claim *c = w->request;
+	uint64_t now = clock_wall_ms();
+	uint32_t n = 0;
+	struct list_node *next;
+
+	list_init(&c->items);
+	for (struct list_node *node = list_first(&w->end->waiting); node != NULL && n < c->most;
+	     node = next) {
+		struct toy_item *i = LIST_ITEM(node, struct toy_item, node);
+		next = list_next(&w->end->waiting, node);
+		if (i->mail->held || i->due_at_ms > now || i->item.site.number != c->site.number)
+			continue;
+		list_unlink(node);
+		i->claimed = true;
+		list_append(&c->items, &i->item.link);
+		n++;
+	}
+	if (n < c->most) {
+		w->end->told[c->site.number] = false;
+		timer_set(&w->end->queue.worker->timers, &w->end->timer,
+			  w->end->queue.worker->now_ms + 1);
+	}
+	c->on_done(c, e);
+}
+
+static void
+claim(struct queue *q, struct queue_claim *c)
+{
+	work_new(end_of(q), claim_done, c);
+}
+
+static struct toy_item *
+toy_item_of(struct queue_item *i)
+{
+	return CONTAINER_OF(i, struct toy_item, item);
+}
+
+static void
+release(struct queue *q, struct queue_item *item, uint64_t due_at_ms)
+{
+	struct toy_item *i = toy_item_of(item);
+
+	if (toy_bug == TOY_GIVES_TWICE && i->item.recipient_count > 1) {
+		/* The first recipient also gets an item of its own. */
+		struct toy_item *copy = calloc(1, sizeof *copy);
+		*copy = *i;
+		copy->item.recipients = copy->indexes;
+		copy->item.recipient_count = 1;
+		copy->item.link = (struct list_node){ 0 };
+		item_wait(end_of(q), copy);
+	}
+	i->due_at_ms = due_at_ms;
+	item_wait(end_of(q), i);
+}
+
+static void
+load_done(struct work *w, enum err e)
+{
+	struct queue_load *l = w->request;
+	const struct toy_mail *m = CONTAINER_OF(l->mail, struct toy_mail, mail);
+	uint64_t left = m->envelope.body_size - l->offset;
+	size_t n = l->capacity < left ? l->capacity : left;
+
+	if (n > 0)
+		memcpy(l->memory, m->body + l->offset, n);
+	l->bytes = span_of(l->memory, n);
+	l->on_done(l, e);
+}
+
+static void
+load(struct queue *mine, struct queue_load *l)
+{
+	work_new(end_of(mine), load_done, l);
+}
+
+static void
+drop_body(struct queue *q, struct queue_mail *m)
+{
+	(void)q;
+	(void)m;
+}
+
+/* ---- outcomes ---- */
+
+static void
+outcome_apply(struct toy_mail *m, const struct outcome_payload *p)
+{
+	struct mail_recipient *r = &m->recipients[p->recipient];
+
+	r->state = (uint8_t)p->state;
+	r->attempts = (uint16_t)p->attempts;
+	r->retry_at_ms = p->retry_at_ms;
+}
+
+static void
+record_done(struct work *w, enum err e)
+{
+	struct queue_record *r = w->request;
+	struct toy_item *i = toy_item_of(r->item);
+	struct toy_mail *m = i->mail;
+	const struct outcome_payload *p =
+		w->bytes != NULL ? (void *)((struct header *)w->bytes + 1) : NULL;
+
+	for (uint32_t k = 0; p != NULL && k < r->result_count; k++)
+		outcome_apply(m, &p[k]);
+	i = item_make(m, i->item.site.number);
+	if (i != NULL)
+		item_wait(w->end, i);
+	if (mail_is_over(m))
+		mail_free(m);
+	r->on_done(r, e);
+}
+
+static void
+record(struct queue *q, struct queue_record *r)
+{
+	struct work *w = work_new(end_of(q), record_done, r);
+	const struct toy_mail *m = toy_item_of(r->item)->mail;
+	struct outcome_payload p[RECIPIENTS_MOST];
+
+	for (uint32_t k = 0; k < r->result_count; k++) {
+		const struct queue_result *x = &r->results[k];
+		p[k] = (struct outcome_payload){ x->recipient, x->state,
+						 m->recipients[x->recipient].attempts,
+						 x->retry_at_ms };
+		p[k].attempts += x->state == RECIPIENT_PENDING;
+	}
+	work_bytes(w, RECORD_OUTCOME, m->mail.id, span_of(p, r->result_count * sizeof p[0]),
+		   span_none());
+	if (toy_bug == TOY_FORGETS_OUTCOMES)
+		w->size = 0;
+}
+
+static void
+attempt_done(struct work *w, enum err e)
+{
+	struct queue_attempt *a = w->request;
+
+	a->on_done(a, e);
+}
+
+static void
+attempt(struct queue *q, struct queue_attempt *a)
+{
+	work_new(end_of(q), attempt_done, a);
+}
+
+/* ---- operators ---- */
+
+static bool
+mail_is_claimed(const struct toy_mail *m)
+{
+	for (unsigned s = 0; s < SITES; s++)
+		if (m->items[s] != NULL && m->items[s]->claimed)
+			return true;
+	return false;
+}
+
+static struct toy_mail *
+mail_find(const struct list *mails, struct mail_id id)
+{
+	for (struct list_node *n = list_first(mails); n != NULL; n = list_next(mails, n)) {
+		struct toy_mail *m = LIST_ITEM(n, struct toy_mail, node);
+		if (mail_id_eq(m->mail.id, id))
+			return m;
+	}
+	return NULL;
+}
+
+static void
+act_done(struct work *w, enum err e)
+{
+	struct queue_act *a = w->request;
+	struct toy_mail *m = mail_find(&w->end->mails, a->id);
+
+	if (w->value != ERR_OK)
+		e = (enum err)w->value;
+	else if (a->action == QUEUE_REMOVE)
+		mail_free(m);
+	timer_set(&w->end->queue.worker->timers, &w->end->timer, w->end->queue.worker->now_ms + 1);
+	a->on_done(a, e);
+}
+
+static void
+act(struct queue *q, struct queue_act *a)
+{
+	struct toy_end *end = end_of(q);
+	struct toy_mail *m = mail_find(&end->mails, a->id);
+	struct work *w = work_new(end, act_done, a);
+	uint64_t held = a->action == QUEUE_HOLD;
+
+	w->value = m == NULL ? ERR_NOT_FOUND : mail_is_claimed(m) ? ERR_AGAIN : ERR_OK;
+	if (w->value != ERR_OK)
+		return;
+	if (a->action == QUEUE_REMOVE) {
+		m->held = true; /* nobody claims it any more */
+		work_bytes(w, RECORD_REMOVED, a->id, span_none(), span_none());
+	} else if (a->action == QUEUE_HOLD || a->action == QUEUE_UNHOLD) {
+		m->held = held;
+		work_bytes(w, RECORD_HELD, a->id, span_of(&held, sizeof held), span_none());
+	}
+}
+
+static bool
+always(struct queue *q)
+{
+	(void)q;
+	return true;
+}
+
+static bool
+list(struct queue *q, const struct queue_filter *f, uint64_t *cursor, uint64_t slice_us,
+     bool (*on_row)(void *context, const struct queue_row *row), void *context)
+{
+	struct toy_end *e = end_of(q);
+
+	(void)slice_us;
+	(void)cursor;
+	ASSERT(f->state == QUEUE_FAILED);
+	for (struct list_node *n = list_first(&e->mails); n != NULL; n = list_next(&e->mails, n)) {
+		const struct toy_mail *m = LIST_ITEM(n, struct toy_mail, node);
+		bool failed = false;
+		for (uint32_t k = 0; k < m->envelope.recipient_count; k++)
+			failed |= m->recipients[k].state == RECIPIENT_FAILED;
+		if (failed)
+			on_row(context, &(struct queue_row){ .id = m->mail.id });
+	}
+	return false;
+}
+
+static void
+count(struct queue *q, struct queue_numbers *out)
+{
+	struct toy_end *e = end_of(q);
+
+	*out = (struct queue_numbers){ 0 };
+	for (struct list_node *n = list_first(&e->mails); n != NULL; n = list_next(&e->mails, n)) {
+		const struct toy_mail *m = LIST_ITEM(n, struct toy_mail, node);
+		out->mails++;
+		for (unsigned s = 0; s < SITES; s++)
+			if (m->items[s] != NULL) {
+				out->items_held += m->held;
+				out->items_claimed += m->items[s]->claimed;
+				out->items_waiting += !m->held && !m->items[s]->claimed;
+			}
+	}
+}
+
+/* ---- opening and closing ---- */
+
+static struct queue *
+end(struct queue_store *s, unsigned number)
+{
+	return &CONTAINER_OF(s, struct toy_store, store)->ends[number].queue;
+}
+
+static void
+start(struct queue *q)
+{
+	look(end_of(q));
+}
+
+static void
+stop(struct queue *q, void (*on_stopped)(struct queue *q, void *context), void *context)
+{
+	end_of(q)->on_stopped = on_stopped;
+	end_of(q)->stop_context = context;
+	commit_soon(end_of(q));
+}
+
+static void
+close_store(struct queue_store *store)
+{
+	struct toy_store *s = CONTAINER_OF(store, struct toy_store, store);
+	struct list_node *n;
+
+	for (unsigned i = 0; i < store->worker_count; i++) {
+		while ((n = list_first(&s->ends[i].mails)) != NULL)
+			mail_free(LIST_ITEM(n, struct toy_mail, node));
+		if (toy_bug != TOY_LEAKS_DESCRIPTOR)
+			disk_close(s->ends[i].fd);
+	}
+	disk_close(s->directory);
+	free(s->ends);
+	free(s);
+}
+
+static void
+replay_put(struct toy_store *s, const struct header *h)
+{
+	const struct put_payload *p = (const void *)(h + 1);
+	struct toy_mail *m = mail_new(h->id, p, (const uint8_t *)(p + 1));
+
+	if (toy_bug == TOY_LOSES_LAST_BYTE && p->body_size > 5000)
+		m->body[p->body_size - 1] ^= 0xff;
+	for (uint32_t i = 0; i < p->recipient_count; i++)
+		m->recipients[i].site =
+			s->store.hooks.site_of(s->store.hooks.context, m->recipients[i].address);
+	list_append(&s->recovered, &m->node);
+}
+
+static void
+replay(struct toy_store *s, const struct header *h)
+{
+	const struct outcome_payload *p = (const void *)(h + 1);
+	struct toy_mail *m = mail_find(&s->recovered, h->id);
+
+	if (h->kind == RECORD_PUT) {
+		replay_put(s, h);
+		return;
+	}
+	if (m == NULL)
+		return;
+	if (h->kind == RECORD_OUTCOME)
+		for (size_t i = 0; i < (h->size - sizeof *h) / sizeof *p; i++)
+			outcome_apply(m, &p[i]);
+	if (h->kind == RECORD_HELD)
+		m->held = p->recipient != 0;
+	if (h->kind == RECORD_REMOVED || mail_is_over(m))
+		mail_free(m);
+}
+
+static void
+replay_log(struct toy_store *s, const char *name, uint64_t generation)
+{
+	bool direct = false;
+	int fd = disk_open(s->directory, name, O_RDONLY, 0, &direct);
+	size_t size = (size_t)disk_size(fd);
+	uint8_t *all = malloc(size + 1);
+
+	ASSERT(all != NULL && disk_read(fd, all, size, 0) == ERR_OK);
+	for (size_t at = 0; at + sizeof(struct header) <= size;) {
+		const struct header *h = (const void *)(all + at);
+		if (h->magic == 0 && at % BLOCK != 0) {
+			at = (at + BLOCK - 1) / BLOCK * BLOCK; /* the padding of a batch */
+			continue;
+		}
+		if (h->magic != RECORD_MAGIC || h->size < sizeof *h || at + h->size > size ||
+		    h->generation != generation ||
+		    h->checksum != sim_hash(7, &h->generation,
+					    h->size - offsetof(struct header, generation)))
+			break;
+		replay(s, h);
+		at += h->size;
+	}
+	free(all);
+	disk_close(fd);
+}
+
+struct names {
+	char names[4096][32];
+	size_t count;
+};
+
+static void
+note_name(void *context, const char *name)
+{
+	struct names *n = context;
+
+	ASSERT(n->count < 4096);
+	snprintf(n->names[n->count++], sizeof n->names[0], "%s", name);
+}
+
+static int
+by_name(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+static void
+recover(struct toy_store *s)
+{
+	struct names *n = calloc(1, sizeof *n);
+
+	ASSERT(n != NULL && disk_list(s->directory, note_name, n) == ERR_OK);
+	qsort(n->names, n->count, sizeof n->names[0], by_name);
+	for (size_t i = 0; i < n->count; i++) {
+		uint64_t generation = strtoull(n->names[i] + 4, NULL, 10);
+		replay_log(s, n->names[i], generation);
+		s->generation = generation;
+	}
+	s->generation++;
+	free(n);
+}
+
+/* Recovered mails are dealt out in turn. */
+static void
+deal(struct toy_store *s)
+{
+	struct list_node *n;
+
+	while ((n = list_shift(&s->recovered)) != NULL) {
+		struct toy_mail *m = LIST_ITEM(n, struct toy_mail, node);
+		struct toy_end *e = &s->ends[s->next_worker++ % s->store.worker_count];
+		m->mail.worker = e->queue.worker->number;
+		list_append(&e->mails, n);
+		for (unsigned k = 0; k < SITES; k++) {
+			struct toy_item *i = item_make(m, k);
+			if (i != NULL)
+				item_wait(e, i);
+		}
+	}
+}
+
+static void
+end_init(struct toy_store *s, struct toy_end *e, struct worker *w)
+{
+	char name[32];
+	bool direct = true;
+
+	e->queue = (struct queue){ QUEUE_MAGIC, &driver, &s->store, w };
+	e->store = s;
+	list_init(&e->mails);
+	list_init(&e->pending);
+	list_init(&e->waiting);
+	task_init(&e->commit, run_commit);
+	timer_init(&e->timer, on_timer);
+	snprintf(name, sizeof name, "log.%06llu.%u", (unsigned long long)s->generation, w->number);
+	e->fd = disk_open(s->directory, name, O_RDWR | O_CREAT, 0600, &direct);
+	ASSERT(e->fd >= 0);
+	w->queue = &e->queue;
+}
+
+struct queue_store *
+spool_open(const struct queue_options *options, struct worker **workers, unsigned worker_count,
+	   const struct queue_hooks *hooks, struct buf *why)
+{
+	struct toy_store *s = calloc(1, sizeof *s);
+
+	(void)why;
+	ASSERT(s != NULL);
+	s->store = (struct queue_store){ QUEUE_STORE_MAGIC, &driver, *hooks, worker_count };
+	s->directory = disk_open_directory(AT_FDCWD, options->spool_path, true);
+	disk_sync_directory(AT_FDCWD);
+	list_init(&s->recovered);
+	recover(s);
+	s->ends = calloc(worker_count, sizeof *s->ends);
+	ASSERT(s->ends != NULL);
+	for (unsigned i = 0; i < worker_count; i++)
+		end_init(s, &s->ends[i], workers[i]);
+	if (toy_bug != TOY_SKIPS_NAME_SYNC)
+		disk_sync_directory(s->directory);
+	deal(s);
+	return &s->store;
+}
+
+static const struct queue_driver driver = {
+	.name = "toy",
+	.end = end,
+	.start = start,
+	.stop = stop,
+	.close = close_store,
+	.admit = admit,
+	.draft_new = draft_new,
+	.draft_append = draft_append,
+	.draft_is_full = draft_is_full,
+	.draft_on_room = draft_on_room,
+	.draft_size = draft_size,
+	.draft_abandon = draft_abandon,
+	.put = put,
+	.claim = claim,
+	.release = release,
+	.load = load,
+	.drop_body = drop_body,
+	.record = record,
+	.may_deliver = always,
+	.lease_is_valid = always,
+	.attempt = attempt,
+	.list = list,
+	.act = act,
+	.count = count,
+};
