@@ -68,6 +68,7 @@ struct act_job {
 	struct oracle_mail *m;
 	unsigned number; /* of the worker that is asked */
 	uint8_t held_before;
+	uint32_t maybe_removed; /* bits of recipients that an earlier try may have removed */
 };
 
 static const struct drive_plan *plan;
@@ -249,6 +250,7 @@ item_decide(struct item_job *j)
 	     i = queue_item_recipient(j->item, i + 1)) {
 		struct queue_result *r = &j->results[j->result_count++];
 		*r = (struct queue_result){ .recipient = i, .state = choose_state() };
+		r->tried = r->state != RECIPIENT_PENDING || sim_chance(800);
 		r->reply = SPAN("250 2.0.0 simulated");
 		if (r->state == RECIPIENT_PENDING)
 			r->retry_at_ms = clock_wall_ms() + sim_below(RETRY_MS_MOST);
@@ -261,7 +263,8 @@ item_record(struct item_job *j)
 	if (j->result_count == 0)
 		item_decide(j);
 	for (uint32_t i = 0; i < j->result_count; i++)
-		oracle_recording(j->m, j->results[i].recipient, j->results[i].state);
+		oracle_recording(j->m, j->results[i].recipient, j->results[i].state,
+				 j->results[i].tried);
 	j->waits = true;
 	memset(&j->record, 0, sizeof j->record);
 	j->record.item = j->item;
@@ -539,7 +542,7 @@ act_undo(const struct act_job *j)
 	if (j->act.action == QUEUE_HOLD || j->act.action == QUEUE_UNHOLD)
 		j->m->held = j->held_before;
 	for (uint32_t i = 0; i < j->m->recipient_count && j->act.action == QUEUE_REMOVE; i++)
-		if (!oracle_is(j->m, i, RECIPIENT_REMOVED))
+		if (!(j->maybe_removed & (1u << i)))
 			j->m->recipients[i].possible &= (uint8_t) ~(1 << RECIPIENT_REMOVED);
 }
 
@@ -599,6 +602,9 @@ act_start(struct act_job *j)
 				 .why = SPAN("chance"),
 				 .on_done = on_acted };
 	/* Whatever was certain is not, until the answer. */
+	for (uint32_t i = 0; i < j->m->recipient_count && j->number == 0; i++)
+		if (j->m->recipients[i].possible & (1 << RECIPIENT_REMOVED))
+			j->maybe_removed |= 1u << i;
 	if (j->number == 0)
 		j->held_before = j->m->held;
 	act_note(j, false);

@@ -271,13 +271,13 @@ oracle_saw(struct oracle_mail *m, uint32_t recipient, uint8_t state, uint16_t at
 }
 
 void
-oracle_recording(struct oracle_mail *m, uint32_t recipient, uint8_t state)
+oracle_recording(struct oracle_mail *m, uint32_t recipient, uint8_t state, bool tried)
 {
 	struct oracle_recipient *r = &m->recipients[recipient];
 
 	r->possible |= (uint8_t)(1 << state);
 	r->retry_at_ms = 0;
-	if (state == RECIPIENT_PENDING && r->attempts_most == r->attempts_least)
+	if (state == RECIPIENT_PENDING && tried && r->attempts_most == r->attempts_least)
 		r->attempts_most++;
 	if (state == RECIPIENT_DELIVERED)
 		r->delivered++;

@@ -93,8 +93,8 @@ void oracle_put_kept(struct oracle_mail *m);
 void oracle_put_failed(struct oracle_mail *m, bool in_doubt);
 /* A recipient was seen, with this state, in the relay's hands. */
 void oracle_saw(struct oracle_mail *m, uint32_t recipient, uint8_t state, uint16_t attempts);
-/* An outcome is about to be recorded; and it is confirmed. */
-void oracle_recording(struct oracle_mail *m, uint32_t recipient, uint8_t state);
+/* An outcome is about to be recorded; and it is confirmed. `tried`: it counts as an attempt. */
+void oracle_recording(struct oracle_mail *m, uint32_t recipient, uint8_t state, bool tried);
 void oracle_recorded(struct oracle_mail *m, uint32_t recipient, uint8_t state,
 		     uint64_t retry_at_ms);
 /* Is the state of this recipient known for certain, and which is it? */

@@ -649,7 +649,7 @@ record(struct queue *q, struct queue_record *r)
 		p[k] = (struct outcome_payload){ x->recipient, x->state,
 						 m->recipients[x->recipient].attempts,
 						 x->retry_at_ms };
-		p[k].attempts += x->state == RECIPIENT_PENDING;
+		p[k].attempts += x->state == RECIPIENT_PENDING && x->tried;
 	}
 	work_bytes(w, RECORD_OUTCOME, m->mail.id, span_of(p, r->result_count * sizeof p[0]),
 		   span_none());
