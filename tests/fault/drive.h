@@ -63,5 +63,7 @@ bool drive_pump(void);
 void drive_spool(void *plan);
 /* The incarnation after the last: opens what is left, and compares. */
 void drive_spool_final(void *plan);
+void drive_proxy(void *plan);
+void drive_proxy_final(void *plan);
 
 #endif

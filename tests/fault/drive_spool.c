@@ -754,6 +754,8 @@ stop(void)
 	queue_close(store);
 	sim_check_nothing_left();
 	drive_close_workers();
+	if (drive_is_last(plan))
+		sim_check_no_leaks();
 }
 
 /* ---- the last one ---- */

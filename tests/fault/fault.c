@@ -45,6 +45,7 @@ struct layer {
 static const struct layer layers[] = {
 #ifdef FAULT_TOY
 	{ "toy", drive_spool, drive_spool_final, true },
+	{ "proxy", drive_proxy, drive_proxy_final, true },
 #else
 	{ "spool", drive_spool, drive_spool_final, false },
 #endif
@@ -93,7 +94,8 @@ struct options {
 };
 
 struct totals {
-	uint64_t lives, crashes, kept, refused, outcomes, duplicates, doubts, bytes, completions;
+	uint64_t lives, crashes, kept, refused, outcomes, duplicates, doubts, arrivals, bytes,
+		completions;
 };
 
 /* ---- one life ---- */
@@ -149,6 +151,8 @@ live(const struct options *o, uint64_t seed, uint64_t walk_at, struct totals *t)
 		sim_note("incarnation", plan.incarnation, drive_is_last(&plan));
 		end = sim_run(o->layer->incarnation, &plan, SECONDS_MOST);
 		t->crashes += end == SIM_CRASHED;
+		if (end == SIM_CRASHED)
+			oracle_crashed();
 		pause_between(&plan);
 	}
 	if (!is_over(end)) {
@@ -162,6 +166,7 @@ live(const struct options *o, uint64_t seed, uint64_t walk_at, struct totals *t)
 	t->outcomes += world->oracle->outcomes;
 	t->duplicates += world->oracle->duplicates;
 	t->doubts += world->oracle->doubts;
+	t->arrivals += world->oracle->arrivals;
 	t->bytes += world->oracle->bytes_checked;
 	t->completions += world->completions;
 	if (end == SIM_FINISHED)
@@ -233,13 +238,14 @@ static void
 print_totals(const struct totals *t, unsigned failures)
 {
 	printf("%llu lives, %llu crashes, %llu completions: %llu mails kept, %llu refused, "
-	       "%llu outcomes, %llu bytes compared, %llu permitted duplicates, %llu in doubt and "
+	       "%llu outcomes, %llu arrivals, %llu bytes compared, %llu permitted duplicates, %llu "
+	       "in doubt and "
 	       "kept; %u lives broke a promise\n",
 	       (unsigned long long)t->lives, (unsigned long long)t->crashes,
 	       (unsigned long long)t->completions, (unsigned long long)t->kept,
 	       (unsigned long long)t->refused, (unsigned long long)t->outcomes,
-	       (unsigned long long)t->bytes, (unsigned long long)t->duplicates,
-	       (unsigned long long)t->doubts, failures);
+	       (unsigned long long)t->arrivals, (unsigned long long)t->bytes,
+	       (unsigned long long)t->duplicates, (unsigned long long)t->doubts, failures);
 	fflush(stdout);
 }
 

@@ -46,6 +46,11 @@ struct oracle_recipient {
 	uint16_t attempts_most;
 	uint64_t retry_at_ms; /* not before; 0: any time */
 	unsigned delivered;   /* how often it was handed over as delivered */
+	/* Of the layer `relay` only: */
+	bool offered;        /* a client was told 250 for it */
+	unsigned arrived;    /* at sinks, in mails that they took */
+	uint64_t settled_us; /* since when the relay has the sink's answer; 0: it has not */
+	bool may_come_again; /* the answer, or what became of it, may have been lost */
 };
 
 struct oracle_mail {
@@ -68,6 +73,9 @@ struct oracle {
 	uint64_t kept, refused, outcomes, claims, bytes_checked;
 	uint64_t duplicates; /* permitted ones: outcome not confirmed */
 	uint64_t doubts;     /* refused in doubt, and seen later */
+	uint64_t arrivals;
+	uint64_t unacknowledged; /* arrived, though the client never saw a 250 */
+	uint64_t window_us;      /* an answer older than this at a crash must have been recorded */
 	struct oracle_mail mails[ORACLE_MAILS_MAX];
 };
 
@@ -97,6 +105,29 @@ void oracle_saw(struct oracle_mail *m, uint32_t recipient, uint8_t state, uint16
 void oracle_recording(struct oracle_mail *m, uint32_t recipient, uint8_t state, bool tried);
 void oracle_recorded(struct oracle_mail *m, uint32_t recipient, uint8_t state,
 		     uint64_t retry_at_ms);
+/* ---- of the layer `relay`: contents are messages, judged where they arrive ---- */
+
+/* The message that a client submits, lines ended with CRLF: its size is m->body_size, which must
+ * be at least ORACLE_TEXT_LEAST. */
+enum { ORACLE_TEXT_LEAST = 64 };
+void oracle_text(const struct oracle_mail *m, uint8_t *out);
+/* The mail's number in "mail-000001@…"; NULL where it was never offered. */
+struct oracle_mail *oracle_mail_of_sender(struct span address);
+/* The number of the recipient in "r0.1@…"; fails where the mail has no such recipient. */
+uint32_t oracle_recipient_of(const struct oracle_mail *m, struct span address);
+/* A sink has taken the mail for this recipient; `data` is without dot-stuffing, with whatever the
+ * relay has put in front. Fails where it may not come, or is not byte for byte what was offered. */
+void oracle_arrived(struct oracle_mail *m, uint32_t recipient, struct span data);
+/* The relay has received the sink's answer to an arrival; or never will. */
+void oracle_answered(struct oracle_mail *m, uint32_t recipient);
+void oracle_answer_lost(struct oracle_mail *m, uint32_t recipient);
+/* A sink has refused the recipient for good: the relay may fail it. */
+void oracle_bounced(struct oracle_mail *m, uint32_t recipient);
+/* What the relay knew and had not recorded is forgotten. */
+void oracle_crashed(void);
+/* Every recipient of every acknowledged mail has arrived, or was refused by its sink. */
+void oracle_check_arrived(void);
+
 /* Is the state of this recipient known for certain, and which is it? */
 bool oracle_is(const struct oracle_mail *m, uint32_t recipient, uint8_t state);
 /* Fails where a mail is owed something: every recipient must have a final state. */

@@ -17,6 +17,10 @@
 #include "tests/fault/sim_machine.h"
 #include "tests/fault/sim_net.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/lsan_interface.h>
+#endif
+
 enum {
 	EXIT_CRASHED = 41,
 	EXIT_FAILED = 42,
@@ -284,4 +288,13 @@ sim_check_nothing_left(void)
 {
 	sim_ring_check_empty();
 	sim_handles_check_closed();
+}
+
+void
+sim_check_no_leaks(void)
+{
+#if defined(__SANITIZE_ADDRESS__)
+	if (__lsan_do_recoverable_leak_check() != 0)
+		sim_fail("memory was leaked");
+#endif
 }

@@ -78,6 +78,7 @@ struct world {
 	struct sim_files *files;
 	struct sim_net *net;
 	struct oracle *oracle;
+	void *cast; /* the peers of a driver, or NULL */
 };
 
 /* The world of this process; made once, shared with all children. */
@@ -128,5 +129,7 @@ bool sim_step(uint64_t until_us);
 void sim_advance(uint64_t to_us);
 /* Nothing of the relay may be left: operations, descriptors, sockets. Fails where there is. */
 void sim_check_nothing_left(void);
+/* Neither may memory, at the end of an orderly incarnation. Sees something under ASan only. */
+void sim_check_no_leaks(void);
 
 #endif

@@ -664,6 +664,12 @@ net_socket(const struct net_address *peer)
 		(struct sim_handle){ .kind = SIM_HANDLE_SOCKET, .socket = sim_socket_new() });
 }
 
+void
+net_close(int fd)
+{
+	sim_handle_close(fd);
+}
+
 bool
 net_peer(int fd, struct net_address *out)
 {
