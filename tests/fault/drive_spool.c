@@ -21,7 +21,7 @@ enum {
 	LOAD_SIZE = 64 * 1024,
 	CHUNK_MOST = 32 * 1024,
 	DRAIN_PUMPS_MOST = 3 * 1000 * 1000,
-	RETRY_MS_MOST = 10 * 60 * 1000,
+	RETRY_MS_MOST = 60 * 1000,
 };
 
 /* A mail on its way in. */
@@ -106,7 +106,7 @@ check_item(struct item_job *j)
 		sim_fail("mail %u: envelope differs", m->number);
 	if (!span_eq(e->sender, span_of_string(oracle_sender(m, text))))
 		sim_fail("mail %u: sender differs", m->number);
-	if (m->held == 2)
+	if (m->held == 2 && !world->oracle->damaged)
 		sim_fail("mail %u is held and is handed out", m->number);
 	uint32_t seen = 0;
 	uint32_t early = 0;
@@ -126,7 +126,7 @@ check_item(struct item_job *j)
 		seen++;
 	}
 	/* An item is due when the first of its recipients is. */
-	if (early == seen && seen > 0)
+	if (early == seen && seen > 0 && !world->oracle->damaged)
 		sim_fail("mail %u site %u comes before its time", m->number, j->item->site.number);
 	if (seen == 0)
 		sim_fail("mail %u: an item without recipients is handed out", m->number);
@@ -164,7 +164,7 @@ item_release(struct item_job *j)
 	/* In memory only: a time for a retry of before is no longer kept to. */
 	for (uint32_t i = 0; i < j->m->recipient_count; i++)
 		j->m->recipients[i].retry_at_ms = 0;
-	queue_release(j->q, j->item, clock_wall_ms() + sim_below(60000));
+	queue_release(j->q, j->item, clock_wall_ms() + sim_below(10000));
 	item_free(j);
 }
 
@@ -175,7 +175,7 @@ on_loaded(struct queue_load *l, enum err e)
 
 	j->waits = false;
 	if (e != ERR_OK) {
-		if (!drive_disk_errs(plan))
+		if (!drive_disk_errs(plan) && !world->oracle->damaged)
 			sim_fail("mail %u: load says %s", j->m->number, err_name(e));
 		item_release(j);
 		return;
@@ -682,7 +682,7 @@ open_store(void)
 	drive_open_workers(plan->workers[plan->incarnation], &options);
 	store = queue_open(&spool, drive_workers, drive_worker_count, &hooks, &why);
 	text[why.size] = '\0';
-	if (why.size > 0 && !drive_disk_errs(plan))
+	if (why.size > 0 && !drive_disk_errs(plan) && !world->oracle->damaged)
 		sim_fail("opening says: %s", text);
 	if (store != NULL)
 		return;
@@ -828,7 +828,7 @@ check_what_is_left(void)
 		while (queue_list(q, &failed, &cursor, 200, count_failed, &t))
 			;
 	}
-	uint64_t owed = oracle_count(RECIPIENT_FAILED);
+	uint64_t owed = world->oracle->damaged ? 0 : oracle_count(RECIPIENT_FAILED);
 	if (mails < owed)
 		sim_fail("%llu mails are left, %llu have failed recipients",
 			 (unsigned long long)mails, (unsigned long long)owed);

@@ -3,6 +3,7 @@
  * fault: runs lives of the relay, one a seed, and says which of them broke a promise.
  *
  *   fault [--layer spool] --seeds A-B [--workers N] [--jobs N] [--verbose]
+ *   fault [--layer spool] --seeds A-B --twice          each seed twice: must be the same run
  *   fault [--layer spool] --seeds A-B --crash-walk     a crash at every completion of each seed
  *   fault [--layer spool] --seeds A-B --teeth          each planted bug must be found in A-B
  *   fault [--layer spool] --seeds A-B --plant NAME     runs with one of them
@@ -39,15 +40,17 @@ struct layer {
 	const char *name;
 	void (*incarnation)(void *plan);
 	void (*final)(void *plan);
-	bool is_toy; /* knows no errors of the disk */
+	bool is_toy;  /* knows no errors of the disk */
+	bool damages; /* a stored bit is flipped between the incarnations */
 };
 
 static const struct layer layers[] = {
 #ifdef FAULT_TOY
-	{ "toy", drive_spool, drive_spool_final, true },
-	{ "proxy", drive_proxy, drive_proxy_final, true },
+	{ "toy", drive_spool, drive_spool_final, true, false },
+	{ "proxy", drive_proxy, drive_proxy_final, true, false },
 #else
-	{ "spool", drive_spool, drive_spool_final, false },
+	{ "spool", drive_spool, drive_spool_final, false, false },
+	{ "damage", drive_spool, drive_spool_final, false, true },
 #endif
 };
 
@@ -88,6 +91,7 @@ struct options {
 	unsigned jobs;
 	bool verbose;
 	bool crash_walk;
+	bool twice;
 	bool teeth;
 	enum sim_plant plant;
 	unsigned bug;
@@ -154,6 +158,8 @@ live(const struct options *o, uint64_t seed, uint64_t walk_at, struct totals *t)
 		if (end == SIM_CRASHED)
 			oracle_crashed();
 		pause_between(&plan);
+		if (o->layer->damages && !last)
+			world->oracle->damaged |= sim_files_damage(world->files);
 	}
 	if (!is_over(end)) {
 		plan.incarnation = plan.incarnations;
@@ -214,6 +220,26 @@ walk(const struct options *o, uint64_t seed, struct totals *t)
 	return failures;
 }
 
+/* The same seed is the same run, down to every completion: else no failure could be looked at. */
+static unsigned
+run_twice(const struct options *o, uint64_t seed, struct totals *t)
+{
+	uint64_t traces[2];
+	bool ok = true;
+
+	for (unsigned i = 0; i < 2; i++) {
+		ok &= live(o, seed, 0, t);
+		traces[i] = world->trace;
+	}
+	if (ok && traces[0] != traces[1]) {
+		snprintf(world->failure, sizeof world->failure, "the second run was another");
+		ok = false;
+	}
+	if (!ok)
+		report(o, seed, 0);
+	return !ok;
+}
+
 /* ---- many ---- */
 
 static unsigned
@@ -226,6 +252,8 @@ run_seeds(const struct options *o, unsigned job, struct totals *t)
 			continue;
 		if (o->crash_walk)
 			failures += walk(o, seed, t);
+		else if (o->twice)
+			failures += run_twice(o, seed, t);
 		else if (!live(o, seed, 0, t)) {
 			report(o, seed, 0);
 			failures++;
@@ -330,7 +358,7 @@ usage(const char *what)
 {
 	fprintf(stderr,
 		"fault: %s\nusage: fault [--layer NAME] --seeds A-B [--workers N] [--jobs N] "
-		"[--verbose] [--crash-walk | --teeth | --plant NAME]\n",
+		"[--verbose] [--twice | --crash-walk | --teeth | --plant NAME]\n",
 		what);
 	exit(2);
 }
@@ -391,6 +419,8 @@ main(int argc, char **argv)
 			o.verbose = true;
 		else if (strcmp(argv[i], "--crash-walk") == 0)
 			o.crash_walk = true;
+		else if (strcmp(argv[i], "--twice") == 0)
+			o.twice = true;
 		else if (strcmp(argv[i], "--teeth") == 0)
 			o.teeth = true;
 		else if (i + 1 < argc) {

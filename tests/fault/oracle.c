@@ -258,12 +258,14 @@ oracle_saw(struct oracle_mail *m, uint32_t recipient, uint8_t state, uint16_t at
 	struct oracle_recipient *r = &m->recipients[recipient];
 
 	check_may_be_seen(m);
-	if (!(r->possible & (1 << state)))
+	if (!(r->possible & (1 << state)) && !world->oracle->damaged)
 		sim_fail("mail %u recipient %u is %s, which it cannot be (set %#x)", m->number,
 			 recipient, state_names[state], r->possible);
 	if (r->possible != (1 << state) && state == RECIPIENT_PENDING)
 		world->oracle->duplicates++;
 	r->possible = (uint8_t)(1 << state);
+	if (world->oracle->damaged)
+		r->attempts_least = r->attempts_most = attempts;
 	if (attempts < r->attempts_least || attempts > r->attempts_most)
 		sim_fail("mail %u recipient %u has %u attempts, not %u to %u", m->number, recipient,
 			 attempts, r->attempts_least, r->attempts_most);
@@ -308,7 +310,7 @@ oracle_check_done(void)
 	for (uint32_t i = 0; i < o->mail_count; i++) {
 		const struct oracle_mail *m = &o->mails[i];
 		for (uint32_t k = 0; m->put == PUT_KEPT && k < m->recipient_count; k++)
-			if (oracle_is(m, k, RECIPIENT_PENDING))
+			if (oracle_is(m, k, RECIPIENT_PENDING) && !o->damaged)
 				sim_fail("mail %u recipient %u is lost", m->number, k);
 	}
 }

@@ -69,7 +69,9 @@ struct oracle_mail {
 struct oracle {
 	uint32_t mail_count;
 	uint32_t incarnation;
-	bool damaged; /* the store has said that it set something aside after planted damage */
+	/* Stored bytes were flipped: mails and outcomes may be missing, but nothing may be wrong.
+	 */
+	bool damaged;
 	uint64_t kept, refused, outcomes, claims, bytes_checked;
 	uint64_t duplicates; /* permitted ones: outcome not confirmed */
 	uint64_t doubts;     /* refused in doubt, and seen later */

@@ -417,6 +417,32 @@ sim_file_flip(struct sim_file *f, uint64_t offset, uint8_t bits)
 	}
 }
 
+bool
+sim_files_damage(struct sim_files *all)
+{
+	struct sim_file *file = NULL;
+	uint64_t seen = 0;
+	size_t index = 0;
+
+	for (struct list_node *n = list_first(&all->files); n != NULL;
+	     n = list_next(&all->files, n)) {
+		struct sim_file *f = LIST_ITEM(n, struct sim_file, node);
+		for (size_t i = 0; i < f->page_count; i++)
+			if (f->pages[i].seen != NULL && sim_below(++seen) == 0) {
+				file = f;
+				index = i;
+			}
+	}
+	if (file == NULL)
+		return false;
+	uint64_t offset = index * SIM_PAGE + sim_below(SIM_PAGE);
+	if (offset >= file->size)
+		return false;
+	sim_note("damage", file->number, offset);
+	sim_file_flip(file, offset, (uint8_t)(1u << sim_below(8)));
+	return true;
+}
+
 /* What survives of a file that lost power. Dirty sectors are decided in runs, since a device
  * writes what is adjacent together, mostly. */
 static void

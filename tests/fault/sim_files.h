@@ -73,6 +73,9 @@ void sim_file_sync_failed(struct sim_file *f);
 /* Damages what is stored, behind everybody's back. */
 void sim_file_flip(struct sim_file *f, uint64_t offset, uint8_t bits);
 
+/* Flips one bit of what is stored anywhere; false on an empty disk. */
+bool sim_files_damage(struct sim_files *all);
+
 /* Held open by a descriptor: its contents stay even without a name. */
 void sim_file_open(struct sim_file *f);
 void sim_file_close(struct sim_file *f);
