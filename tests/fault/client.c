@@ -425,3 +425,12 @@ client_is_done(const struct client *c)
 {
 	return c->done;
 }
+
+struct oracle_mail *
+client_unanswered(const struct sim_peer *p)
+{
+	if (p == NULL || p->events != &events)
+		return NULL;
+	const struct client *c = CONTAINER_OF(p, struct client, peer);
+	return c->m != NULL && c->m->put == PUT_STARTED ? c->m : NULL;
+}

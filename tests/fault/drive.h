@@ -65,5 +65,7 @@ void drive_spool(void *plan);
 void drive_spool_final(void *plan);
 void drive_proxy(void *plan);
 void drive_proxy_final(void *plan);
+void drive_relay(void *plan);
+void drive_relay_final(void *plan);
 
 #endif

@@ -102,7 +102,7 @@ check_item(struct item_job *j)
 	char text[64];
 
 	if (e->body_size != m->body_size || e->recipient_count != m->recipient_count ||
-	    e->accepted_at_ms != m->accepted_at_ms)
+	    e->accepted_at_ms != m->accepted_at_ms || e->flags != m->number % 8)
 		sim_fail("mail %u: envelope differs", m->number);
 	if (!span_eq(e->sender, span_of_string(oracle_sender(m, text))))
 		sim_fail("mail %u: sender differs", m->number);
@@ -438,6 +438,7 @@ put_envelope(struct put_job *j)
 		.id = m->id,
 		.accepted_at_ms = m->accepted_at_ms,
 		.body_size = m->body_size,
+		.flags = m->number % 8, /* any of enum mail_flags */
 		.sender = span_of_string(oracle_sender(m, j->texts[ORACLE_RECIPIENTS_MAX])),
 		.client = SPAN("192.0.2.1"),
 		.recipient_count = m->recipient_count,

@@ -52,6 +52,11 @@ static const struct layer layers[] = {
 	{ "spool", drive_spool, drive_spool_final, false, false },
 	{ "damage", drive_spool, drive_spool_final, false, true },
 #endif
+#if defined(FAULT_RELAY) && defined(FAULT_TOY)
+	{ "relay", drive_relay, drive_relay_final, true, false },
+#elif defined(FAULT_RELAY)
+	{ "relay", drive_relay, drive_relay_final, false, false },
+#endif
 };
 
 /* Bugs planted in the code that is driven, beside those of the machine. */

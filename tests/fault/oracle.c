@@ -7,7 +7,9 @@
 
 #include "core/base/assert.h"
 #include "core/base/clock.h"
+#include "tests/fault/peers.h"
 #include "tests/fault/sim.h"
+#include "tests/fault/sim_net.h"
 
 /* One durable write of this incarnation. */
 struct write {
@@ -187,8 +189,6 @@ on_written(uint64_t number, bool whole)
 	writes[number].whole = whole;
 }
 
-const struct sim_watch oracle_watch = { .on_write = on_write, .on_written = on_written };
-
 /* No confirmation before the completion of every batch up to the mail's own. */
 static void
 check_order(const struct oracle_mail *m)
@@ -205,6 +205,23 @@ check_order(const struct oracle_mail *m)
 				 m->number, (unsigned long long)i, (unsigned long long)m->write);
 	}
 }
+
+/* Invariant 1, at the moment when a 250 is handed over: not only when it arrives. */
+static void
+on_send(struct ring *r, struct sim_socket *s, const uint8_t *data, size_t size)
+{
+	const struct oracle_mail *m = client_unanswered(sim_socket_peer(s));
+
+	(void)r;
+	if (m != NULL && size > 0 && data[0] == '2')
+		check_order(m);
+}
+
+const struct sim_watch oracle_watch = {
+	.on_write = on_write,
+	.on_written = on_written,
+	.on_send = on_send,
+};
 
 /* ---- what happened ---- */
 

@@ -24,6 +24,8 @@
 
 struct client;
 struct sink;
+struct oracle_mail;
+struct sim_peer;
 
 /* How often, out of 1000, each thing happens. */
 struct peer_faults {
@@ -46,6 +48,9 @@ struct client *client_new(const struct net_address *to, const struct peer_faults
 /* Submits no further mail: ends with the one at hand. */
 void client_stop(struct client *c);
 bool client_is_done(const struct client *c);
+/* The mail whose end this peer has sent and which it waits to be answered; NULL where there is
+ * none, or the peer is no client. */
+struct oracle_mail *client_unanswered(const struct sim_peer *p);
 
 struct sink *sink_new(const struct net_address *address, const struct peer_faults *faults);
 /* From now on it takes everything. */

@@ -14,6 +14,7 @@
 enum {
 	LINE_MOST = 2100,
 	RECIPIENTS_MOST = 128,
+	TAKEN_MOST = 512,
 	OUT_MOST = 4096,
 	TEXT_FIRST = 64 * 1024,
 };
@@ -47,9 +48,12 @@ struct channel {
 	size_t bdat_left;
 	bool bdat_is_last;
 
-	/* Taken, and the relay may not know yet. */
-	struct oracle_mail *taken;
-	uint32_t taken_recipients[RECIPIENTS_MOST];
+	/* Taken, and the relay may not know yet: it need not wait for our answer before it goes on
+	 * with its next mail (RFC 2920 3.1), so these may be of several mails. */
+	struct {
+		struct oracle_mail *m;
+		uint32_t recipient;
+	} taken[TAKEN_MOST];
 	unsigned taken_count;
 };
 
@@ -88,17 +92,17 @@ reply(struct channel *c, const char *text)
 	flush(c);
 }
 
-/* The relay has our last answer, or will never have it. */
+/* The relay has all our answers, or will never have the last ones. */
 static void
 settle(struct channel *c, bool answered)
 {
-	for (unsigned i = 0; c->taken != NULL && i < c->taken_count; i++) {
+	for (unsigned i = 0; i < c->taken_count; i++) {
 		if (answered)
-			oracle_answered(c->taken, c->taken_recipients[i]);
+			oracle_answered(c->taken[i].m, c->taken[i].recipient);
 		else
-			oracle_answer_lost(c->taken, c->taken_recipients[i]);
+			oracle_answer_lost(c->taken[i].m, c->taken[i].recipient);
 	}
-	c->taken = NULL;
+	c->taken_count = 0;
 }
 
 /* Any command may be met with a drop, a 421, a deferral or a refusal. True: it was. */
@@ -156,12 +160,12 @@ mail_forget(struct channel *c)
 static void
 take_message(struct channel *c)
 {
-	settle(c, true); /* a later answer follows the former one, which has been read */
-	for (unsigned i = 0; i < c->count; i++)
+	for (unsigned i = 0; i < c->count; i++) {
 		oracle_arrived(c->m, c->recipients[i], span_of(c->text, c->text_size));
-	c->taken = c->m;
-	c->taken_count = c->count;
-	memcpy(c->taken_recipients, c->recipients, c->count * sizeof c->recipients[0]);
+		ASSERT(c->taken_count < TAKEN_MOST);
+		c->taken[c->taken_count].m = c->m;
+		c->taken[c->taken_count++].recipient = c->recipients[i];
+	}
 	c->sink->messages++;
 }
 

@@ -36,7 +36,7 @@ struct header {
 };
 
 struct put_payload {
-	uint64_t accepted_at_ms, body_size, sender_size, recipient_count;
+	uint64_t accepted_at_ms, body_size, flags, recipient_count;
 	char addresses[RECIPIENTS_MOST][64];
 	char sender[64];
 };
@@ -305,6 +305,7 @@ mail_new(struct mail_id id, const struct put_payload *p, const uint8_t *body)
 		.id = id,
 		.accepted_at_ms = p->accepted_at_ms,
 		.body_size = p->body_size,
+		.flags = (uint32_t)p->flags,
 		.sender = span_of_string(m->texts.sender),
 		.recipient_count = (uint32_t)p->recipient_count,
 		.recipients = m->recipients,
@@ -505,6 +506,7 @@ put(struct queue *q, struct queue_put *p)
 	struct put_payload texts = {
 		.accepted_at_ms = e->accepted_at_ms,
 		.body_size = e->body_size,
+		.flags = e->flags,
 		.recipient_count = e->recipient_count,
 	};
 
@@ -629,12 +631,13 @@ record_done(struct work *w, enum err e)
 
 	for (uint32_t k = 0; p != NULL && k < r->result_count; k++)
 		outcome_apply(m, &p[k]);
-	i = item_make(m, i->item.site.number);
+	unsigned site = i->item.site.number;
+	r->on_done(r, e); /* may still read the item */
+	i = item_make(m, site);
 	if (i != NULL)
 		item_wait(w->end, i);
 	if (mail_is_over(m))
 		mail_free(m);
-	r->on_done(r, e);
 }
 
 static void

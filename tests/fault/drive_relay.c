@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The driver of the whole relay: relay/flow over a store, as relay/main.c puts them together, but
+ * in one thread and without control, HTTP and signals. Simulated clients submit, simulated sinks
+ * take; each site has one sink.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/assert.h"
+#include "core/base/clock.h"
+#include "core/config.h"
+#include "core/limits.h"
+#include "core/log.h"
+#include "core/metric.h"
+#include "relay/flow/flow.h"
+#include "tests/fault/drive.h"
+#include "tests/fault/oracle.h"
+#include "tests/fault/peers.h"
+#include "tests/fault/sim_machine.h"
+#include "tests/fault/sim_net.h"
+
+enum {
+	CLIENTS = 4,
+	PORT_RELAY = 25,
+	PORT_SINKS = 2500, /* and up, one a site */
+	PUMPS_MOST = 4000000,
+};
+
+struct cast {
+	struct client *clients[CLIENTS];
+	struct sink *sinks[ORACLE_SITES];
+};
+
+static const struct drive_plan *plan;
+static struct cast *cast;
+static const struct config *config;
+static struct metrics *metrics;
+static struct log *logs;
+static struct limits *limits;
+static struct site_book *book;
+static struct routing *routing;
+static struct queue_store *store;
+static unsigned gone;
+
+static const char config_text[] = "hostname: relay.example\n"
+				  "listeners: [{ address: \"127.0.0.1:25\", role: relay }]\n"
+				  "metrics: { address: \"127.0.0.1:9925\" }\n"
+				  "log: { file: /dev/null }\n"
+				  "queue: { store: spool, spool: { path: /spool } }\n"
+				  "relay: { networks: [127.0.0.0/8] }\n"
+				  "memory: { budget: 64MiB }\n"
+				  "retry: { schedule: [10s, 30s], lifetime: 10d, host_pause: 5s }\n"
+				  "routes:\n"
+				  "  - { domain: site0.example, to: \"smtp://127.0.0.1:2500\" }\n"
+				  "  - { domain: site1.example, to: \"smtp://127.0.0.1:2501\" }\n"
+				  "  - { domain: site2.example, to: \"smtp://127.0.0.1:2502\" }\n"
+				  "  - { domain: site3.example, to: \"smtp://127.0.0.1:2503\" }\n";
+
+static void
+load_config(void)
+{
+	struct config_errors errors = { 0 };
+
+	config = config_parse("simulation", span_of_string(config_text), &errors);
+	if (config == NULL)
+		sim_fail("%s", errors.lines[0]);
+}
+
+/* ---- the peers ---- */
+
+static void
+choose_cast(void)
+{
+	struct net_address to = peer_address(PORT_RELAY);
+	bool rough = sim_chance(700);
+	struct peer_faults faults = {
+		.client_resets = rough ? 5 : 0,
+		.client_pauses = 20,
+		.sink_defers = rough ? 30 : 0,
+		.sink_refuses = rough ? 20 : 0,
+		.sink_drops = rough ? 10 : 0,
+		.sink_stalls = 10,
+		.sink_absent = rough ? 100 : 0,
+		.stall_us = sim_between(1000, 60000000),
+	};
+
+	cast = sim_allocate(sizeof *cast);
+	for (unsigned i = 0; i < ORACLE_SITES; i++) {
+		struct net_address at = peer_address((uint16_t)(PORT_SINKS + i));
+		cast->sinks[i] = sink_new(&at, &faults);
+	}
+	for (unsigned i = 0; i < CLIENTS; i++)
+		cast->clients[i] =
+			client_new(&to, &faults, (uint32_t)sim_between(1, 8), 64 + plan->body_most);
+	world->cast = cast;
+}
+
+static void
+calm_cast(void)
+{
+	for (unsigned i = 0; i < ORACLE_SITES; i++)
+		sink_calm(cast->sinks[i]);
+	for (unsigned i = 0; i < CLIENTS; i++)
+		client_stop(cast->clients[i]);
+}
+
+/* ---- up ---- */
+
+static struct site_id
+site_of(void *context, struct span address)
+{
+	(void)context;
+	return routing_site(routing, address);
+}
+
+static void
+open_store(void)
+{
+	const struct queue_hooks hooks = { .site_of = site_of, .on_due = flow_on_due };
+	const struct queue_options options = {
+		.spool_path = "/spool",
+		.durability = QUEUE_DISK,
+		.segment_size = plan->segment_size,
+		.file_threshold = plan->file_threshold,
+		.flights = plan->flights,
+		.body_memory = plan->body_memory,
+	};
+	char text[512] = "";
+	struct buf why = buf_of(text, sizeof text - 1);
+
+	store = queue_open(&options, drive_workers, drive_worker_count, &hooks, &why);
+	text[why.size] = '\0';
+	if (why.size > 0 && !drive_disk_errs(plan))
+		sim_fail("opening says: %s", text);
+	if (store != NULL)
+		return;
+	if (!drive_disk_errs(plan) || drive_is_last(plan))
+		sim_fail("the store does not open: %s", text);
+	sim_crash();
+}
+
+static void
+make_parts(void)
+{
+	const struct worker_options options = {
+		.ring = { .entries = 256, .buffers = { 4, 4 }, .buffer_size = { 4096, 4096 } },
+		.mailbox_places = 1024,
+		.buffers_max = 256,
+	};
+	char text[256];
+	struct buf why = buf_of(text, sizeof text);
+	int error = 0;
+
+	drive_open_workers(plan->workers[plan->incarnation], &options);
+	metrics = aligned_alloc(64, drive_worker_count * sizeof *metrics);
+	ASSERT(metrics != NULL);
+	memset(metrics, 0, drive_worker_count * sizeof *metrics);
+	logs = log_new(drive_worker_count, 1 << 20, "/dev/null", &error);
+	limits = limits_new(1024);
+	book = site_book_new(drive_worker_count);
+	ASSERT(logs != NULL && limits != NULL && book != NULL);
+	routing = routing_new(book, config, &why);
+	ASSERT(routing != NULL);
+}
+
+static void
+start_workers(void)
+{
+	struct net_address address = peer_address(PORT_RELAY);
+
+	for (unsigned i = 0; i < drive_worker_count; i++) {
+		struct worker *w = drive_workers[i];
+		w->metrics = &metrics[i];
+		w->log = log_ring(logs, i, w->metrics);
+		w->limits = limits;
+		w->config = config;
+		ASSERT(flow_new(w, book, routing, 4711) != NULL);
+	}
+	open_store();
+	for (unsigned i = 0; i < drive_worker_count; i++) {
+		int fd = net_listen(&address, 128, true);
+		ASSERT(fd >= 0);
+		queue_start(drive_workers[i]->queue);
+		flow_start(drive_workers[i]->flow, &fd, 1);
+	}
+}
+
+/* ---- down ---- */
+
+static bool
+all_gone(void)
+{
+	return gone == drive_worker_count;
+}
+
+static void
+on_drained(struct flow *f, void *context)
+{
+	(void)f;
+	(void)context;
+	gone++;
+}
+
+static void
+on_stopped(struct queue *q, void *context)
+{
+	(void)q;
+	(void)context;
+	gone++;
+}
+
+static void
+pump_until(bool (*done)(void), const char *what)
+{
+	for (unsigned i = 0; !done(); i++) {
+		if (!drive_pump() && !done())
+			sim_fail("%s: nothing happens any more", what);
+		log_drain(logs);
+		if (i > PUMPS_MOST)
+			sim_fail("%s does not end", what);
+	}
+}
+
+static bool
+nothing_in_rings(void)
+{
+	for (unsigned i = 0; i < drive_worker_count; i++)
+		if (ring_ops(drive_workers[i]->ring) > 0)
+			return false;
+	return true;
+}
+
+static void
+stop(void)
+{
+	gone = 0;
+	for (unsigned i = 0; i < drive_worker_count; i++)
+		flow_drain(drive_workers[i]->flow, on_drained, NULL);
+	pump_until(all_gone, "draining the flow");
+	gone = 0;
+	for (unsigned i = 0; i < drive_worker_count; i++)
+		queue_stop(queue_end(store, i), on_stopped, NULL);
+	pump_until(all_gone, "stopping the queue");
+	pump_until(nothing_in_rings, "the last operations");
+	queue_close(store);
+	for (unsigned i = 0; i < drive_worker_count; i++)
+		flow_free(drive_workers[i]->flow);
+	routing_put(routing);
+	site_book_free(book);
+	limits_free(limits);
+	log_free(logs);
+	config_put(config);
+	free(metrics);
+	sim_check_nothing_left();
+	drive_close_workers();
+	if (drive_is_last(plan))
+		sim_check_no_leaks();
+}
+
+/* ---- an incarnation ---- */
+
+static bool
+is_drained(void)
+{
+	for (unsigned i = 0; i < CLIENTS; i++)
+		if (!client_is_done(cast->clients[i]))
+			return false;
+	for (unsigned i = 0; i < drive_worker_count; i++) {
+		struct queue_numbers n;
+		queue_count(queue_end(store, i), &n);
+		if (n.items_waiting + n.items_claimed + n.items_held > 0)
+			return false;
+	}
+	return true;
+}
+
+void
+drive_relay(void *context)
+{
+	plan = context;
+	oracle_restart();
+	world->oracle->window_us = 30 * 1000000;
+	sim_ring_watch(&oracle_watch);
+	load_config();
+	make_parts();
+	start_workers();
+	cast = world->cast;
+	if (cast == NULL)
+		choose_cast();
+	if (drive_is_last(plan)) {
+		calm_cast();
+		pump_until(is_drained, "draining");
+	}
+	for (unsigned i = 0; i < plan->moves * 20 && !drive_is_last(plan); i++) {
+		drive_pump();
+		log_drain(logs);
+	}
+	stop();
+}
+
+void
+drive_relay_final(void *context)
+{
+	(void)context;
+	oracle_check_arrived();
+}
