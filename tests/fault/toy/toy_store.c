@@ -369,8 +369,6 @@ mail_is_over(const struct toy_mail *m)
 	return true;
 }
 
-static void look(struct toy_end *e);
-
 static void
 item_wait(struct toy_end *e, struct toy_item *i)
 {
@@ -415,9 +413,7 @@ on_timer(struct timer *t)
 static enum err
 admit(struct queue *q, uint64_t size)
 {
-	(void)q;
-	(void)size;
-	return ERR_OK;
+	return q != NULL && size < UINT64_MAX ? ERR_OK : ERR_NO_ROOM;
 }
 
 static struct queue_draft *
