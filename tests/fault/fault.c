@@ -7,8 +7,9 @@
  *   fault [--layer spool] --seeds A-B --crash-walk     a crash at every completion of each seed
  *   fault [--layer spool] --seeds A-B --teeth          each planted bug must be found in A-B
  *   fault [--layer spool] --seeds A-B --plant NAME     runs with one of them
+ *   fault [--layer spool] --seeds A-B --find           some seed must fail: a bug was built in
  *
- * Exit 0: all promises were kept (with --teeth: every planted bug was found); 1: not; 2: usage.
+ * Exit 0: all promises were kept (--teeth, --find: every planted bug was found); 1: not; 2: usage.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -97,6 +98,7 @@ struct options {
 	bool verbose;
 	bool crash_walk;
 	bool twice;
+	bool find;
 	bool teeth;
 	enum sim_plant plant;
 	unsigned bug;
@@ -363,7 +365,7 @@ usage(const char *what)
 {
 	fprintf(stderr,
 		"fault: %s\nusage: fault [--layer NAME] --seeds A-B [--workers N] [--jobs N] "
-		"[--verbose] [--twice | --crash-walk | --teeth | --plant NAME]\n",
+		"[--verbose] [--twice | --crash-walk | --teeth | --find | --plant NAME]\n",
 		what);
 	exit(2);
 }
@@ -424,6 +426,8 @@ main(int argc, char **argv)
 			o.verbose = true;
 		else if (strcmp(argv[i], "--crash-walk") == 0)
 			o.crash_walk = true;
+		else if (strcmp(argv[i], "--find") == 0)
+			o.find = true;
 		else if (strcmp(argv[i], "--twice") == 0)
 			o.twice = true;
 		else if (strcmp(argv[i], "--teeth") == 0)
@@ -435,6 +439,8 @@ main(int argc, char **argv)
 			usage(argv[i]);
 		}
 	}
-	bool ok = o.teeth ? run_teeth(&o) : run_jobs(&o);
+	bool ok = o.teeth  ? run_teeth(&o)
+		  : o.find ? find_plant(&o, "the bug of this build")
+			   : run_jobs(&o);
 	return ok ? 0 : 1;
 }
