@@ -144,10 +144,15 @@ open_store(void)
 static void
 make_parts(void)
 {
+	/* Often so little of everything that it runs out. */
+	unsigned clients = 1u << sim_below(4);
+	unsigned peers = 1u << sim_below(4);
 	const struct worker_options options = {
-		.ring = { .entries = 256, .buffers = { 4, 4 }, .buffer_size = { 4096, 4096 } },
-		.mailbox_places = 1024,
-		.buffers_max = 256,
+		.ring = { .entries = 256,
+			  .buffers = { clients, peers },
+			  .buffer_size = { 4096, 4096 } },
+		.mailbox_places = sim_chance(300) ? sim_between(2, 16) : 1024,
+		.buffers_max = sim_chance(300) ? sim_between(2, 20) : 256,
 	};
 	char text[256];
 	struct buf why = buf_of(text, sizeof text);

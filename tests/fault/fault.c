@@ -143,6 +143,9 @@ live(const struct options *o, uint64_t seed, uint64_t walk_at, struct totals *t)
 	world->verbose = o->verbose;
 	world->plant = o->plant;
 	oracle_new();
+	/* The operator has made the spool's directory: its name does not depend on the relay. */
+	sim_name_create(sim_files_root(world->files), "/spool", true);
+	sim_directory_sync(sim_files_root(world->files));
 	drive_plan(&plan, o->workers);
 	if (o->layer->is_toy)
 		drive_plan_no_disk_errors(&plan);
