@@ -327,10 +327,15 @@ find_plant(const struct options *with, const char *name)
 	int quiet = open("/dev/null", O_WRONLY);
 	bool found = false;
 	uint64_t seed = with->first;
+	struct options clean = *with;
 
 	dup2(quiet, STDERR_FILENO);
+	/* A seed that fails without the planted bug as well has not found it. */
+	clean.plant = SIM_PLANT_NONE;
+	clean.bug = 0;
 	for (; seed <= with->last && !found; seed++)
-		found = !live(with, seed, 0, &t);
+		found = !live(with, seed, 0, &t) && (with->find || live(&clean, seed, 0, &t)) &&
+			!live(with, seed, 0, &t);
 	dup2(loud, STDERR_FILENO);
 	close(loud);
 	close(quiet);

@@ -429,11 +429,7 @@ draft_new(struct queue *q, struct mail_id id, uint64_t size_hint)
 	return &d->draft;
 }
 
-static struct toy_draft *
-draft_of(const struct queue_draft *d)
-{
-	return (struct toy_draft *)(uintptr_t)d;
-}
+#define draft_of(d) ((struct toy_draft *)(uintptr_t)(d))
 
 static enum err
 draft_append(struct queue_draft *draft, struct span bytes)
@@ -600,8 +596,7 @@ load(struct queue *mine, struct queue_load *l)
 static void
 drop_body(struct queue *q, struct queue_mail *m)
 {
-	(void)q;
-	(void)m;
+	ASSERT(q != NULL && m != NULL); /* bodies stay in memory */
 }
 
 /* ---- outcomes ---- */
@@ -734,14 +729,18 @@ always(struct queue *q)
 }
 
 static bool
+memory_is_tight(struct queue *q)
+{
+	return q != NULL && sim_chance(100);
+}
+
+static bool
 list(struct queue *q, const struct queue_filter *f, uint64_t *cursor, uint64_t slice_us,
      bool (*on_row)(void *context, const struct queue_row *row), void *context)
 {
 	struct toy_end *e = end_of(q);
 
-	(void)slice_us;
-	(void)cursor;
-	ASSERT(f->state == QUEUE_FAILED);
+	ASSERT(f->state == QUEUE_FAILED && *cursor == 0 && slice_us > 0);
 	for (struct list_node *n = list_first(&e->mails); n != NULL; n = list_next(&e->mails, n)) {
 		const struct toy_mail *m = LIST_ITEM(n, struct toy_mail, node);
 		bool failed = false;
@@ -987,6 +986,7 @@ static const struct queue_driver driver = {
 	.release = release,
 	.load = load,
 	.drop_body = drop_body,
+	.memory_is_tight = memory_is_tight,
 	.record = record,
 	.may_deliver = always,
 	.lease_is_valid = always,
