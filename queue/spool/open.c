@@ -42,6 +42,33 @@ open_directories(struct spool *spool, struct buf *why)
 	return true;
 }
 
+/* The names of the directory and of what is in it must outlive a crash, whoever made them when.
+ * A parent that may not be read was not written by us either. */
+static bool
+sync_names(struct spool *spool, struct buf *why)
+{
+	struct span path = span_of_string(spool->options.spool_path);
+	char parent[4096];
+
+	while (path.size > 1 && path.data[path.size - 1] == '/')
+		path.size--;
+	while (path.size > 0 && path.data[path.size - 1] != '/')
+		path.size--;
+	struct buf text = buf_of(parent, sizeof parent - 1);
+	buf_append(&text, path.size == 0 ? SPAN(".") : path);
+	parent[text.size] = '\0';
+	int fd = disk_open_directory(AT_FDCWD, parent, false);
+	enum err error = fd < 0 ? ERR_OK : disk_sync_directory(fd);
+	if (fd >= 0)
+		disk_close(fd);
+	if (error == ERR_OK)
+		error = disk_sync_directory(spool->directory);
+	if (error != ERR_OK)
+		buf_printf(why, "queue: %s can not be synced: %s", spool->options.spool_path,
+			   err_text(error));
+	return error == ERR_OK;
+}
+
 static bool
 lock(struct spool *spool, struct buf *why)
 {
@@ -79,8 +106,7 @@ check_format(struct spool *spool, struct buf *why)
 	if (disk_size(fd) == 0) {
 		int n = snprintf(block, SPOOL_BLOCK, "%s%d", format_text, FORMAT_VERSION);
 		block[n] = '\n';
-		ok = disk_write_durable(fd, block, SPOOL_BLOCK, 0) == ERR_OK &&
-		     disk_sync_directory(spool->directory) == ERR_OK;
+		ok = disk_write_durable(fd, block, SPOOL_BLOCK, 0) == ERR_OK;
 		if (!ok)
 			buf_printf(why, "queue: %s/format: can not be written", path);
 		goto out;
@@ -166,7 +192,8 @@ spool_open(const struct queue_options *options, struct worker **workers, unsigne
 	spool->sequences = calloc(SPOOL_SEGMENTS_MOST, sizeof *spool->sequences);
 	spool->ends = calloc(worker_count, sizeof *spool->ends);
 	if (spool->sequences != NULL && spool->ends != NULL && open_directories(spool, why) &&
-	    lock(spool, why) && check_format(spool, why) && spool_recover(spool, workers, why)) {
+	    lock(spool, why) && check_format(spool, why) && sync_names(spool, why) &&
+	    spool_recover(spool, workers, why)) {
 		if (disk_is_volatile(spool->directory))
 			buf_printf(why, "queue: %s does not survive a restart of the machine\n",
 				   spool->options.spool_path);
