@@ -87,48 +87,72 @@ lock(struct spool *spool, struct buf *why)
 	return false;
 }
 
-/* Reads or writes the format file; whether O_DIRECT works is found out with it. */
+/* Written under another name first: what is called `format` is whole. */
 static bool
-check_format(struct spool *spool, struct buf *why)
+write_format(struct spool *spool, char *block)
+{
+	int n = snprintf(block, SPOOL_BLOCK, "%s%d", format_text, FORMAT_VERSION);
+	int fd = disk_open(spool->directory, "format.new", O_RDWR | O_CREAT, 0600, &spool->direct);
+
+	block[n] = '\n';
+	if (fd < 0)
+		return false;
+	enum err error = disk_write_durable(fd, block, SPOOL_BLOCK, 0);
+	disk_close(fd);
+	if (error == ERR_OK)
+		error = disk_rename(spool->directory, "format.new", spool->directory, "format");
+	return error == ERR_OK;
+}
+
+static bool
+read_format(struct spool *spool, int fd, char *block, struct buf *why)
 {
 	const char *path = spool->options.spool_path;
-	uint64_t version = 0;
-	bool ok = false;
-	char *block = aligned_alloc(SPOOL_BLOCK, SPOOL_BLOCK);
-
-	spool->direct = true;
-	int fd = disk_open(spool->directory, "format", O_RDWR | O_CREAT, 0600, &spool->direct);
-	if (fd < 0 || block == NULL) {
-		buf_printf(why, "queue: %s/format: %s", path, strerror(fd < 0 ? -fd : ENOMEM));
-		goto out;
-	}
-	memset(block, '\n', SPOOL_BLOCK);
-	if (disk_size(fd) == 0) {
-		int n = snprintf(block, SPOOL_BLOCK, "%s%d", format_text, FORMAT_VERSION);
-		block[n] = '\n';
-		ok = disk_write_durable(fd, block, SPOOL_BLOCK, 0) == ERR_OK;
-		if (!ok)
-			buf_printf(why, "queue: %s/format: can not be written", path);
-		goto out;
-	}
-	ok = disk_read(fd, block, SPOOL_BLOCK, 0) == ERR_OK;
 	struct span text = span_of(block, SPOOL_BLOCK);
 	struct span prefix = span_of_string(format_text);
-	struct span number = span_after(span_first(text, span_find(text, '\n', 0)), prefix.size);
-	ok = ok && span_starts_with(text, prefix) && span_to_u64(number, &version) && version > 0;
-	if (!ok) {
+	uint64_t version = 0;
+
+	if (disk_read(fd, block, SPOOL_BLOCK, 0) != ERR_OK || !span_starts_with(text, prefix) ||
+	    !span_to_u64(span_after(span_first(text, span_find(text, '\n', 0)), prefix.size),
+			 &version) ||
+	    version == 0) {
 		buf_printf(why, "queue: %s/format is damaged; is this a spool directory?", path);
-	} else if (version > FORMAT_VERSION) {
+		return false;
+	}
+	if (version > FORMAT_VERSION) {
 		buf_printf(why,
 			   "queue: %s has format %llu, this program knows up to %d; run the newer "
 			   "program that wrote it",
 			   path, (unsigned long long)version, FORMAT_VERSION);
-		ok = false;
+		return false;
 	}
-out:
-	free(block);
-	if (fd >= 0)
+	return true;
+}
+
+/* Reads or writes the format file; whether O_DIRECT works is found out with it. */
+static bool
+check_format(struct spool *spool, struct buf *why)
+{
+	char *block = aligned_alloc(SPOOL_BLOCK, SPOOL_BLOCK);
+	bool ok = false;
+
+	if (block == NULL)
+		return false;
+	memset(block, '\n', SPOOL_BLOCK);
+	spool->direct = true;
+	int fd = disk_open(spool->directory, "format", O_RDWR, 0600, &spool->direct);
+	if (fd == -ENOENT) {
+		ok = write_format(spool, block);
+		if (!ok)
+			buf_printf(why, "queue: %s/format: can not be written",
+				   spool->options.spool_path);
+	} else if (fd < 0) {
+		buf_printf(why, "queue: %s/format: %s", spool->options.spool_path, strerror(-fd));
+	} else {
+		ok = read_format(spool, fd, block, why);
 		disk_close(fd);
+	}
+	free(block);
 	return ok;
 }
 
