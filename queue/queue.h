@@ -89,7 +89,8 @@ struct queue *queue_end(struct queue_store *s, unsigned number);
 /* The worker that this end belongs to. */
 struct worker *queue_worker(struct queue *q);
 /* Called on each worker when it starts to run and before it stops. queue_stop finishes what is in
- * flight, takes no new requests (ERR_SHUTTING_DOWN) and calls on_stopped. */
+ * flight, waits until all drafts have been put or abandoned, takes no new requests
+ * (ERR_SHUTTING_DOWN) and calls on_stopped. */
 void queue_start(struct queue *q);
 void queue_stop(struct queue *q, void (*on_stopped)(struct queue *q, void *context), void *context);
 /* After all workers have ended. */
@@ -236,10 +237,11 @@ void queue_attempt(struct queue *q, struct queue_attempt *a);
 
 enum queue_state { QUEUE_ANY, QUEUE_WAITING, QUEUE_CLAIMED, QUEUE_HELD, QUEUE_FAILED };
 
+/* What must match; zeroed: nothing must. */
 struct queue_filter {
-	bool any_site;
+	bool by_site;
 	struct site_id site;
-	bool any_id;
+	bool by_id;
 	struct mail_id id;
 	uint64_t accepted_before_ms; /* 0: any */
 	enum queue_state state;

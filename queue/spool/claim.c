@@ -311,7 +311,7 @@ reroute_failed(struct spool_end *e, struct spool_item *i)
 		all[i->item.recipients[n]].site = i->item.site;
 	for (struct spool_item *k = m->items; k != NULL; k = next) {
 		next = k->next;
-		if (k->state == ITEM_BUSY)
+		if (k->state == ITEM_NEW)
 			item_free(e, k);
 	}
 	give_back(e, i, MEMORY_AGAIN_MS);
@@ -341,7 +341,7 @@ spool_reroute(struct queue *q, struct queue_item *item)
 		return;
 	}
 	for (struct spool_item *k = m->items; k != NULL; k = k->next) {
-		if (k->state == ITEM_BUSY) {
+		if (k->state == ITEM_NEW) {
 			k->started = i->started;
 			item_wait(e, k, now_ms);
 		}

@@ -497,6 +497,7 @@ put_ends(struct draft *d, enum err error)
 	if (d->in_file)
 		atomic_fetch_sub(&e->spool->bytes_left, (int_fast64_t)block_up(d->size));
 	draft_free(d, true);
+	m->busy = false;
 	index_insert(e, m);
 	for (struct spool_item *i = m->items; i != NULL; i = i->next) {
 		item_set_state(e, i, ITEM_CLAIMED);
@@ -618,6 +619,7 @@ prepare(struct draft *d, const struct mail_envelope *envelope)
 	m->accepted_at_ms = envelope->accepted_at_ms;
 	m->body_size = d->size;
 	m->in_file = d->in_file;
+	m->busy = true; /* until it is kept */
 	all = mail_recipients(m);
 	for (uint32_t i = 0; i < m->recipient_count; i++) {
 		const struct mail_recipient *from = &envelope->recipients[i];

@@ -109,7 +109,7 @@ is_quiet(struct spool_end *e)
 {
 	return list_is_empty(&e->claims) && list_is_empty(&e->fetching) &&
 	       list_is_empty(&e->finishing) && e->loads == 0 && e->file_ops == 0 &&
-	       compaction_is_idle(e) && !e->directory_op.in_kernel;
+	       compaction_is_idle(e) && !e->directory_op.in_kernel && e->drafts_open == 0;
 }
 
 static void

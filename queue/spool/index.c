@@ -334,10 +334,19 @@ heap_remove(struct spool_site *s, struct spool_item *i)
 static uint64_t *
 state_count(struct spool_end *e, uint8_t state)
 {
-	return state == ITEM_WAITING ? &e->waiting
-	       : state == ITEM_HELD  ? &e->held
-	       : state == ITEM_BUSY  ? NULL
-				     : &e->claimed;
+	switch ((enum spool_item_state)state) {
+	case ITEM_NEW:
+		break;
+	case ITEM_WAITING:
+	case ITEM_BUSY:
+		return &e->waiting;
+	case ITEM_HELD:
+		return &e->held;
+	case ITEM_CLAIMED:
+	case ITEM_RECORDING:
+		return &e->claimed;
+	}
+	return NULL;
 }
 
 void
@@ -395,7 +404,7 @@ item_new(struct spool_end *e, struct spool_mail *m, struct site_id id)
 	struct spool_item *i = pool_get(&e->items);
 	if (i == NULL)
 		return NULL;
-	*i = (struct spool_item){ .site = site, .next = m->items, .state = ITEM_BUSY };
+	*i = (struct spool_item){ .site = site, .next = m->items, .state = ITEM_NEW };
 	OBJ_INIT(&i->item, QUEUE_ITEM_MAGIC);
 	i->item.mail = &m->mail;
 	i->item.site = id;
@@ -413,7 +422,7 @@ item_free(struct spool_end *e, struct spool_item *i)
 
 	if (i->state == ITEM_WAITING)
 		heap_remove(i->site, i);
-	item_set_state(e, i, ITEM_BUSY);
+	item_set_state(e, i, ITEM_NEW);
 	while (*at != i)
 		at = &(*at)->next;
 	*at = i->next;
@@ -555,7 +564,7 @@ mail_make_items(struct spool_end *e, struct spool_mail *m, bool recovered)
 			i = item_new(e, m, all[n].site);
 		if (i == NULL)
 			return false;
-		if (i->state != ITEM_BUSY)
+		if (i->state != ITEM_NEW)
 			continue; /* it was there before */
 		uint16_t open = (uint16_t)(all[n].starts - all[n].closed);
 		if (open > i->item.open_starts)
@@ -755,17 +764,16 @@ index_walk_oldest(struct spool_end *e)
 static uint8_t
 row_state(const struct spool_item *i)
 {
-	return i->state == ITEM_HELD      ? QUEUE_HELD
-	       : i->state == ITEM_WAITING ? QUEUE_WAITING
-	       : i->state == ITEM_BUSY    ? QUEUE_WAITING /* being moved */
-					  : QUEUE_CLAIMED;
+	if (i->state == ITEM_HELD)
+		return QUEUE_HELD;
+	return i->state == ITEM_WAITING || i->state == ITEM_BUSY ? QUEUE_WAITING : QUEUE_CLAIMED;
 }
 
 static bool
 row_matches(const struct queue_filter *f, const struct queue_row *row)
 {
-	return (!f->any_site || f->site.number == row->site.number) &&
-	       (!f->any_id || mail_id_eq(f->id, row->id)) &&
+	return (!f->by_site || f->site.number == row->site.number) &&
+	       (!f->by_id || mail_id_eq(f->id, row->id)) &&
 	       (f->accepted_before_ms == 0 || row->accepted_at_ms < f->accepted_before_ms) &&
 	       (f->state == QUEUE_ANY || f->state == row->state);
 }
@@ -840,7 +848,7 @@ spool_list(struct queue *q, const struct queue_filter *f, uint64_t *cursor, uint
 	struct spool_end *e = spool_end_of(q);
 	uint64_t until_us = clock_monotonic_us() + slice_us;
 
-	if (f->any_id) {
+	if (f->by_id) {
 		struct spool_mail *m = index_find(e, f->id);
 		if (m != NULL)
 			show_mail(m, f, on_row, context);

@@ -137,7 +137,16 @@ struct spool_small {
 	char name[SPOOL_NAME_SIZE];
 };
 
-enum spool_item_state { ITEM_WAITING, ITEM_CLAIMED, ITEM_RECORDING, ITEM_HELD, ITEM_BUSY };
+/* NEW: of a mail that is not kept yet. BUSY: out of the heap while its mail is moved or acted upon;
+ * for others it waits. */
+enum spool_item_state {
+	ITEM_NEW,
+	ITEM_WAITING,
+	ITEM_BUSY,
+	ITEM_HELD,
+	ITEM_CLAIMED,
+	ITEM_RECORDING,
+};
 
 struct spool_site {
 	struct spool_site *next;
@@ -188,7 +197,7 @@ struct spool_mail {
 	bool fetching : 1;
 	bool fetch_failed : 1;
 	bool damaged : 1; /* can not be read: held, not moved */
-	bool busy : 1;    /* being moved or acted upon */
+	bool busy : 1;    /* being put, moved or acted upon */
 	union {
 		struct spool_recipient one;
 		struct spool_recipient *many;

@@ -42,6 +42,33 @@ open_directories(struct spool *spool, struct buf *why)
 	return true;
 }
 
+/* The names of the directory and of what is in it must outlive a crash, whoever made them when.
+ * A parent that may not be read was not written by us either. */
+static bool
+sync_names(struct spool *spool, struct buf *why)
+{
+	struct span path = span_of_string(spool->options.spool_path);
+	char parent[4096];
+
+	while (path.size > 1 && path.data[path.size - 1] == '/')
+		path.size--;
+	while (path.size > 0 && path.data[path.size - 1] != '/')
+		path.size--;
+	struct buf text = buf_of(parent, sizeof parent - 1);
+	buf_append(&text, path.size == 0 ? SPAN(".") : path);
+	parent[text.size] = '\0';
+	int fd = disk_open_directory(AT_FDCWD, parent, false);
+	enum err error = fd < 0 ? ERR_OK : disk_sync_directory(fd);
+	if (fd >= 0)
+		disk_close(fd);
+	if (error == ERR_OK)
+		error = disk_sync_directory(spool->directory);
+	if (error != ERR_OK)
+		buf_printf(why, "queue: %s can not be synced: %s", spool->options.spool_path,
+			   err_text(error));
+	return error == ERR_OK;
+}
+
 static bool
 lock(struct spool *spool, struct buf *why)
 {
@@ -60,49 +87,72 @@ lock(struct spool *spool, struct buf *why)
 	return false;
 }
 
-/* Reads or writes the format file; whether O_DIRECT works is found out with it. */
+/* Written under another name first: what is called `format` is whole. */
 static bool
-check_format(struct spool *spool, struct buf *why)
+write_format(struct spool *spool, char *block)
+{
+	int n = snprintf(block, SPOOL_BLOCK, "%s%d", format_text, FORMAT_VERSION);
+	int fd = disk_open(spool->directory, "format.new", O_RDWR | O_CREAT, 0600, &spool->direct);
+
+	block[n] = '\n';
+	if (fd < 0)
+		return false;
+	enum err error = disk_write_durable(fd, block, SPOOL_BLOCK, 0);
+	disk_close(fd);
+	if (error == ERR_OK)
+		error = disk_rename(spool->directory, "format.new", spool->directory, "format");
+	return error == ERR_OK;
+}
+
+static bool
+read_format(struct spool *spool, int fd, char *block, struct buf *why)
 {
 	const char *path = spool->options.spool_path;
-	uint64_t version = 0;
-	bool ok = false;
-	char *block = aligned_alloc(SPOOL_BLOCK, SPOOL_BLOCK);
-
-	spool->direct = true;
-	int fd = disk_open(spool->directory, "format", O_RDWR | O_CREAT, 0600, &spool->direct);
-	if (fd < 0 || block == NULL) {
-		buf_printf(why, "queue: %s/format: %s", path, strerror(fd < 0 ? -fd : ENOMEM));
-		goto out;
-	}
-	memset(block, '\n', SPOOL_BLOCK);
-	if (disk_size(fd) == 0) {
-		int n = snprintf(block, SPOOL_BLOCK, "%s%d", format_text, FORMAT_VERSION);
-		block[n] = '\n';
-		ok = disk_write_durable(fd, block, SPOOL_BLOCK, 0) == ERR_OK &&
-		     disk_sync_directory(spool->directory) == ERR_OK;
-		if (!ok)
-			buf_printf(why, "queue: %s/format: can not be written", path);
-		goto out;
-	}
-	ok = disk_read(fd, block, SPOOL_BLOCK, 0) == ERR_OK;
 	struct span text = span_of(block, SPOOL_BLOCK);
 	struct span prefix = span_of_string(format_text);
-	struct span number = span_after(span_first(text, span_find(text, '\n', 0)), prefix.size);
-	ok = ok && span_starts_with(text, prefix) && span_to_u64(number, &version) && version > 0;
-	if (!ok) {
+	uint64_t version = 0;
+
+	if (disk_read(fd, block, SPOOL_BLOCK, 0) != ERR_OK || !span_starts_with(text, prefix) ||
+	    !span_to_u64(span_after(span_first(text, span_find(text, '\n', 0)), prefix.size),
+			 &version) ||
+	    version == 0) {
 		buf_printf(why, "queue: %s/format is damaged; is this a spool directory?", path);
-	} else if (version > FORMAT_VERSION) {
+		return false;
+	}
+	if (version > FORMAT_VERSION) {
 		buf_printf(why,
 			   "queue: %s has format %llu, this program knows up to %d; run the newer "
 			   "program that wrote it",
 			   path, (unsigned long long)version, FORMAT_VERSION);
-		ok = false;
+		return false;
 	}
-out:
-	free(block);
-	if (fd >= 0)
+	return true;
+}
+
+/* Reads or writes the format file; whether O_DIRECT works is found out with it. */
+static bool
+check_format(struct spool *spool, struct buf *why)
+{
+	char *block = aligned_alloc(SPOOL_BLOCK, SPOOL_BLOCK);
+	bool ok = false;
+
+	if (block == NULL)
+		return false;
+	memset(block, '\n', SPOOL_BLOCK);
+	spool->direct = true;
+	int fd = disk_open(spool->directory, "format", O_RDWR, 0600, &spool->direct);
+	if (fd == -ENOENT) {
+		ok = write_format(spool, block);
+		if (!ok)
+			buf_printf(why, "queue: %s/format: can not be written",
+				   spool->options.spool_path);
+	} else if (fd < 0) {
+		buf_printf(why, "queue: %s/format: %s", spool->options.spool_path, strerror(-fd));
+	} else {
+		ok = read_format(spool, fd, block, why);
 		disk_close(fd);
+	}
+	free(block);
 	return ok;
 }
 
@@ -166,7 +216,8 @@ spool_open(const struct queue_options *options, struct worker **workers, unsigne
 	spool->sequences = calloc(SPOOL_SEGMENTS_MOST, sizeof *spool->sequences);
 	spool->ends = calloc(worker_count, sizeof *spool->ends);
 	if (spool->sequences != NULL && spool->ends != NULL && open_directories(spool, why) &&
-	    lock(spool, why) && check_format(spool, why) && spool_recover(spool, workers, why)) {
+	    lock(spool, why) && check_format(spool, why) && sync_names(spool, why) &&
+	    spool_recover(spool, workers, why)) {
 		if (disk_is_volatile(spool->directory))
 			buf_printf(why, "queue: %s does not survive a restart of the machine\n",
 				   spool->options.spool_path);
