@@ -449,6 +449,8 @@ on_closed(struct conn *conn)
 	struct channel *c = CONTAINER_OF(conn, struct channel, conn);
 	struct site *s = c->site;
 
+	/* Closed by the connection itself, for want of memory: nobody has told the jobs yet. */
+	flush_outcomes(c, conn->reason);
 	ASSERT(c->job_count == 0 && !c->loading);
 	drop_loaded(c);
 	list_unlink(&c->link);

@@ -816,7 +816,7 @@ count_failed(void *context, const struct queue_row *row)
 static void
 check_what_is_left(void)
 {
-	const struct queue_filter failed = { .any_site = true, .state = QUEUE_FAILED };
+	const struct queue_filter failed = { .state = QUEUE_FAILED };
 	uint64_t mails = 0;
 	struct tally t = { 0 };
 
