@@ -68,6 +68,19 @@ restart_deadline(struct channel *c)
 
 /* ---- the body ---- */
 
+/* The store cannot read this mail: another host would not help, another time may. */
+static void
+give_up_body(struct channel *c, enum err e)
+{
+	struct buf why = buf_of(c->why, sizeof c->why);
+
+	buf_printf(&why, "451 4.3.0 the message could not be read from the queue: %s", err_text(e));
+	c->why_size = (uint8_t)why.size;
+	c->body_job->unreadable = true;
+	flow_event_load_failed(c->flow, c->body_job->mail->id, e);
+	channel_abort(c, CLOSE_STORAGE);
+}
+
 static void
 on_loaded(struct queue_load *l, enum err e)
 {
@@ -78,8 +91,7 @@ on_loaded(struct queue_load *l, enum err e)
 	if (c->conn.state != CONN_OPEN)
 		return;
 	if (e != ERR_OK || l->bytes.size == 0) {
-		flow_event_load_failed(c->flow, c->body_job->item, e);
-		channel_abort(c, CLOSE_STORAGE);
+		give_up_body(c, e == ERR_OK ? ERR_CORRUPT : e);
 		return;
 	}
 	conn_run(&c->conn);
@@ -232,6 +244,7 @@ take_done(struct channel *c, const struct sender_transaction *t)
 		list_unlink(&c->link);
 		list_prepend(&c->site->idle, &c->link);
 	}
+	j->starved = c->conn.state != CONN_OPEN && c->conn.reason == CLOSE_NO_MEMORY;
 	if (c->why_size > 0)
 		job_explain(j, span_of(c->why, c->why_size));
 	dispatch_served(c->site, j);
@@ -526,6 +539,7 @@ channel_take(struct channel *c, struct job *j)
 	c->job_count++;
 	j->host = c->host;
 	j->peer = c->site->info->hosts[c->host];
+	j->starved = false;
 	j->times.taken_ms = c->flow->worker->now_ms;
 	j->times.taken_wall_ms = c->flow->worker->now_wall_ms;
 	j->times.started_ms = j->times.taken_ms; /* for the opener: until READY */

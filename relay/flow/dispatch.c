@@ -203,11 +203,11 @@ dispatch_served(struct site *s, struct job *j)
 
 	unsigned tried = (unsigned)__builtin_popcount(j->tried_hosts);
 	bool hosts_left = tried < s->info->host_count && tried < hosts_max;
-	if (!job_is_resolved(j) && (!hosts_left || j->rounds >= ROUNDS_MAX))
+	if (!job_is_resolved(j) && (!hosts_left || j->unreadable || j->rounds >= ROUNDS_MAX))
 		job_defer_rest(j, SPAN("451 4.4.1 no host of the destination took the mail"));
-	if (!job_is_resolved(j) && s->flow->draining) {
+	if (!job_is_resolved(j) && (s->flow->draining || j->starved)) {
 		if (j->resolved_count == 0) {
-			return_unserved(j, 0);
+			return_unserved(j, j->starved ? RECORD_AGAIN_MS : 0);
 			return;
 		}
 		job_put_back_rest(j);

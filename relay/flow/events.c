@@ -224,14 +224,14 @@ flow_event_no_socket(struct flow *f, enum err e)
 }
 
 void
-flow_event_load_failed(struct flow *f, const struct queue_item *item, enum err e)
+flow_event_load_failed(struct flow *f, struct mail_id id, enum err e)
 {
 	uint8_t id_memory[ID_TEXT_SIZE];
 	uint8_t memory[64];
 	struct buf what = buf_of(memory, sizeof memory);
 
 	buf_append_string(&what, "read the body of ");
-	buf_append(&what, id_text(item->mail->id, id_memory));
+	buf_append(&what, id_text(id, id_memory));
 	problem(f, buf_span(&what), e == ERR_OK ? ERR_CORRUPT : e, "look at the spool's disk");
 }
 

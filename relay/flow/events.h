@@ -33,7 +33,7 @@ void flow_event_client_timeout(struct flow *f, const struct session *s);
 void flow_event_host_failed(struct flow *f, const struct site *s, unsigned host, const char *phase,
 			    struct span error);
 void flow_event_no_socket(struct flow *f, enum err e);
-void flow_event_load_failed(struct flow *f, const struct queue_item *item, enum err e);
+void flow_event_load_failed(struct flow *f, struct mail_id id, enum err e);
 void flow_event_channel_end(struct flow *f, enum close_reason reason);
 void flow_count_outcome(struct flow *f, const struct sender_outcome *o);
 

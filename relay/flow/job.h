@@ -41,6 +41,8 @@ struct job {
 	const struct queue_mail *mail; /* of the item; readable until the record is done */
 	struct site_id site;
 	bool suspect;       /* suspects.h */
+	bool starved;       /* we had no memory for its connection: not at once again */
+	bool unreadable;    /* the store could not read its body */
 	bool unserved;      /* comes back untried: give the item back to the queue */
 	uint64_t due_at_ms; /* of an unserved one: when to try again, wall clock */
 

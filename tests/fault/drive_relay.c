@@ -152,7 +152,7 @@ make_parts(void)
 			  .buffers = { clients, peers },
 			  .buffer_size = { 4096, 4096 } },
 		.mailbox_places = sim_chance(300) ? sim_between(2, 16) : 1024,
-		.buffers_max = sim_chance(300) ? sim_between(2, 20) : 256,
+		.buffers_max = sim_chance(300) ? sim_between(4, 20) : 256,
 	};
 	char text[256];
 	struct buf why = buf_of(text, sizeof text);
