@@ -869,18 +869,20 @@ void
 index_fini(struct spool_end *e)
 {
 	uint64_t cursor = 0;
+	bool more = e->buckets != NULL;
 
-	do {
-		struct spool_mail *m = e->buckets == NULL ? NULL : next_in_bucket(e, cursor);
+	while (more) {
+		struct spool_mail *m = next_in_bucket(e, cursor);
 		if (m == NULL) {
-			cursor = e->buckets == NULL ? 0 : next_bucket(e, cursor);
+			cursor = next_bucket(e, cursor);
+			more = cursor != 0;
 			continue;
 		}
 		index_remove(e, m);
 		if (m->segment != NULL)
 			mail_unplace(m);
 		mail_free(e, m);
-	} while (cursor != 0);
+	}
 	for (unsigned i = 0; i < SPOOL_SITE_BUCKETS; i++) {
 		while (e->sites[i] != NULL) {
 			struct spool_site *next = e->sites[i]->next;

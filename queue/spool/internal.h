@@ -77,9 +77,11 @@ struct spool_segment {
 	struct op op;          /* making, filling, heads: one at a time */
 	void (*on_head)(struct spool_segment *s, bool ok);
 	char name[SPOOL_NAME_SIZE];
+	char bad_name[SPOOL_NAME_SIZE];
 	uint32_t number; /* of the file, and its place in spool->sequences */
 	int fd;
 	bool was_sealed; /* its index is complete */
+	bool damaged;    /* kept for people when it is empty */
 	bool keep_void;  /* its head voids the end of `voids`: not freed while that exists */
 	uint8_t state;   /* enum spool_segment_state */
 	uint8_t step;    /* of making */

@@ -49,10 +49,34 @@ struct recovery {
 	uint32_t *places;
 	uint32_t place_count;
 	bool no_memory;
+	bool unreadable;
 	unsigned damaged; /* batches, records */
 	unsigned torn;
 	unsigned names_bad;
 };
+
+/* Reads some of a segment. What can not be read is no damage: it may be read the next time, so the
+ * start fails rather than going on without. */
+static bool
+read_from(struct recovery *r, const struct found *f, size_t size, uint64_t at)
+{
+	enum { TRIES = 3 };
+	enum err error = ERR_OK;
+
+	for (int i = 0; i < TRIES; i++) {
+		error = disk_read(f->fd, r->window, size, at);
+		if (error == ERR_OK)
+			return true;
+	}
+	if (!r->unreadable)
+		buf_printf(r->why,
+			   "queue: %s/segments/%s can not be read: %s; if it stays so, start "
+			   "without the file",
+			   r->spool->options.spool_path, f->name, err_text(error));
+	r->unreadable = true;
+	memset(r->window, 0, size);
+	return false;
+}
 
 /* ---- what is there ---- */
 
@@ -60,9 +84,16 @@ static void
 on_segment_name(void *context, const char *name)
 {
 	struct recovery *r = context;
+	struct spool *spool = r->spool;
+	size_t size = strlen(name);
 	unsigned number;
 	char expected[SPOOL_NAME_SIZE];
 
+	/* Left by segment.c for people. */
+	if (size > 4 && strcmp(name + size - 4, ".bad") == 0) {
+		disk_rename(spool->segment_directory, name, spool->aside_directory, name);
+		return;
+	}
 	if (sscanf(name, "%8x.seg", &number) != 1 || number >= SPOOL_SEGMENTS_MOST)
 		return;
 	segment_name(expected, number);
@@ -109,10 +140,8 @@ read_head(struct recovery *r, struct found *f)
 		f->blank = true; /* made, never used */
 		return true;
 	}
-	if (disk_read(f->fd, r->window, SEGMENT_FIRST, 0) != ERR_OK) {
-		r->names_bad++;
-		return true;
-	}
+	if (!read_from(r, f, SEGMENT_FIRST, 0))
+		return false;
 	struct span head = span_of(r->window, SEGMENT_FIRST);
 	f->good = segment_head_parse(head, &f->head);
 	f->blank = !f->good && is_zero(head);
@@ -399,7 +428,7 @@ read_index(struct recovery *r, struct found *f, uint64_t place, struct record *o
 		return false;
 	size = size < SPOOL_BATCH + SPOOL_BLOCK ? size : SPOOL_BATCH + SPOOL_BLOCK;
 	struct span in = span_of(r->window, size);
-	return disk_read(f->fd, r->window, size, at) == ERR_OK &&
+	return read_from(r, f, size, at) &&
 	       record_parse(span_after(in, place - at), f->segment->epoch, true, out) &&
 	       out->type == RECORD_INDEX;
 }
@@ -445,13 +474,7 @@ window_at(struct recovery *r, struct found *f, uint64_t at, size_t wanted)
 	if (at < r->window_at || at + wanted > r->window_at + r->window_size) {
 		r->window_at = at;
 		r->window_size = left < WINDOW ? left : WINDOW;
-		if (disk_read(f->fd, r->window, r->window_size, at) != ERR_OK) {
-			/* Block by block, so that one bad one takes no others along. */
-			for (size_t i = 0; i < r->window_size; i += SPOOL_BLOCK) {
-				if (disk_read(f->fd, r->window + i, SPOOL_BLOCK, at + i) != ERR_OK)
-					memset(r->window + i, 0, SPOOL_BLOCK);
-			}
-		}
+		read_from(r, f, r->window_size, at);
 	}
 	return span_of(r->window + (at - r->window_at), r->window_size - (at - r->window_at));
 }
@@ -535,25 +558,14 @@ walk_batch(struct recovery *r, struct found *f, uint64_t at, const struct frame 
 	return good;
 }
 
-/* A copy of the damaged part for people. */
+/* The file is kept for people when its mails have been copied out. */
 static void
-put_aside(struct recovery *r, struct found *f, uint64_t from, uint64_t to)
+note_damage(struct recovery *r, struct found *f)
 {
-	char name[SPOOL_NAME_SIZE];
-	bool direct = r->spool->direct;
-
+	r->damaged++;
 	r->spool->corrupt = true;
-	snprintf(name, sizeof name, "%llx-%llx", (unsigned long long)f->head.sequence,
-		 (unsigned long long)from);
-	int fd = disk_open(r->spool->aside_directory, name, O_RDWR | O_CREAT, 0600, &direct);
-	if (fd < 0)
-		return;
-	for (uint64_t at = from; at < to; at += SPOOL_BLOCK) {
-		struct span block = span_first(window_at(r, f, at, SPOOL_BLOCK), SPOOL_BLOCK);
-		if (disk_write_durable(fd, block.data, block.size, at - from) != ERR_OK)
-			break;
-	}
-	disk_close(fd);
+	f->segment->damaged = true;
+	f->segment->end->counters.corrupt_records++;
 }
 
 struct scan {
@@ -573,9 +585,7 @@ scan_batch(struct recovery *r, struct found *f, uint64_t at, const struct frame 
 		if (scan->torn)
 			return;
 		scan->damaged = true;
-		r->damaged++;
-		f->segment->end->counters.corrupt_records++;
-		put_aside(r, f, scan->good_end, at);
+		note_damage(r, f);
 	}
 	if (walk_batch(r, f, at, frame, false) != frame->count) {
 		if (frame->lsn > f->acked_lsn) {
@@ -583,9 +593,7 @@ scan_batch(struct recovery *r, struct found *f, uint64_t at, const struct frame 
 			return;
 		}
 		scan->damaged = true;
-		r->damaged++;
-		f->segment->end->counters.corrupt_records++;
-		put_aside(r, f, at, at + block_up(frame->size));
+		note_damage(r, f);
 	}
 	walk_batch(r, f, at, frame, true);
 	scan->expected = frame->lsn + 1;
@@ -660,9 +668,7 @@ scan_segment(struct recovery *r, struct found *f)
 		last = f->acked_lsn;
 	if (scan.expected <= last) {
 		scan.damaged = true;
-		r->damaged++;
-		s->end->counters.corrupt_records++;
-		r->spool->corrupt = true;
+		note_damage(r, f);
 	}
 	if (scan.torn) {
 		r->torn++;
@@ -670,7 +676,8 @@ scan_segment(struct recovery *r, struct found *f)
 	}
 	s->tail = scan.good_end;
 	s->end_lsn = scan.expected;
-	s->was_sealed = !scan.damaged && !r->no_memory && seal(r, f, &scan);
+	s->was_sealed = !scan.damaged && !s->damaged && !r->no_memory && !r->unreadable &&
+			seal(r, f, &scan);
 	if (!s->was_sealed)
 		s->state = SEGMENT_FAILED; /* emptied soon */
 }
@@ -721,7 +728,7 @@ keep_voids(struct recovery *r)
 static void
 read_segments(struct recovery *r)
 {
-	for (size_t i = 0; i < r->count && !r->no_memory; i++) {
+	for (size_t i = 0; i < r->count && !r->no_memory && !r->unreadable; i++) {
 		struct found *f = &r->found[i];
 		if (!is_in_use(f))
 			continue;
@@ -731,9 +738,8 @@ read_segments(struct recovery *r)
 		}
 		/* Checked before it is used, so that it is used as a whole or not at all. */
 		if (!check_index(r, f, false)) {
-			r->damaged++;
-			f->segment->end->counters.corrupt_records++;
-			r->spool->corrupt = true;
+			if (!r->unreadable)
+				note_damage(r, f);
 			scan_segment(r, f);
 		} else {
 			check_index(r, f, true);
@@ -833,7 +839,7 @@ recover(struct recovery *r, struct worker **workers)
 		return false;
 	relate(r);
 	read_segments(r);
-	if (r->no_memory)
+	if (r->no_memory || r->unreadable)
 		return false;
 	keep_voids(r);
 	if (!wake_items(r))

@@ -16,7 +16,16 @@
 enum { FILL_STEP = 256 * 1024 };
 
 /* What segment.op does while a file comes or goes. */
-enum step { STEP_OPEN, STEP_ALLOCATE, STEP_SYNC, STEP_NAME, STEP_UNLINK, STEP_UNNAME, STEP_CLOSE };
+enum step {
+	STEP_OPEN,
+	STEP_ALLOCATE,
+	STEP_SYNC,
+	STEP_NAME,
+	STEP_UNLINK,
+	STEP_RENAME,
+	STEP_UNNAME,
+	STEP_CLOSE,
+};
 
 static void run_step(struct spool_segment *s, enum step step);
 
@@ -165,6 +174,7 @@ on_step(struct op *op, struct completion c)
 		making_done(s);
 		return;
 	case STEP_UNLINK:
+	case STEP_RENAME:
 	case STEP_UNNAME:
 		/* A file that can not be removed still exists, and so does its sequence: what
 		 * refers to it stays. */
@@ -173,7 +183,7 @@ on_step(struct op *op, struct completion c)
 			s->at_work = false;
 			return;
 		}
-		run_step(s, s->step == STEP_UNLINK ? STEP_UNNAME : STEP_CLOSE);
+		run_step(s, s->step == STEP_UNNAME ? STEP_CLOSE : STEP_UNNAME);
 		return;
 	case STEP_CLOSE:
 		drop(s);
@@ -206,6 +216,11 @@ run_step(struct spool_segment *s, enum step step)
 		return;
 	case STEP_UNLINK:
 		ring_unlink(ring, &s->op, spool->segment_directory, s->name);
+		return;
+	case STEP_RENAME:
+		/* The next start moves it to aside/. By its sequence, which is never used again. */
+		snprintf(s->bad_name, SPOOL_NAME_SIZE, "%llx.bad", (unsigned long long)s->sequence);
+		ring_rename(ring, &s->op, spool->segment_directory, s->name, s->bad_name);
 		return;
 	case STEP_CLOSE:
 		ring_close(ring, &s->op, s->fd);
@@ -418,6 +433,10 @@ segment_free_now(struct spool_segment *s)
 	ASSERT(s->live == 0 && list_is_empty(&s->mails));
 	ASSERT(!s->op.in_kernel);
 	s->state = SEGMENT_FREEING;
+	if (s->damaged) {
+		run_step(s, STEP_RENAME);
+		return;
+	}
 	s->filled = s->size; /* it was written through, or is zero still */
 	segment_write_head(s, SEGMENT_IS_FREE, on_freed);
 }
