@@ -23,6 +23,7 @@ job_of(const struct sender_transaction *t)
 }
 
 static void step(struct channel *c);
+static void flush_outcomes(struct channel *c, enum close_reason reason);
 
 /* ---- deadlines ---- */
 
@@ -88,8 +89,10 @@ on_loaded(struct queue_load *l, enum err e)
 
 	c->loading = false;
 	conn_unhold(&c->conn);
-	if (c->conn.state != CONN_OPEN)
+	if (c->conn.state != CONN_OPEN) {
+		flush_outcomes(c, c->conn.reason);
 		return;
+	}
 	if (e != ERR_OK || l->bytes.size == 0) {
 		give_up_body(c, e == ERR_OK ? ERR_CORRUPT : e);
 		return;
@@ -379,7 +382,9 @@ channel_abort(struct channel *c, enum close_reason reason)
 	if (c->closing && c->conn.state != CONN_OPEN)
 		return;
 	conn_close(&c->conn, reason);
-	flush_outcomes(c, reason);
+	/* A mail that is being read stays claimed until that ends: on_loaded goes on. */
+	if (!c->loading)
+		flush_outcomes(c, reason);
 }
 
 /* Says why the jobs of this channel fail, where no reply of the peer does. */
