@@ -89,6 +89,9 @@ on_loaded(struct queue_load *l, enum err e)
 
 	c->loading = false;
 	conn_unhold(&c->conn);
+	if (c->parked != NULL)
+		dispatch_served(c->site, c->parked);
+	c->parked = NULL;
 	if (c->conn.state != CONN_OPEN) {
 		flush_outcomes(c, c->conn.reason);
 		return;
@@ -250,7 +253,13 @@ take_done(struct channel *c, const struct sender_transaction *t)
 	j->starved = c->conn.state != CONN_OPEN && c->conn.reason == CLOSE_NO_MEMORY;
 	if (c->why_size > 0)
 		job_explain(j, span_of(c->why, c->why_size));
-	dispatch_served(c->site, j);
+	if (c->body_job == j)
+		c->sending = false;
+	/* A mail that is being read stays claimed until that ends. */
+	if (c->loading && c->body_job == j)
+		c->parked = j;
+	else
+		dispatch_served(c->site, j);
 	site_pump_soon(c->site);
 }
 

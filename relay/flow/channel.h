@@ -29,6 +29,7 @@ struct channel {
 	uint8_t phase;      /* enum sender_phase, of the deadline that is set */
 	unsigned job_count; /* 0, 1, or 2 with one ahead */
 	struct job *opener; /* the first job; only until `ready` */
+	struct job *parked; /* over, but still being read */
 	struct job *body_job;
 	struct sender_piece piece;
 	uint64_t piece_sent;
