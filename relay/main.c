@@ -218,7 +218,7 @@ site_of(void *context, struct span address)
 {
 	struct daemon *d = context;
 
-	return routing_site(d->control.routing, address);
+	return routing_site(control_routing(&d->control), address);
 }
 
 static bool
@@ -266,6 +266,7 @@ make_workers(struct daemon *d)
 	d->control.routing = routing_new(d->book, d->config, &d->why);
 	if (d->control.routing == NULL)
 		return false;
+	atomic_init(&d->control.newest, d->control.routing);
 	for (unsigned i = 0; i < d->workers; i++)
 		d->peers[i] = &d->crew[i].worker;
 	for (unsigned i = 0; i < d->workers; i++) {
@@ -337,14 +338,30 @@ before_metrics(void *context)
 }
 
 static bool
+is_healthy(void *context)
+{
+	struct daemon *d = context;
+
+	return control_is_healthy(&d->control);
+}
+
+static bool
+is_ready(void *context)
+{
+	struct daemon *d = context;
+
+	return control_is_ready(&d->control);
+}
+
+static bool
 start_http(struct daemon *d)
 {
 	const struct net_address *address = &d->config->metrics.address;
 	struct http_source source = {
 		.blocks = d->blocks,
 		.block_count = d->workers + EXTRA_BLOCKS,
-		.is_healthy = control_is_healthy,
-		.is_ready = control_is_ready,
+		.is_healthy = is_healthy,
+		.is_ready = is_ready,
 		.before_metrics = before_metrics,
 		.context = d,
 	};

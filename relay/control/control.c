@@ -254,6 +254,7 @@ reload(struct control *c)
 	}
 	if (!span_eq(next->log.file, *file))
 		log_reopen(c->log, (const char *)next->log.file.data);
+	atomic_store(&c->newest, c->next_routing);
 	send_all(c, CONTROL_RELOAD);
 }
 
@@ -336,12 +337,19 @@ control_run(struct control *c)
 	op_init(&c->cancel, on_cancelled);
 	timer_init(&c->again, on_again);
 	ring_poll(c->worker.ring, &c->signal_poll, c->signals, POLLIN);
+	atomic_store(&c->started, true);
 	atomic_store(&c->ready, true);
 	worker_run(&c->worker);
 	if (c->signal_poll.in_kernel)
 		ring_cancel(c->worker.ring, &c->cancel, &c->signal_poll);
 	while (ring_ops(c->worker.ring) > 0)
 		worker_turn(&c->worker, BEAT_MS * 1000);
+}
+
+const struct routing *
+control_routing(struct control *c)
+{
+	return atomic_load(&c->newest);
 }
 
 /* ---- for the HTTP thread ---- */
@@ -352,9 +360,12 @@ control_is_healthy(void *control)
 	struct control *c = control;
 	uint64_t now_ms = clock_monotonic_ms();
 
+	/* A long start is no illness: what kills it begins it anew. */
+	if (!atomic_load(&c->started))
+		return true;
 	for (unsigned i = 0; i < c->crew_count; i++) {
 		uint64_t beat_ms = atomic_load_explicit(&c->crew[i].beat_ms, memory_order_relaxed);
-		if (beat_ms + BEAT_LOST_MS < now_ms)
+		if (beat_ms != 0 && beat_ms + BEAT_LOST_MS < now_ms)
 			return false;
 	}
 	return true;

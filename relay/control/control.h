@@ -51,6 +51,10 @@ struct control {
 	struct site_book *book;
 	struct routing *routing;      /* in effect */
 	struct routing *next_routing; /* being adopted, or NULL */
+	/* The later of the two. Workers read it (control_routing): the one that it replaces is
+	 * freed only after each of them has answered its letter, hence has ended the turn in which
+	 * it may have read the old one. */
+	_Atomic(struct routing *) newest;
 	const char *config_path;
 	struct queue_store *store;
 
@@ -63,7 +67,8 @@ struct control {
 	int signals; /* signalfd */
 	struct op signal_poll;
 	struct op cancel;
-	struct timer again; /* send letters that are due */
+	struct timer again;  /* send letters that are due */
+	atomic_bool started; /* the workers run; what the HTTP thread reads is complete */
 	atomic_bool ready;
 };
 
@@ -74,7 +79,10 @@ void control_run(struct control *c);
 /* On each worker's thread, before it runs: starts its heart beat. */
 void crew_start(struct crew *m);
 
-/* For the HTTP thread. */
+/* The newest routing, for hooks that run on any worker; good until the worker's turn ends. */
+const struct routing *control_routing(struct control *c);
+
+/* For the HTTP thread. Healthy while it starts; ready only when every worker takes mail. */
 bool control_is_healthy(void *control);
 bool control_is_ready(void *control);
 
