@@ -415,9 +415,9 @@ on_connected(struct conn *conn, enum err e)
 
 	if (e != ERR_OK) {
 		explain(c, err_enhanced(e), err_text(e), "connect");
-		site_host_failed(c->site, c->host);
-		flow_event_host_failed(c->flow, c->site, c->host, "connect",
-				       span_of_string(err_text(e)));
+		if (site_host_failed(c->site, c->host))
+			flow_event_host_failed(c->flow, c->site, c->host, "connect",
+					       span_of_string(err_text(e)));
 		channel_abort(c, CLOSE_CONNECT_FAILED);
 		return;
 	}
@@ -454,8 +454,9 @@ on_deadline(struct conn *conn)
 				    ? "connect"
 				    : sender_phase_label(sender_phase(&c->sender));
 	explain(c, "4.4.2", "silent for too long", phase);
-	site_host_failed(c->site, c->host);
-	flow_event_host_failed(c->flow, c->site, c->host, phase, SPAN("silent for too long"));
+	if (site_host_failed(c->site, c->host))
+		flow_event_host_failed(c->flow, c->site, c->host, phase,
+				       SPAN("silent for too long"));
 	channel_abort(c, CLOSE_TIMEOUT);
 }
 

@@ -169,13 +169,15 @@ site_next_host(struct site *s, unsigned tried, bool any)
 	return count;
 }
 
-void
+bool
 site_host_failed(struct site *s, unsigned host)
 {
 	struct site_host *h = &s->hosts[host];
 	uint64_t pause_ms = s->flow->routing->config->retry.host_pause_ms;
 	uint64_t until_ms = UINT64_MAX;
 
+	if (h->failed_until_ms > s->flow->worker->now_ms)
+		return false;
 	/* The first failure is forgiven after a sixteenth of the pause, then it doubles: a sink
 	 * that restarts is found again within seconds, a dead one costs a try a minute. */
 	unsigned factor = h->failures < 4 ? 1U << h->failures : HOST_PAUSE_FACTOR_MAX;
@@ -186,6 +188,7 @@ site_host_failed(struct site *s, unsigned host)
 			until_ms = s->hosts[i].failed_until_ms;
 	}
 	s->down_until_ms = until_ms > s->flow->worker->now_ms ? until_ms : 0;
+	return true;
 }
 
 void

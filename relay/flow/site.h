@@ -96,7 +96,8 @@ bool site_is_home_only(const struct site *s);
 /* Which host to try next, in turns over all: one that is not in the bit mask `tried` and has not
  * failed lately; with `any`, also one that has. host_count: none. */
 unsigned site_next_host(struct site *s, unsigned tried, bool any);
-void site_host_failed(struct site *s, unsigned host);
+/* False: it was known already (connections that began together fail together). */
+bool site_host_failed(struct site *s, unsigned host);
 void site_host_works(struct site *s, unsigned host);
 
 #endif
