@@ -143,6 +143,7 @@ on_upkeep(struct timer *t)
 	const struct queue_hooks *hooks = &e->spool->store.hooks;
 
 	timer_set(&w->timers, t, w->now_ms + (e->stopping ? 1 : SPOOL_UPKEEP_MS));
+	spool_report(e);
 	if (e->stopping) {
 		try_to_stop(e);
 		return;

@@ -7,6 +7,7 @@
  *   log.c      group commit                             index.c    mails and items in memory
  *   draft.c    bodies on their way in, put              claim.c    handing out, loading
  *   change.c   outcomes, attempts, acts                 compact.c  copying forward
+ *   report.c   metrics and events
  *
  * Everything of a struct spool_end is touched by its worker alone. Another worker reads, of a
  * claimed item only: the public part, mail->segment (fd, epoch), mail->place, meta_size, the
@@ -533,5 +534,22 @@ void spool_close(struct queue_store *store);
 bool end_init(struct spool_end *e, struct spool *spool, struct worker *w, uint64_t mails);
 void end_fini(struct spool_end *e);
 extern const struct queue_driver spool_driver;
+
+/* ---- report.c ---- */
+
+/* What recovery found. */
+struct spool_recovered {
+	uint64_t segments;
+	uint64_t torn;
+	uint64_t corrupt;
+	uint64_t duration_ms;
+};
+
+/* Counters to metrics; every upkeep. */
+void spool_report(struct spool_end *e);
+void spool_report_commit(struct spool_end *e, uint32_t records, uint64_t bytes, uint64_t took_us);
+void spool_report_damage(struct worker *w, const char *file, uint64_t offset, uint64_t lsn);
+void spool_report_aside(struct worker *w, const char *file);
+void spool_report_recovery(struct spool *spool, const struct spool_recovered *r);
 
 #endif

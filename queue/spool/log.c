@@ -496,6 +496,7 @@ acknowledge(struct spool_end *e, struct spool_flight *f)
 	c->bytes_written += f->size;
 	count_in(c->batch_records, f->count);
 	count_in(c->commit_us, took_us);
+	spool_report_commit(e, f->count, f->size, took_us);
 	c->commit_us_longest = took_us > c->commit_us_longest ? took_us : c->commit_us_longest;
 	list_unlink(&f->node);
 	list_init(&requests);

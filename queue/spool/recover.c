@@ -16,6 +16,7 @@
 
 #include "core/base/assert.h"
 #include "core/disk.h"
+#include "core/base/clock.h"
 #include "queue/spool/internal.h"
 
 enum { WINDOW = 4 * 1024 * 1024 };
@@ -560,8 +561,9 @@ walk_batch(struct recovery *r, struct found *f, uint64_t at, const struct frame 
 
 /* The file is kept for people when its mails have been copied out. */
 static void
-note_damage(struct recovery *r, struct found *f)
+note_damage(struct recovery *r, struct found *f, uint64_t at, uint64_t lsn)
 {
+	spool_report_damage(f->segment->end->queue.worker, f->name, at, lsn);
 	r->damaged++;
 	r->spool->corrupt = true;
 	f->segment->damaged = true;
@@ -585,7 +587,7 @@ scan_batch(struct recovery *r, struct found *f, uint64_t at, const struct frame 
 		if (scan->torn)
 			return;
 		scan->damaged = true;
-		note_damage(r, f);
+		note_damage(r, f, at, scan->expected);
 	}
 	if (walk_batch(r, f, at, frame, false) != frame->count) {
 		if (frame->lsn > f->acked_lsn) {
@@ -593,7 +595,7 @@ scan_batch(struct recovery *r, struct found *f, uint64_t at, const struct frame 
 			return;
 		}
 		scan->damaged = true;
-		note_damage(r, f);
+		note_damage(r, f, at, frame->lsn);
 	}
 	walk_batch(r, f, at, frame, true);
 	scan->expected = frame->lsn + 1;
@@ -668,7 +670,7 @@ scan_segment(struct recovery *r, struct found *f)
 		last = f->acked_lsn;
 	if (scan.expected <= last) {
 		scan.damaged = true;
-		note_damage(r, f);
+		note_damage(r, f, scan.good_end, scan.expected);
 	}
 	if (scan.torn) {
 		r->torn++;
@@ -739,7 +741,7 @@ read_segments(struct recovery *r)
 		/* Checked before it is used, so that it is used as a whole or not at all. */
 		if (!check_index(r, f, false)) {
 			if (!r->unreadable)
-				note_damage(r, f);
+				note_damage(r, f, 0, f->acked_lsn);
 			scan_segment(r, f);
 		} else {
 			check_index(r, f, true);
@@ -769,6 +771,7 @@ on_file_name(void *context, const char *name)
 	if (spool->corrupt) {
 		disk_rename(spool->file_directory, name, spool->aside_directory, name);
 		spool->ends[0].counters.files_aside++;
+		spool_report_aside(spool->ends[0].queue.worker, name);
 	} else {
 		disk_unlink(spool->file_directory, name);
 		spool->ends[0].counters.files_removed++;
@@ -852,6 +855,7 @@ spool_recover(struct spool *spool, struct worker **workers, struct buf *why)
 {
 	struct recovery r = { .spool = spool, .why = why };
 	const char *path = spool->options.spool_path;
+	uint64_t started_ms = clock_monotonic_ms();
 	bool ok = false;
 
 	r.window = aligned_alloc(SPOOL_BLOCK, WINDOW);
@@ -865,6 +869,14 @@ spool_recover(struct spool *spool, struct worker **workers, struct buf *why)
 		buf_printf(why,
 			   "queue: %s: %u damaged batches, %u damaged segments; see %s/aside\n",
 			   path, r.damaged, r.names_bad, path);
+	if (ok)
+		spool_report_recovery(spool,
+				      &(struct spool_recovered){
+					      .segments = r.count,
+					      .torn = r.torn,
+					      .corrupt = r.damaged + r.names_bad,
+					      .duration_ms = clock_monotonic_ms() - started_ms,
+				      });
 	/* What was dealt is closed with the spool. */
 	for (size_t i = 0; i < r.count; i++) {
 		if (!ok && r.found[i].segment == NULL && r.found[i].fd >= 0)

@@ -61,7 +61,7 @@ judge_mail(struct session *s, const struct receiver_action *a)
 		return REPLY_TRY_LATER;
 	enum err e = queue_admit(s->flow->worker->queue, a->mail.size);
 	if (e != ERR_OK)
-		return policy_row_of_err(e);
+		return policy_row_of_err(s->flow, e);
 	return transaction_begin(s, a);
 }
 
@@ -109,7 +109,7 @@ on_put_done(struct queue_put *p, enum err e)
 			id_write(&text, t->envelope.id.high, t->envelope.id.low);
 			a.text = buf_span(&text);
 		} else {
-			a.row = policy_row_of_err(e);
+			a.row = policy_row_of_err(f, e);
 		}
 		receiver_answer(&s->receiver, &a);
 		conn_run(&s->conn);

@@ -12,12 +12,14 @@ enum { LIMIT_BURST_DIVISOR = 10 };
 static const uint64_t all_clients_key = 1;
 
 enum reply_row
-policy_row_of_err(enum err e)
+policy_row_of_err(struct flow *f, enum err e)
 {
 	switch (e) {
 	case ERR_NO_ROOM:
+		FLOW_LIMIT_HIT(f, QUEUE_DISK);
 		return REPLY_NO_ROOM;
 	case ERR_NO_MEMORY:
+		FLOW_LIMIT_HIT(f, MEMORY_BUDGET);
 		return REPLY_NO_MEMORY;
 	case ERR_SHUTTING_DOWN:
 		return REPLY_SHUTTING_DOWN;

@@ -11,6 +11,7 @@
 #include "relay/smtp/address.h"
 #include "relay/smtp/replies.h"
 
+struct flow;
 struct session;
 
 /* May this client have a session? REPLY_NONE: yes; then the places that it was given in the limits
@@ -23,7 +24,7 @@ uint64_t policy_client_key(const struct session *s);
 /* May this client send to this address, and does a route lead there? REPLY_NONE: yes. */
 enum reply_row policy_recipient(const struct session *s, const struct address *path);
 
-/* How a failure of the queue is told to a client. */
-enum reply_row policy_row_of_err(enum err e);
+/* How a failure of the queue is told to a client; a limit that was reached is counted. */
+enum reply_row policy_row_of_err(struct flow *f, enum err e);
 
 #endif

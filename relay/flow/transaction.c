@@ -173,7 +173,7 @@ transaction_open_body(struct transaction *t, uint64_t size)
 	ASSERT(t->draft == NULL);
 	enum err e = queue_admit(q, hint);
 	if (e != ERR_OK)
-		return policy_row_of_err(e);
+		return policy_row_of_err(t->session->flow, e);
 	t->draft = queue_draft_new(q, t->envelope.id, hint);
 	if (t->draft == NULL)
 		return REPLY_NO_MEMORY;
@@ -268,7 +268,7 @@ transaction_add_body(struct transaction *t, struct span bytes)
 			t->envelope.flags |= MAIL_EIGHT_BIT;
 		body_dots_feed(&t->dots, bytes);
 		enum err e = queue_draft_append(t->draft, bytes);
-		row = e == ERR_OK ? REPLY_NONE : policy_row_of_err(e);
+		row = e == ERR_OK ? REPLY_NONE : policy_row_of_err(t->session->flow, e);
 	}
 	if (row != REPLY_NONE) {
 		t->refused = true;
