@@ -126,6 +126,8 @@ apply_outcome(struct spool_end *e, struct queue_record *r)
 		if (l->state == RECIPIENT_PENDING && l->retry_at_ms < due_at_ms)
 			due_at_ms = l->retry_at_ms;
 	}
+	if (due_at_ms != UINT64_MAX && atomic_load(&mail_loaded(m)->damaged))
+		spool_hold_damaged(e, m);
 	i->item.open_starts = 0;
 	i->item.recovered = i->item.had_run_alone = i->started = false;
 	if (due_at_ms == UINT64_MAX)

@@ -82,9 +82,9 @@ take_record(struct spool_fetch *f)
 	struct record r;
 	struct span in = span_after(span_of(f->memory, f->capacity), f->skip);
 
-	if (!record_parse(in, m->segment->epoch, f->with_body, &r) || r.type != RECORD_PUT ||
+	if (!record_parse(in, m->segment->epoch, true, &r) || r.type != RECORD_PUT ||
 	    !mail_id_eq(r.id, m->mail.id) || r.count != m->recipient_count ||
-	    (f->with_body && !record_body_is_good(&r, r.body))) {
+	    !record_body_is_good(&r, r.body)) {
 		spool_hold_damaged(e, m);
 		fetch_end(f);
 		return;
@@ -153,10 +153,11 @@ fetch(struct spool_end *e, struct spool_mail *m, bool with_body)
 		return ERR_AGAIN;
 	with_body =
 		with_body && !m->in_file && b->used_bytes + 2 * m->body_size < b->most_bytes / 2;
-	uint64_t size = with_body ? mail_log_size(m) : record_size(m->meta_size, 0);
+	/* All of the record is read and checked: no part of a damaged body is ever sent. */
+	uint64_t size = mail_log_size(m);
 	uint64_t capacity = block_up(m->place - at + size);
 	if (capacity > b->most_bytes || b->used_bytes > b->most_bytes - capacity)
-		return ERR_NO_MEMORY;
+		return list_is_empty(&e->fetching) ? ERR_NO_MEMORY : ERR_AGAIN;
 	uint8_t *memory = aligned_alloc(SPOOL_BLOCK, capacity);
 	if (memory == NULL)
 		return ERR_NO_MEMORY;
@@ -248,8 +249,17 @@ claim_done(struct spool_end *e, struct queue_request *r)
 {
 	struct queue_claim *c = CONTAINER_OF(r, struct queue_claim, request);
 
-	(void)e;
-	c->on_done(c, list_is_empty(&c->items) ? r->error : ERR_OK);
+	struct spool_site *s = site_get(e, c->site);
+	uint32_t count = 0;
+
+	for (struct list_node *n = list_first(&c->items); n != NULL; n = list_next(&c->items, n))
+		count++;
+	/* Fewer, whether no more were due or some could not be read: on_due comes again. */
+	if (count < c->most && s != NULL) {
+		s->told = false;
+		site_look(s);
+	}
+	c->on_done(c, count == 0 ? r->error : ERR_OK);
 }
 
 static const struct queue_request_kind claim_kind = { RESERVE_NONE, NULL, NULL, claim_done };
@@ -277,10 +287,6 @@ spool_claim(struct queue *q, struct queue_claim *c)
 		list_append(&c->loading, &i->item.link);
 		count++;
 	}
-	if (count < c->most) {
-		s->told = false;
-		site_look(s);
-	}
 	list_append(&e->claims, &c->request.node);
 	worker_soon(q->worker, &e->claim_task);
 }
@@ -295,6 +301,8 @@ spool_release(struct queue *q, struct queue_item *item, uint64_t due_at_ms)
 	ASSERT(i->state == ITEM_CLAIMED && m->mail.worker == q->worker->number);
 	if (i->started)
 		spool_close_start(e, i);
+	if (atomic_load(&mail_loaded(m)->damaged))
+		spool_hold_damaged(e, m);
 	item_wait(e, i, due_at_ms);
 	if (!mail_has_claims(m))
 		mail_unload(e, m);
@@ -377,11 +385,25 @@ load_ends(struct queue_load *l, struct spool_end *mine, enum err error)
 	mine->loads--;
 	if (error == ERR_STORAGE)
 		mine->counters.read_errors++;
+	/* Whoever keeps the mail counts it, and holds it when it is given back. */
 	if (error == ERR_CORRUPT)
-		mine->counters.corrupt_records++;
+		atomic_store(&mail_loaded(spool_mail_of(l->mail))->damaged, true);
 	if (error != ERR_OK)
 		l->bytes = span_none();
 	l->on_done(l, error);
+}
+
+/* Of a body in a file every block is checked; one in the log was checked when it was claimed. */
+static bool
+blocks_are_good(const struct spool_mail *m, const uint8_t *data, uint64_t at, uint64_t size)
+{
+	struct span crcs = mail_loaded(m)->block_crcs;
+
+	for (uint64_t i = 0; i < size; i += SPOOL_BLOCK) {
+		if (!record_block_is_good(crcs, (at + i) / SPOOL_BLOCK, data + i))
+			return false;
+	}
+	return true;
 }
 
 static void
@@ -399,7 +421,7 @@ on_loaded(struct op *op, struct completion c)
 	if (c.result > 0)
 		l->read_bytes += (size_t)c.result;
 	uint64_t wanted = skip + left < l->capacity ? skip + left : l->capacity;
-	if (l->read_bytes < wanted) {
+	if (l->read_bytes < block_up(wanted)) { /* whole blocks, for their checksums */
 		if (c.result < SPOOL_BLOCK) {
 			load_ends(l, mine, ERR_STORAGE);
 			return;
@@ -409,6 +431,10 @@ on_loaded(struct op *op, struct completion c)
 		return;
 	}
 	l->bytes = span_of(l->memory + skip, (size_t)wanted - skip);
+	if (m->in_file && !blocks_are_good(m, l->memory, at, wanted)) {
+		load_ends(l, mine, ERR_CORRUPT);
+		return;
+	}
 	if (l->offset == 0)
 		l->crc = 0;
 	if (l->offset != 0 && l->offset != l->read_up_to) {

@@ -102,6 +102,7 @@ copy_record(struct copy *c)
 		.body_kind = c->record.body_kind,
 		.body_crc = c->record.body_crc,
 		.body_size = c->record.mail_size,
+		.block_crcs = c->record.block_crcs,
 	};
 }
 

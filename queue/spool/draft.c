@@ -58,6 +58,9 @@ struct draft {
 	struct list pieces; /* last one filling, the others in the kernel or waiting for fd */
 	uint64_t unwritten;
 	uint64_t file_size;
+	uint8_t *crcs; /* by block; in the body budget */
+	size_t crcs_size;
+	size_t crcs_capacity;
 	struct task *resume;
 	/* put: */
 	struct queue_request request;
@@ -201,10 +204,38 @@ on_piece(struct op *op, struct completion c)
 	go_on(d);
 }
 
+static enum err
+note_crcs(struct draft *d, const struct piece *p)
+{
+	size_t more = p->size / SPOOL_BLOCK * 4;
+	struct body_budget *budget = &d->end->budget;
+
+	if (d->crcs_size + more > d->crcs_capacity) {
+		size_t capacity = d->crcs_capacity == 0 ? 1024 : 2 * d->crcs_capacity;
+		if (budget->used_bytes + d->crcs_capacity > budget->most_bytes)
+			return ERR_NO_MEMORY;
+		uint8_t *larger = realloc(d->crcs, capacity);
+		if (larger == NULL)
+			return ERR_NO_MEMORY;
+		budget->used_bytes += capacity - d->crcs_capacity;
+		d->crcs = larger;
+		d->crcs_capacity = capacity;
+	}
+	for (size_t at = 0; at < p->size; at += SPOOL_BLOCK) {
+		record_block_crc(d->crcs + d->crcs_size, p->data + at);
+		d->crcs_size += 4;
+	}
+	return ERR_OK;
+}
+
 /* Full, or the last: `size` is a multiple of a block. */
 static void
 piece_write(struct piece *p)
 {
+	enum err error = note_crcs(p->draft, p);
+
+	if (error != ERR_OK)
+		p->draft->error = error;
 	op_init(&p->op, on_piece);
 	p->draft->unwritten += p->size;
 	if (p->draft->fd >= 0)
@@ -252,6 +283,8 @@ draft_free(struct draft *d, bool keep_file)
 		piece_free(LIST_ITEM(node, struct piece, node));
 	if (d->body != NULL)
 		body_put(d->body);
+	e->budget.used_bytes -= d->crcs_capacity;
+	free(d->crcs);
 	if (d->fd >= 0)
 		spool_file_close(e, d->fd);
 	if (d->opened && !keep_file)
@@ -541,6 +574,7 @@ record_of(const struct draft *d)
 		.body_kind = d->in_file ? BODY_FILE : BODY_INLINE,
 		.body_crc = d->crc,
 		.body_size = d->size,
+		.block_crcs = span_of(d->crcs, d->crcs_size),
 	};
 }
 
@@ -609,7 +643,7 @@ prepare(struct draft *d, const struct mail_envelope *envelope)
 	d->mail = m;
 	if (m == NULL)
 		return ERR_NO_MEMORY;
-	struct spool_loaded *l = loaded_copy(e, envelope);
+	struct spool_loaded *l = loaded_copy(e, envelope, span_of(d->crcs, d->crcs_size));
 	if (l == NULL)
 		return ERR_NO_MEMORY;
 	l->envelope.body_size = d->size;
@@ -643,6 +677,19 @@ prepare(struct draft *d, const struct mail_envelope *envelope)
 	return log_has_room(e, put_size(e, &d->request), RESERVE_ALL) ? ERR_OK : ERR_NO_ROOM;
 }
 
+static void
+write_last(struct draft *d)
+{
+	struct piece *last = piece_filling(d);
+
+	if (last == NULL)
+		return;
+	size_t size = block_up(last->size);
+	memset(last->data + last->size, 0, size - last->size);
+	last->size = size;
+	piece_write(last);
+}
+
 void
 spool_put(struct queue *q, struct queue_put *p)
 {
@@ -659,6 +706,10 @@ spool_put(struct queue *q, struct queue_put *p)
 		d->body = body_new(&e->budget, 0); /* an empty mail */
 		error = d->body == NULL ? ERR_NO_MEMORY : ERR_OK;
 	}
+	if (error == ERR_OK && d->in_file) {
+		write_last(d);
+		error = d->error;
+	}
 	if (error == ERR_OK)
 		error = prepare(d, p->envelope);
 	if (error != ERR_OK) {
@@ -670,14 +721,7 @@ spool_put(struct queue *q, struct queue_put *p)
 		log_append(e, &d->request);
 		return;
 	}
-	struct piece *last = piece_filling(d);
 	d->state = DRAFT_CLOSING;
-	if (last != NULL) {
-		size_t size = block_up(last->size);
-		memset(last->data + last->size, 0, size - last->size);
-		last->size = size;
-		piece_write(last);
-	}
 	if (!is_at_work(d))
 		go_on(d);
 }

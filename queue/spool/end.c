@@ -137,7 +137,6 @@ try_to_stop(struct spool_end *e)
 static void
 on_upkeep(struct timer *t)
 {
-	enum { CREATE_AGAIN_MS = 1000 };
 	struct spool_end *e = CONTAINER_OF(t, struct spool_end, upkeep);
 	struct worker *w = e->queue.worker;
 	const struct queue_hooks *hooks = &e->spool->store.hooks;
@@ -148,10 +147,7 @@ on_upkeep(struct timer *t)
 		try_to_stop(e);
 		return;
 	}
-	if (e->spares < SPOOL_SPARES && !e->creating && w->now_ms >= e->create_at_ms) {
-		e->create_at_ms = w->now_ms + CREATE_AGAIN_MS;
-		segment_make(e);
-	}
+	segment_make(e);
 	look_at_segments(e);
 	index_walk_oldest(e);
 	compaction_kick(e);

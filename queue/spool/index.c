@@ -673,9 +673,9 @@ copy_text(uint8_t **to, struct span s)
 }
 
 struct spool_loaded *
-loaded_copy(struct spool_end *e, const struct mail_envelope *from)
+loaded_copy(struct spool_end *e, const struct mail_envelope *from, struct span block_crcs)
 {
-	size_t text = from->sender.size + from->envid.size + from->client.size;
+	size_t text = block_crcs.size + from->sender.size + from->envid.size + from->client.size;
 
 	for (uint32_t i = 0; i < from->recipient_count; i++)
 		text += from->recipients[i].address.size + from->recipients[i].orcpt.size;
@@ -688,6 +688,7 @@ loaded_copy(struct spool_end *e, const struct mail_envelope *from)
 	l->envelope.sender = copy_text(&at, from->sender);
 	l->envelope.envid = copy_text(&at, from->envid);
 	l->envelope.client = copy_text(&at, from->client);
+	l->block_crcs = copy_text(&at, block_crcs);
 	for (uint32_t i = 0; i < from->recipient_count; i++) {
 		l->recipients[i] = from->recipients[i];
 		l->recipients[i].address = copy_text(&at, from->recipients[i].address);
@@ -720,6 +721,7 @@ loaded_read(struct spool_end *e, struct spool_mail *m, const struct record *r)
 	l->envelope.sender = copy_text(&at, r->sender);
 	l->envelope.envid = copy_text(&at, r->envid);
 	l->envelope.client = copy_text(&at, r->client);
+	l->block_crcs = copy_text(&at, r->block_crcs);
 	for (uint32_t i = 0; i < r->count; i++) {
 		struct mail_recipient *to = &l->recipients[i];
 		record_next_recipient(&rest, to, &starts);

@@ -82,6 +82,7 @@ struct spool_segment {
 	uint32_t number; /* of the file, and its place in spool->sequences */
 	int fd;
 	bool was_sealed; /* its index is complete */
+	bool leaving;    /* unlinked, or about to be */
 	bool damaged;    /* kept for people when it is empty */
 	bool keep_void;  /* its head voids the end of `voids`: not freed while that exists */
 	uint8_t state;   /* enum spool_segment_state */
@@ -181,6 +182,8 @@ struct spool_loaded {
 	int fd;                        /* of a body in a file; -1 */
 	uint32_t body_crc;
 	uint8_t body_kind;
+	atomic_bool damaged;    /* some worker has read a body that is not what was written */
+	struct span block_crcs; /* where body_kind says so */
 	struct mail_recipient recipients[];
 };
 
@@ -473,7 +476,8 @@ void recipient_set_reply(struct spool_end *e, struct spool_recipient *r, struct 
 void recipient_set_state(struct spool_end *e, struct spool_recipient *r, uint8_t state);
 struct spool_loaded *loaded_new(struct spool_end *e, uint32_t recipient_count, size_t text_size);
 void loaded_free(struct spool_end *e, struct spool_loaded *l);
-struct spool_loaded *loaded_copy(struct spool_end *e, const struct mail_envelope *from);
+struct spool_loaded *loaded_copy(struct spool_end *e, const struct mail_envelope *from,
+				 struct span block_crcs);
 struct spool_loaded *loaded_read(struct spool_end *e, struct spool_mail *m, const struct record *r);
 bool spool_list(struct queue *q, const struct queue_filter *f, uint64_t *cursor, uint64_t slice_us,
 		bool (*on_row)(void *context, const struct queue_row *row), void *context);

@@ -157,7 +157,7 @@ record_put_size(const struct record_put *p)
 {
 	const struct mail_envelope *e = p->envelope;
 	uint64_t size = RECORD_HEADER_SIZE + PUT_FIXED + 6 + e->sender.size + e->envid.size +
-			e->client.size;
+			e->client.size + 4 + p->block_crcs.size;
 
 	for (uint32_t i = 0; i < e->recipient_count; i++) {
 		const struct mail_recipient *r = &e->recipients[i];
@@ -200,6 +200,8 @@ record_write_put(struct buf *out, const struct record_put *p, uint64_t epoch, ui
 	put_text(out, e->sender);
 	put_text(out, e->envid);
 	put_text(out, e->client);
+	put_number(out, p->block_crcs.size, 4);
+	buf_append(out, p->block_crcs);
 	for (uint32_t i = 0; i < e->recipient_count; i++)
 		put_recipient(out, &e->recipients[i], p->starts == NULL ? NULL : &p->starts[i]);
 	end_meta(out, at, RECORD_PUT, p->body_kind == BODY_INLINE ? p->body_size : 0, p->body_crc,
@@ -324,6 +326,10 @@ parse_put(struct span s, struct record *r)
 	r->sender = take_text(&s, &bad);
 	r->envid = take_text(&s, &bad);
 	r->client = take_text(&s, &bad);
+	size_t crcs = take_number(&s, 4, &bad);
+	bad = bad || crcs > s.size;
+	r->block_crcs = span_first(s, bad ? 0 : crcs);
+	s = span_after(s, r->block_crcs.size);
 	r->rest = s;
 	for (uint32_t i = 0; i < r->count && !bad; i++) {
 		struct mail_recipient recipient;
@@ -333,8 +339,11 @@ parse_put(struct span s, struct record *r)
 	if (bad || s.size != 0 || r->ret > RET_HEADERS)
 		return false;
 	if (r->body_kind == BODY_FILE)
-		return r->body_size == 0;
-	return r->body_kind == BODY_INLINE && r->mail_size == r->body_size;
+		return r->body_size == 0 && r->block_crcs.size % 4 == 0 &&
+		       r->block_crcs.size / 4 ==
+			       r->mail_size / SPOOL_BLOCK + (r->mail_size % SPOOL_BLOCK != 0);
+	return r->body_kind == BODY_INLINE && r->block_crcs.size == 0 &&
+	       r->mail_size == r->body_size;
 }
 
 static bool
@@ -405,6 +414,22 @@ record_body_is_good(const struct record *r, struct span body)
 	if (r->type == RECORD_PUT && r->body_kind == BODY_FILE)
 		return body.size == 0;
 	return body.size == r->body_size && crc32c(0, body.data, body.size) == r->body_crc;
+}
+
+void
+record_block_crc(uint8_t entry[4], const uint8_t *data)
+{
+	store(entry, crc32c(0, data, SPOOL_BLOCK), 4);
+}
+
+bool
+record_block_is_good(struct span block_crcs, uint64_t number, const uint8_t *data)
+{
+	uint8_t entry[4];
+
+	ASSERT(number < block_crcs.size / 4);
+	record_block_crc(entry, data);
+	return memcmp(entry, block_crcs.data + 4 * number, 4) == 0;
 }
 
 void

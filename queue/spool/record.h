@@ -6,9 +6,10 @@
  *
  * A segment is: two copies of its head (4096 bytes each), then batches, each padded to 4096. A
  * batch is a frame and records; what is durable at once or not at all is one record. A record is
- * meta (header and fields), then body bytes, padded to 8. Its checksum covers the meta, the
- * body's own is in the meta; both depend on the epoch of the segment's present use and on the
- * record's place, so nothing left over from a former use can be taken for a record.
+ * meta (header and fields; checksums by block of a body in a file), then body bytes, padded to 8.
+ * Its checksum covers the meta, the body's own is in the meta; both depend on the epoch of the
+ * segment's present use and on the record's place, so nothing left over from a former use can be
+ * taken for a record.
  *
  * An INDEX record has as its body the metas of the records before it (up to the former INDEX),
  * and in its meta the places of all former INDEX records: whoever reads the last one knows where
@@ -72,6 +73,7 @@ struct record_put {
 	uint8_t body_kind;                  /* enum record_body */
 	uint32_t body_crc;
 	uint64_t body_size;
+	struct span block_crcs; /* of a body in a file, 4 bytes for each block of it */
 };
 
 /* One line of OUTCOME, START or CLOSE. */
@@ -118,6 +120,7 @@ struct record {
 	struct span sender;
 	struct span envid;
 	struct span client;
+	struct span block_crcs;
 	/* GONE, HOLD */
 	uint8_t gone;
 	struct span who;
@@ -164,6 +167,10 @@ void record_next_recipient(struct span *rest, struct mail_recipient *out,
 			   struct record_starts *starts);
 void record_next_line(struct span *rest, struct record_line *out);
 uint32_t record_next_place(struct span *rest);
+/* Is `data`, what lies at block `number` of the file (padded with zeros), what was written? */
+bool record_block_is_good(struct span block_crcs, uint64_t number, const uint8_t *data);
+/* A block's entry in block_crcs. */
+void record_block_crc(uint8_t entry[4], const uint8_t *data);
 
 /* The frame of a batch. */
 struct frame {

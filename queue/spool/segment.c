@@ -123,13 +123,23 @@ segment_ready(struct spool_segment *s)
 	log_kick(e);
 }
 
+/* No room: whoever asks until then is refused, not kept waiting. */
+static void
+create_later(struct spool_end *e)
+{
+	enum { CREATE_AGAIN_MS = 1000 };
+
+	e->create_failed = true;
+	e->create_at_ms = e->queue.worker->now_ms + CREATE_AGAIN_MS;
+}
+
 static void
 making_failed(struct spool_segment *s, int32_t result)
 {
 	struct spool_end *e = s->end;
 
 	e->creating = false;
-	e->create_failed = true;
+	create_later(e);
 	if (result != -ENOSPC && result != -EDQUOT)
 		e->counters.write_errors++;
 	if (s->fd >= 0)
@@ -181,6 +191,7 @@ on_step(struct op *op, struct completion c)
 		if (c.result < 0 && c.result != -ENOENT) {
 			s->end->counters.write_errors++;
 			s->at_work = false;
+			s->state = SEGMENT_FAILED; /* tried again by upkeep */
 			return;
 		}
 		run_step(s, s->step == STEP_UNNAME ? STEP_CLOSE : STEP_UNNAME);
@@ -215,10 +226,12 @@ run_step(struct spool_segment *s, enum step step)
 		ring_sync(ring, &s->op, spool->segment_directory);
 		return;
 	case STEP_UNLINK:
+		s->leaving = true; /* never written to again */
 		ring_unlink(ring, &s->op, spool->segment_directory, s->name);
 		return;
 	case STEP_RENAME:
 		/* The next start moves it to aside/. By its sequence, which is never used again. */
+		s->leaving = true;
 		snprintf(s->bad_name, SPOOL_NAME_SIZE, "%llx.bad", (unsigned long long)s->sequence);
 		ring_rename(ring, &s->op, spool->segment_directory, s->name, s->bad_name);
 		return;
@@ -235,9 +248,11 @@ segment_make(struct spool_end *e)
 
 	if (e->creating || e->spares >= SPOOL_SPARES || !e->started || e->log.finishing)
 		return;
+	if (e->create_failed && e->queue.worker->now_ms < e->create_at_ms)
+		return;
 	if (atomic_fetch_sub(&e->spool->bytes_left, size) < size) {
 		atomic_fetch_add(&e->spool->bytes_left, size);
-		e->create_failed = true;
+		create_later(e);
 		return;
 	}
 	struct spool_segment *s = NULL;
@@ -248,7 +263,7 @@ segment_make(struct spool_end *e)
 	}
 	if (s == NULL) {
 		atomic_fetch_add(&e->spool->bytes_left, size);
-		e->create_failed = true;
+		create_later(e);
 		return;
 	}
 	e->creating = true;
@@ -448,6 +463,11 @@ segment_try_free(struct spool_segment *s)
 		return;
 	if (s->live != 0 || s->at_work || s->op.in_kernel)
 		return;
+	if (s->leaving) {
+		s->state = SEGMENT_FREEING;
+		run_step(s, s->damaged ? STEP_RENAME : STEP_UNLINK);
+		return;
+	}
 	if (s->keep_void && segment_exists(s->end->spool, s->voids))
 		return;
 	if (!is_referring(s)) {
