@@ -325,11 +325,13 @@ def read_exemptions(root):
 
 
 def own_headers(f):
-    """The headers that a .c file may be a body of: the one of its name, and those with a name that
-    its own begins with (sender_command.c is a part of sender.h)."""
+    """The headers that a .c file may be a body of: the one of its name, those with a name that its
+    own begins with (sender_command.c is a part of sender.h), and the one with the name of its
+    folder (everything in queue/spool is behind spool.h)."""
     folder, stem = f.path[:-2].rsplit("/", 1)
     words = stem.split("_")
-    return {f"{folder}/{'_'.join(words[:count])}.h" for count in range(1, len(words) + 1)}
+    parts = {f"{folder}/{'_'.join(words[:count])}.h" for count in range(1, len(words) + 1)}
+    return parts | {f"{folder}/{folder.rsplit('/', 1)[-1]}.h"}
 
 
 def modules_are_tested(root, files):
