@@ -263,6 +263,7 @@ struct queue_row {
 bool queue_list(struct queue *q, const struct queue_filter *f, uint64_t *cursor, uint64_t slice_us,
 		bool (*on_row)(void *context, const struct queue_row *row), void *context);
 
+/* UNHOLD also forgives attempts that never ended (invariant 9). */
 enum queue_action { QUEUE_HOLD, QUEUE_UNHOLD, QUEUE_REQUEUE, QUEUE_REMOVE };
 /* Durable where it must outlive the process (all but REQUEUE); `who` and `why` go into the event.
  */

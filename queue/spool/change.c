@@ -285,29 +285,50 @@ close_done(struct spool_end *e, struct queue_request *request)
 static const struct queue_request_kind close_kind = { RESERVE_NONE, close_size, close_write,
 						      close_done };
 
+/* The starts of a recipient's attempts so far are over. */
+static void
+close_recipient(struct spool_end *e, struct spool_mail *m, uint32_t at)
+{
+	struct spool_recipient *r = &mail_recipients(m)[at];
+	struct spool_small *s = pool_get(&e->small);
+
+	r->closed = r->starts;
+	if (s == NULL)
+		return; /* the next start handles it with care, no more */
+	*s = (struct spool_small){ .request.kind = &close_kind, .end = e };
+	s->line = (struct record_line){ .recipient = at, .number = r->closed };
+	s->change = (struct record_change){ .type = RECORD_CLOSE,
+					    .id = m->mail.id,
+					    .put_sequence = m->segment->sequence,
+					    .line_count = 1,
+					    .lines = &s->line };
+	log_append(e, &s->request);
+}
+
 void
 spool_close_start(struct spool_end *e, struct spool_item *i)
 {
-	struct spool_mail *m = spool_mail_of(i->item.mail);
-	struct spool_recipient *all = mail_recipients(m);
-
-	for (uint32_t n = 0; n < i->item.recipient_count; n++) {
-		uint32_t at = i->item.recipients[n];
-		struct spool_small *s = pool_get(&e->small);
-		all[at].closed = all[at].starts;
-		if (s == NULL)
-			continue; /* the next start handles it with care, no more */
-		*s = (struct spool_small){ .request.kind = &close_kind, .end = e };
-		s->line = (struct record_line){ .recipient = at, .number = all[at].closed };
-		s->change = (struct record_change){ .type = RECORD_CLOSE,
-						    .id = m->mail.id,
-						    .put_sequence = m->segment->sequence,
-						    .line_count = 1,
-						    .lines = &s->line };
-		log_append(e, &s->request);
-	}
+	for (uint32_t n = 0; n < i->item.recipient_count; n++)
+		close_recipient(e, spool_mail_of(i->item.mail), i->item.recipients[n]);
 	i->item.open_starts = 0;
 	i->started = false;
+}
+
+/* An operator has released it: it is tried again at their word, like any other. */
+static void
+forgive(struct spool_end *e, struct spool_mail *m)
+{
+	const struct spool_recipient *all = mail_recipients(m);
+
+	m->damaged = false;
+	for (uint32_t n = 0; n < m->recipient_count; n++) {
+		if (all[n].closed != all[n].starts)
+			close_recipient(e, m, n);
+	}
+	for (struct spool_item *i = m->items; i != NULL; i = i->next) {
+		i->item.open_starts = 0;
+		i->item.had_run_alone = false;
+	}
 }
 
 /* ---- acts ---- */
@@ -371,7 +392,7 @@ act_done(struct spool_end *e, struct queue_request *request)
 		if (request->error == ERR_OK)
 			m->hold_revision++;
 		if (request->error == ERR_OK && a->action == QUEUE_UNHOLD)
-			m->damaged = false; /* tried again at their word */
+			forgive(e, m);
 		act_end_items(e, m, false);
 	}
 	a->on_done(a, request->error);
