@@ -288,10 +288,9 @@ note_refusal(struct channel *c, const struct sender_action *a)
 	struct span error =
 		a->reply != NULL ? reply_line(a->reply) : span_of_string(close_label(a->close));
 
-	if (c->site->hosts[c->host].ready == 0)
-		site_host_failed(c->site, c->host);
-	flow_event_host_failed(c->flow, c->site, c->host,
-			       sender_phase_label((enum sender_phase)c->phase), error);
+	if (c->site->hosts[c->host].ready == 0 && site_host_failed(c->site, c->host))
+		flow_event_host_failed(c->flow, c->site, c->host,
+				       sender_phase_label((enum sender_phase)c->phase), error);
 }
 
 /* False: nothing more to do in this turn. */
