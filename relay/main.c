@@ -470,7 +470,7 @@ static bool
 come_up(struct daemon *d)
 {
 	set_options(d);
-	if (!startup_check_kernel(&d->why) || !startup_raise_descriptors(d->config, &d->why) ||
+	if (!startup_check_kernel(&d->why) || !startup_raise_descriptors(&d->why) ||
 	    !control_take_signals(&d->control, &d->why))
 		return fail(d, "cannot start");
 	/* Everything that needs root first: ports. Then everything that the user will own. */

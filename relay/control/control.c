@@ -10,6 +10,7 @@
 
 #include "core/base/clock.h"
 #include "core/config.h"
+#include "relay/flow/events.h"
 
 enum {
 	BEAT_MS = 1000,
@@ -29,6 +30,7 @@ refresh_gauges(struct crew *m)
 	struct queue_numbers n;
 	uint64_t now_wall_ms = clock_wall_ms();
 
+	flow_refresh_gauges(w->flow);
 	queue_count(w->queue, &n);
 	METRIC_SET(w->metrics, QUEUE_MAILS, n.mails);
 	METRIC_SET(w->metrics, QUEUE_BYTES, n.bytes_live);
@@ -234,6 +236,15 @@ load_next(struct control *c)
 	return NULL;
 }
 
+/* Without a file: standard error. */
+static void
+reopen_log(struct control *c, const struct config *config)
+{
+	const struct span *file = &config->log.file;
+
+	log_reopen(c->log, file->size == 0 ? NULL : (const char *)file->data);
+}
+
 static void
 reload(struct control *c)
 {
@@ -242,7 +253,7 @@ reload(struct control *c)
 	const struct span *file = &c->routing->config->log.file;
 
 	/* Rotation must work also when the new configuration is bad. */
-	log_reopen(c->log, file->size == 0 ? NULL : (const char *)file->data);
+	reopen_log(c, c->routing->config);
 	const struct config *next = load_next(c);
 	if (next == NULL)
 		return;
@@ -253,7 +264,7 @@ reload(struct control *c)
 		return;
 	}
 	if (!span_eq(next->log.file, *file))
-		log_reopen(c->log, (const char *)next->log.file.data);
+		reopen_log(c, next);
 	atomic_store(&c->newest, c->next_routing);
 	send_all(c, CONTROL_RELOAD);
 }

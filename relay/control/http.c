@@ -100,7 +100,8 @@ http_start(const struct net_address *address, const struct http_source *source, 
 		return NULL;
 	}
 	h->daemon =
-		MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL, on_request, h,
+		/* Not select(), which it would take by itself: descriptors go far beyond 1023. */
+		MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD, 0, NULL, NULL, on_request, h,
 				 MHD_OPTION_LISTEN_SOCKET, h->listener, MHD_OPTION_CONNECTION_LIMIT,
 				 (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
 				 (unsigned)TIMEOUT_S, MHD_OPTION_END);

@@ -15,8 +15,7 @@
 enum {
 	KERNEL_MAJOR = 6,
 	KERNEL_MINOR = 1,
-	DESCRIPTORS_MIN = 256,    /* segments, log, rings and a few connections */
-	DESCRIPTORS_MARGIN = 512, /* the same, when everything else is in use */
+	DESCRIPTORS_MIN = 256, /* segments, log, rings and a few connections */
 };
 
 bool
@@ -36,16 +35,14 @@ startup_check_kernel(struct buf *why)
 }
 
 bool
-startup_raise_descriptors(const struct config *config, struct buf *why)
+startup_raise_descriptors(struct buf *why)
 {
 	struct rlimit limit;
-	rlim_t wanted = (rlim_t)config->limits.connections + config->delivery.connections +
-			DESCRIPTORS_MARGIN;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
 		return true;
-	if (limit.rlim_cur < wanted) {
-		limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+	if (limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
 	if (limit.rlim_cur >= DESCRIPTORS_MIN)

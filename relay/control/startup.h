@@ -13,9 +13,9 @@
 
 /* Kernel 6.1 or newer. */
 bool startup_check_kernel(struct buf *why);
-/* Raises the soft limit of descriptors to what the configuration may need, or as far as the hard
- * limit goes; false where not even a small relay could run. */
-bool startup_raise_descriptors(const struct config *config, struct buf *why);
+/* Raises the soft limit of descriptors to the hard one; false where not even a small relay could
+ * run. */
+bool startup_raise_descriptors(struct buf *why);
 /* Binds listener `index` once for each worker: fds[worker]. */
 bool startup_listen(const struct config *config, size_t index, unsigned workers, int *fds,
 		    struct buf *why);

@@ -64,7 +64,8 @@ restart_deadline(struct channel *c)
 	enum sender_phase phase = sender_phase(&c->sender);
 
 	c->phase = (uint8_t)phase;
-	conn_deadline(&c->conn, c->flow->worker->now_ms + phase_ms(c, phase));
+	/* While our disk is slow, the peer is not. */
+	conn_deadline(&c->conn, c->loading ? 0 : c->flow->worker->now_ms + phase_ms(c, phase));
 }
 
 /* ---- the body ---- */
@@ -100,6 +101,7 @@ on_loaded(struct queue_load *l, enum err e)
 		give_up_body(c, e == ERR_OK ? ERR_CORRUPT : e);
 		return;
 	}
+	restart_deadline(c);
 	conn_run(&c->conn);
 }
 
@@ -117,6 +119,7 @@ load_more(struct channel *c)
 		}
 	}
 	c->loading = true;
+	restart_deadline(c);
 	c->load.mail = j->mail;
 	c->load.offset = c->piece.offset + c->piece_sent;
 	c->load.capacity = WORKER_BUFFER_SIZE;
@@ -233,6 +236,7 @@ static void
 retire(struct channel *c)
 {
 	c->closing = true;
+	c->site->closing++;
 	list_unlink(&c->link);
 }
 
@@ -244,7 +248,8 @@ take_done(struct channel *c, const struct sender_transaction *t)
 	ASSERT(c->job_count > 0);
 	c->job_count--;
 	c->flow->busy_count -= c->job_count == 0;
-	j->rounds++;
+	/* Rounds that get nowhere are counted: many recipients need many transactions. */
+	j->rounds = j->resolved_count > j->resolved_before ? 0 : j->rounds + 1;
 	j->times.done_ms = c->flow->worker->now_ms;
 	if (c->job_count == 0 && c->conn.state == CONN_OPEN && !c->closing) {
 		list_unlink(&c->link);
@@ -275,6 +280,19 @@ begin_piece(struct channel *c, const struct sender_action *a)
 		body_out_init(&c->stuffing);
 }
 
+/* The host did not let us in. Where other connections to it are up it only has enough of them: it
+ * is not left alone for that. */
+static void
+note_refusal(struct channel *c, const struct sender_action *a)
+{
+	struct span error =
+		a->reply != NULL ? reply_line(a->reply) : span_of_string(close_label(a->close));
+
+	if (c->site->hosts[c->host].ready == 0 && site_host_failed(c->site, c->host))
+		flow_event_host_failed(c->flow, c->site, c->host,
+				       sender_phase_label((enum sender_phase)c->phase), error);
+}
+
 /* False: nothing more to do in this turn. */
 static bool
 act(struct channel *c, const struct sender_action *a)
@@ -282,6 +300,7 @@ act(struct channel *c, const struct sender_action *a)
 	switch (a->kind) {
 	case SENDER_READY:
 		c->ready = true;
+		c->site->hosts[c->host].ready++;
 		c->opener->times.started_ms = c->flow->worker->now_ms;
 		site_host_works(c->site, c->host);
 		site_pump_soon(c->site);
@@ -302,6 +321,8 @@ act(struct channel *c, const struct sender_action *a)
 		take_done(c, a->transaction);
 		return true;
 	case SENDER_CLOSE:
+		if (!c->ready)
+			note_refusal(c, a);
 		retire(c);
 		ASSERT(c->job_count == 0);
 		if (a->close == CLOSE_QUIT || a->close == CLOSE_IDLE || a->close == CLOSE_USED_UP ||
@@ -378,6 +399,7 @@ flush_outcomes(struct channel *c, enum close_reason reason)
 	c->sending = false;
 	do {
 		sender_step(&c->sender, span_none(), &action);
+		ASSERT(action.kind != SENDER_WAIT && action.kind != SENDER_NEED_INPUT);
 		if (action.kind == SENDER_CLOSE)
 			break;
 		act(c, &action);
@@ -482,9 +504,16 @@ on_closed(struct conn *conn)
 	ASSERT(c->job_count == 0 && !c->loading);
 	drop_loaded(c);
 	list_unlink(&c->link);
-	ASSERT(s->channels > 0);
+	ASSERT(s->channels > 0 && s->closing > 0);
 	s->channels--;
+	s->closing--;
 	c->flow->channel_count--;
+	if (c->ready)
+		s->hosts[c->host].ready--;
+	if (c->flow->channels_were_full) {
+		c->flow->channels_were_full = false;
+		flow_wake_sites(c->flow);
+	}
 	flow_event_channel_end(c->flow, conn->reason);
 	routing_put(c->routing);
 	pool_put(&c->flow->channels, c);
@@ -528,7 +557,7 @@ channel_open(struct site *s, struct job *j)
 	f->channel_count++;
 	list_append(&s->busy, &c->link);
 	conn_deadline(&c->conn, f->worker->now_ms + c->routing->config->timeouts.send.connect_ms);
-	METRIC_ADD(f->worker->metrics, DESTINATION_CONNECTIONS_OPENED, 1);
+	flow_event_channel_open(f);
 	c->opener = j;
 	conn_connect(&c->conn, peer);
 	channel_take(c, j);
@@ -559,6 +588,9 @@ channel_take(struct channel *c, struct job *j)
 	j->times.taken_wall_ms = c->flow->worker->now_wall_ms;
 	j->times.started_ms = j->times.taken_ms; /* for the opener: until READY */
 	METRIC_ADD(c->flow->worker->metrics, ATTEMPTS, 1);
+	if (c->used)
+		METRIC_ADD(c->flow->worker->metrics, DESTINATION_CONNECTIONS_REUSED, 1);
+	c->used = true;
 	job_begin(j);
 	sender_start(&c->sender, &j->transaction);
 	if (c->conn.state == CONN_OPEN)

@@ -23,6 +23,7 @@ struct channel {
 	struct routing *routing;
 	unsigned host;
 	bool ready;         /* EHLO is done */
+	bool used;          /* it was given a job before */
 	bool sending;       /* `piece` of `body_job` is being sent */
 	bool loading;       /* a part of it is being read from the store */
 	bool closing;       /* sender said CLOSE, or the connection is lost */

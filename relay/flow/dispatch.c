@@ -12,7 +12,7 @@ enum {
 	WAITING_LOW = 256,      /* claim more when fewer are left */
 	AGAIN_MS = 20,          /* a mailbox was full */
 	RECORD_AGAIN_MS = 1000, /* the store could not record an outcome */
-	ROUNDS_MAX = 64,        /* transactions of one job, against peers that refuse in turns */
+	ROUNDS_MAX = 64,        /* of a job without progress, against peers that refuse in turns */
 };
 
 static struct worker *
@@ -32,6 +32,23 @@ static uint64_t
 down_ms(const struct site *s)
 {
 	return is_down(s) ? s->down_until_ms - worker_of(s)->now_ms : 0;
+}
+
+/* Jobs of the site that no connection of ours has: in line here, or with the home. */
+static unsigned
+in_line(const struct site *s)
+{
+	return s->waiting_count + s->away;
+}
+
+/* Looks at the site again after this time, or earlier if that was wanted. */
+static void
+pump_within(struct site *s, uint64_t ms)
+{
+	uint64_t at_ms = worker_of(s)->now_ms + ms;
+
+	if (!timer_is_set(&s->again) || s->again.deadline_ms > at_ms)
+		timer_set(&worker_of(s)->timers, &s->again, at_ms);
 }
 
 /* ---- back to the queue, untried ---- */
@@ -101,19 +118,26 @@ on_record_again(struct timer *t)
 	queue_record(j->owner->worker->queue, &j->record);
 }
 
-/* When a recipient that failed temporarily is tried again; false: its time is over. */
-static bool
-schedule_retry(const struct job *j, struct queue_result *r)
+static struct schedule
+schedule_of(const struct flow *f)
 {
-	const struct config_retry *retry = &j->owner->routing->config->retry;
-	const struct mail_envelope *e = j->mail->envelope;
-	uint64_t now_ms = j->owner->worker->now_wall_ms;
-	struct schedule schedule = {
+	const struct config_retry *retry = &f->routing->config->retry;
+
+	return (struct schedule){
 		.pauses_ms = retry->schedule_ms,
 		.pause_count = retry->schedule_count,
 		.jitter_percent = retry->jitter,
 		.lifetime_ms = retry->lifetime_ms,
 	};
+}
+
+/* When a recipient that failed temporarily is tried again; false: its time is over. */
+static bool
+schedule_retry(const struct job *j, struct queue_result *r)
+{
+	const struct mail_envelope *e = j->mail->envelope;
+	uint64_t now_ms = j->owner->worker->now_wall_ms;
+	struct schedule schedule = schedule_of(j->owner);
 
 	r->retry_at_ms = now_ms;
 	if (!r->tried)
@@ -164,8 +188,11 @@ on_returned(struct message *m, void *context)
 
 	(void)context;
 	OBJ_CHECK(j, JOB_MAGIC);
+	struct site *s = site_of_number(j->owner, j->site);
+	ASSERT(s->away > 0);
+	s->away--;
 	j->server = j->owner;
-	site_pump_soon(site_of_number(j->owner, j->site));
+	site_pump_soon(s);
 	settle(j);
 }
 
@@ -194,6 +221,22 @@ return_unserved(struct job *j, uint64_t pause_ms)
 	j->unserved = true;
 	j->due_at_ms = j->server->worker->now_wall_ms + pause_ms;
 	return_job(j);
+}
+
+/* The site is down, and the job was not tried. Its mail fails when its time is over, as if it had
+ * been: waiting for a dead host must end, too. */
+static void
+return_down(struct site *s, struct job *j)
+{
+	struct schedule schedule = schedule_of(s->flow);
+
+	if (schedule_is_over(&schedule, j->mail->envelope->accepted_at_ms,
+			     worker_of(s)->now_wall_ms)) {
+		job_defer_rest(j, SPAN("451 4.4.1 no host of the destination can be reached"));
+		return_job(j);
+		return;
+	}
+	return_unserved(j, down_ms(s));
 }
 
 void
@@ -282,6 +325,7 @@ hand_over(struct site *s)
 			return false;
 		}
 		struct job *j = take_waiting(s);
+		s->away++;
 		j->server = home->flow;
 		j->message.on_message = on_handed_over;
 		worker_post(mine, home, &j->message);
@@ -333,20 +377,26 @@ open_channel(struct site *s)
 	struct job *j = first_waiting(s);
 	unsigned most = f->routing->config->delivery.connections / f->worker->count;
 
-	if (s->channels >= s->slots.held || f->channel_count >= (most == 0 ? 1 : most))
+	if (s->channels >= s->slots.held)
 		return false;
+	if (f->channel_count >= (most == 0 ? 1 : most)) {
+		if (!f->channels_were_full)
+			FLOW_LIMIT_HIT(f, DELIVERY_CONNECTIONS);
+		f->channels_were_full = true;
+		return false;
+	}
 	j->host = site_next_host(s, j->tried_hosts, j->tried_hosts != 0);
 	if (j->host >= s->info->host_count) {
 		/* All hosts failed a short while ago: this one waits for its turn in the queue. */
 		take_waiting(s);
-		return_unserved(j, down_ms(s));
+		return_down(s, j);
 		return true;
 	}
 	take_waiting(s);
 	if (!channel_open(s, j)) {
 		list_prepend(&s->waiting, &j->link);
 		s->waiting_count++;
-		timer_set(&worker_of(s)->timers, &s->again, worker_of(s)->now_ms + AGAIN_MS);
+		pump_within(s, AGAIN_MS);
 		return false;
 	}
 	return true;
@@ -365,6 +415,24 @@ is_probing(const struct site *s)
 	return true;
 }
 
+/* All connections that may be are open, and none leads to a host that the first job may go to: an
+ * idle one makes room for one that does. */
+static void
+make_room(struct site *s)
+{
+	struct list_node *n = list_first(&s->idle);
+
+	if (n != NULL && s->closing == 0 && s->channels >= s->slots.held)
+		channel_quit(LIST_ITEM(n, struct channel, link), CLOSE_IDLE);
+}
+
+/* The home wants slots back: what ends now is not used again. */
+static bool
+is_above_share(const struct site *s)
+{
+	return s->slots.recall != NULL && s->channels - s->closing > s->slots.recall->number;
+}
+
 static void
 serve_waiting(struct site *s)
 {
@@ -374,10 +442,12 @@ serve_waiting(struct site *s)
 		struct channel *c = idle_channel(s, j);
 		if (c == NULL && !is_probing(s) && open_channel(s))
 			continue;
-		if (c == NULL)
+		if (c == NULL && !is_above_share(s))
 			c = channel_for_one_ahead(s, j);
-		if (c == NULL)
+		if (c == NULL) {
+			make_room(s);
 			return;
+		}
 		take_waiting(s);
 		channel_take(c, j);
 	}
@@ -386,11 +456,12 @@ serve_waiting(struct site *s)
 static void
 release_waiting(struct site *s)
 {
-	uint64_t now_ms = worker_of(s)->now_ms;
-
-	while (!list_is_empty(&s->waiting))
-		return_unserved(take_waiting(s),
-				s->down_until_ms > now_ms ? s->down_until_ms - now_ms : 0);
+	while (!list_is_empty(&s->waiting)) {
+		if (s->flow->draining)
+			return_unserved(take_waiting(s), 0);
+		else
+			return_down(s, take_waiting(s));
+	}
 }
 
 static void
@@ -398,7 +469,8 @@ close_idle_above(struct site *s, unsigned most)
 {
 	struct list_node *n = list_first(&s->idle);
 
-	while (n != NULL && s->channels > most) {
+	/* Those that close already are still counted in `channels`. */
+	while (n != NULL && s->channels > most + s->closing) {
 		struct list_node *next = list_next(&s->idle, n);
 		struct channel *c = LIST_ITEM(n, struct channel, link);
 		channel_quit(c, s->flow->draining ? CLOSE_SHUTDOWN : CLOSE_IDLE);
@@ -419,7 +491,7 @@ on_claimed(struct queue_claim *c, enum err e)
 		got++;
 	if (e != ERR_OK) {
 		flow_event_claim_failed(s->flow, s, e);
-		timer_set(&worker_of(s)->timers, &s->again, worker_of(s)->now_ms + RECORD_AGAIN_MS);
+		s->claim_after_ms = worker_of(s)->now_ms + RECORD_AGAIN_MS;
 	} else if (got < c->most) {
 		s->due = false; /* on_due comes again for what falls due later */
 	}
@@ -428,23 +500,46 @@ on_claimed(struct queue_claim *c, enum err e)
 	flow_check_drained(s->flow);
 }
 
+/* May the site claim now? If not, it looks again when what hinders it is over: its own jobs pump it
+ * as they end, the end of a lack of jobs wakes all sites, and for the rest there is a timer. */
+static bool
+may_claim(struct site *s)
+{
+	struct flow *f = s->flow;
+	struct queue *q = f->worker->queue;
+
+	if (!s->due || s->claiming || f->draining || in_line(s) >= WAITING_LOW)
+		return false;
+	if (f->job_count >= f->routing->config->queue.active_max) {
+		f->jobs_were_full = true;
+		return false;
+	}
+	if (is_down(s)) {
+		pump_within(s, down_ms(s));
+		return false;
+	}
+	bool failed = s->claim_after_ms > worker_of(s)->now_ms;
+	/* Bodies of mails that would only wait are not worth the little memory that is left. */
+	bool tight = in_line(s) > 0 && queue_memory_is_tight(q);
+	if (failed || tight || !queue_may_deliver(q) || flow_must_pause(f)) {
+		pump_within(s, RECORD_AGAIN_MS);
+		return false;
+	}
+	return true;
+}
+
 static void
 claim_more(struct site *s)
 {
-	struct flow *f = s->flow;
-
-	if (!s->due || s->claiming || s->waiting_count >= WAITING_LOW || f->draining ||
-	    is_down(s) || !queue_may_deliver(f->worker->queue) || flow_must_pause(f) ||
-	    f->job_count >= f->routing->config->queue.active_max)
+	if (!may_claim(s))
 		return;
-	uint32_t most = f->routing->config->queue.claim_batch;
 	s->claiming = true;
 	s->claim.site = s->info->id;
-	s->claim.most = most;
+	s->claim.most = s->flow->routing->config->queue.claim_batch;
 	s->claim.with_bodies = true;
 	s->claim.on_done = on_claimed;
 	list_init(&s->claim.items);
-	queue_claim(f->worker->queue, &s->claim);
+	queue_claim(worker_of(s)->queue, &s->claim);
 }
 
 void
@@ -459,48 +554,64 @@ dispatch_due(struct queue *q, struct site_id id)
 	site_pump_soon(s);
 }
 
+/* Only the home delivers. A suspect that ran here alone may have left us a connection of its own,
+ * or the limit was lowered: that slot goes back, too. */
+static bool
+serve_by_home(struct site *s)
+{
+	bool handed = hand_over(s);
+
+	close_idle_above(s, 0);
+	return slots_settle(s, s->channels) && handed;
+}
+
+static bool
+serve_here(struct site *s)
+{
+	unsigned limit = site_limit(s->info);
+
+	if (s->slots.recall != NULL)
+		close_idle_above(s, s->slots.recall->number);
+	serve_waiting(s);
+	unsigned wanted = s->channels + s->waiting_count;
+	return slots_settle(s, wanted < limit ? wanted : limit);
+}
+
 void
 dispatch_pump(struct site *s)
 {
 	OBJ_CHECK(s, SITE_MAGIC);
 	bool settled = true;
-	unsigned home = s->info->home;
+	bool home_delivers = site_is_home_only(s) && s->info->home != worker_of(s)->number &&
+			     s->flow->suspects.alone == NULL;
 
 	if (s->flow->draining || is_down(s))
 		release_waiting(s);
 	if (s->flow->draining)
 		close_idle_above(s, 0);
-	bool alone = s->flow->suspects.alone != NULL;
-	if (site_is_home_only(s) && home != worker_of(s)->number && !alone) {
-		settled = hand_over(s);
-	} else if (s->info->kind == SITE_SMTP || s->info->kind == SITE_LMTP) {
-		serve_waiting(s);
-		if (s->slots.share_max != 0)
-			close_idle_above(s, s->slots.share_max);
-		unsigned wanted = s->channels + s->waiting_count;
-		settled = slots_settle(
-			s, wanted < s->info->connections_max ? wanted : s->info->connections_max);
-	}
+	if (s->info->kind == SITE_SMTP || s->info->kind == SITE_LMTP)
+		settled = home_delivers ? serve_by_home(s) : serve_here(s);
+	if (!settled)
+		pump_within(s, AGAIN_MS);
 	claim_more(s);
-	uint64_t again_ms = !settled ? AGAIN_MS : 0;
-	if (is_down(s) && s->due)
-		again_ms = down_ms(s);
-	if (again_ms != 0)
-		timer_set(&worker_of(s)->timers, &s->again, worker_of(s)->now_ms + again_ms);
 	flow_check_drained(s->flow);
 }
 
 /* ---- items ---- */
 
-/* The site of the item's first recipient under the present routes. */
-static struct site_id
-present_site(struct flow *f, const struct queue_item *item)
+/* Do the present routes lead all of the item's recipients to its site? */
+static bool
+is_on_its_route(struct flow *f, const struct queue_item *item)
 {
 	const struct mail_envelope *e = item->mail->envelope;
-	uint32_t first = queue_item_recipient(item, 0);
 
-	ASSERT(first < e->recipient_count);
-	return routing_site(f->routing, e->recipients[first].address);
+	for (uint32_t i = queue_item_recipient(item, 0); i < e->recipient_count;
+	     i = queue_item_recipient(item, i + 1)) {
+		struct site_id site = routing_site(f->routing, e->recipients[i].address);
+		if (site.number != item->site.number)
+			return false;
+	}
+	return true;
 }
 
 static void
@@ -557,14 +668,21 @@ begin_job(struct flow *f, struct job *j)
 static bool
 has_room(struct flow *f, const struct site *s)
 {
-	if (f->job_count >= f->routing->config->queue.active_max) {
+	struct queue *q = f->worker->queue;
+	size_t most = f->routing->config->queue.active_max;
+
+	if (f->job_count >= most) {
 		f->jobs_were_full = true;
 		return false;
 	}
-	/* Little memory left: bodies of mails that would only wait are the first to go. */
-	if (s == NULL || (s->waiting_count > 0 && queue_memory_is_tight(f->worker->queue)))
+	if (s == NULL || f->draining || is_down(s) || !queue_may_deliver(q) || flow_must_pause(f))
 		return false;
-	return !f->draining && s->waiting_count < WAITING_MAX && !is_down(s);
+	/* Little memory left: bodies of mails that would only wait are the first to go. */
+	if (in_line(s) > 0 && queue_memory_is_tight(q))
+		return false;
+	/* Half of the jobs are for those whose lines are short, so that a few destinations that
+	 * stand still cannot have them all. */
+	return in_line(s) < (f->job_count < most / 2 ? WAITING_MAX : WAITING_LOW);
 }
 
 static void
@@ -573,7 +691,7 @@ dispatch_item(struct flow *f, struct queue_item *item, uint64_t receive_ms)
 	struct site *s = site_of_number(f, item->site);
 	uint64_t now_wall_ms = f->worker->now_wall_ms;
 
-	if (present_site(f, item).number != item->site.number) {
+	if (!is_on_its_route(f, item)) {
 		queue_reroute(f->worker->queue, item);
 		return;
 	}

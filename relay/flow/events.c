@@ -110,10 +110,58 @@ class_label(unsigned code)
 			    : LABEL_REPLY_5XX;
 }
 
-void
-flow_count_reply(struct flow *f, unsigned code)
+/* Limits that are told in a reply. Those on connections are counted by policy. */
+static void
+count_limit(struct flow *f, enum reply_row row)
 {
-	METRIC_ADD_LABEL(f->worker->metrics, REPLIES, class_label(code), 1);
+	switch (row) {
+	case REPLY_TOO_BIG:
+		FLOW_LIMIT_HIT(f, MESSAGE_SIZE);
+		break;
+	case REPLY_HEADER_TOO_BIG:
+		FLOW_LIMIT_HIT(f, HEADER_SIZE);
+		break;
+	case REPLY_LINES_TOO_LONG:
+		FLOW_LIMIT_HIT(f, LINE_SIZE);
+		break;
+	case REPLY_LINE_TOO_LONG:
+		FLOW_LIMIT_HIT(f, COMMAND_SIZE);
+		break;
+	case REPLY_TOO_MANY_RECIPIENTS:
+		FLOW_LIMIT_HIT(f, RECIPIENTS);
+		break;
+	case REPLY_TOO_MANY_MAILS:
+		FLOW_LIMIT_HIT(f, MAILS);
+		break;
+	case REPLY_TOO_MANY_ERRORS:
+		FLOW_LIMIT_HIT(f, ERRORS);
+		break;
+	case REPLY_TOO_MUCH_JUNK:
+		FLOW_LIMIT_HIT(f, JUNK);
+		break;
+	case REPLY_TOO_MANY_HOPS:
+		FLOW_LIMIT_HIT(f, HOPS);
+		break;
+	case REPLY_NO_MEMORY:
+		FLOW_LIMIT_HIT(f, MEMORY_BUDGET);
+		break;
+	case REPLY_NO_ROOM:
+		FLOW_LIMIT_HIT(f, QUEUE_DISK);
+		break;
+	default:
+		break;
+	}
+}
+
+void
+flow_count_reply(struct flow *f, enum reply_row row)
+{
+	METRIC_ADD_LABEL(f->worker->metrics, REPLIES, class_label(reply_row_code(row)), 1);
+	if (reply_row_code(row) < 400)
+		return;
+	count_limit(f, row);
+	if (row == REPLY_OUT_OF_SYNC || row == REPLY_EARLY_INPUT)
+		METRIC_ADD(f->worker->metrics, PIPELINING_VIOLATIONS, 1);
 }
 
 void
@@ -236,6 +284,13 @@ flow_event_load_failed(struct flow *f, struct mail_id id, enum err e)
 }
 
 void
+flow_event_channel_open(struct flow *f)
+{
+	METRIC_ADD(f->worker->metrics, DESTINATION_CONNECTIONS_OPENED, 1);
+	METRIC_SET_LABEL(f->worker->metrics, CONNECTIONS, LABEL_SIDE_SEND, f->channel_count);
+}
+
+void
 flow_event_channel_end(struct flow *f, enum close_reason reason)
 {
 	METRIC_ADD_LABEL(f->worker->metrics, CONNECTIONS_CLOSED, (unsigned)reason, 1);
@@ -248,6 +303,22 @@ flow_count_outcome(struct flow *f, const struct sender_outcome *o)
 	if (o->in_doubt)
 		METRIC_ADD_LABEL(f->worker->metrics, DUPLICATES_POSSIBLE,
 				 LABEL_DUPLICATE_OUTCOME_LOST, 1);
+}
+
+void
+flow_refresh_gauges(struct flow *f)
+{
+	uint64_t busy = 0;
+	uint64_t waiting = 0;
+
+	for (struct list_node *n = list_first(&f->site_list); n != NULL;
+	     n = list_next(&f->site_list, n)) {
+		const struct site *s = LIST_ITEM(n, struct site, link);
+		busy += s->channels + s->waiting_count > 0;
+		waiting += s->waiting_count;
+	}
+	METRIC_SET(f->worker->metrics, DESTINATIONS, busy);
+	METRIC_SET(f->worker->metrics, DESTINATION_WAITING, waiting);
 }
 
 /* ---- the queue ---- */

@@ -26,7 +26,7 @@ void flow_event_recipient(struct flow *f, const struct session *s, const struct 
 			  enum reply_row row);
 void flow_event_received(struct flow *f, const struct session *s, const struct transaction *t,
 			 enum err e);
-void flow_count_reply(struct flow *f, unsigned code);
+void flow_count_reply(struct flow *f, enum reply_row row);
 void flow_event_client_timeout(struct flow *f, const struct session *s);
 
 /* Next hops. */
@@ -34,8 +34,12 @@ void flow_event_host_failed(struct flow *f, const struct site *s, unsigned host,
 			    struct span error);
 void flow_event_no_socket(struct flow *f, enum err e);
 void flow_event_load_failed(struct flow *f, struct mail_id id, enum err e);
+void flow_event_channel_open(struct flow *f);
 void flow_event_channel_end(struct flow *f, enum close_reason reason);
 void flow_count_outcome(struct flow *f, const struct sender_outcome *o);
+
+/* Gauges that are gathered now and then. */
+void flow_refresh_gauges(struct flow *f);
 
 /* The queue. */
 void flow_event_outcomes(struct flow *f, const struct job *j);

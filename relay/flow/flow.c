@@ -11,6 +11,7 @@
 enum {
 	SESSION_MARGIN = 256, /* sessions beyond the limit, to say 421 with */
 	CHANNEL_MARGIN = 64,  /* channels that are closing while others open */
+	FAREWELL_MS = 2000,   /* for a 421 at the end of a drain */
 };
 
 static size_t
@@ -56,8 +57,9 @@ on_drain_check(struct task *t)
 	f->on_drained(f, f->drained_context);
 }
 
-/* What has not ended in time is cut off: clients may send again, jobs come back as unserved or
- * deferred and stay in the queue. */
+/* What has not ended in time is cut off: clients are told and may send again, jobs come back as
+ * unserved or deferred and stay in the queue. Who does not even take his 421 is closed on at the
+ * second time. */
 static void
 on_drain_deadline(struct timer *t)
 {
@@ -69,9 +71,14 @@ on_drain_deadline(struct timer *t)
 		n = list_next(&f->worker->conns, n);
 		if (c->group == RING_PEERS)
 			channel_abort(CONTAINER_OF(c, struct channel, conn), CLOSE_SHUTDOWN);
-		else
+		else if (f->cut_off)
 			conn_close(c, CLOSE_SHUTDOWN);
 	}
+	if (f->cut_off)
+		return;
+	f->cut_off = true;
+	inbound_cut_off(f);
+	timer_set(&f->worker->timers, t, f->worker->now_ms + FAREWELL_MS);
 }
 
 struct flow *

@@ -44,6 +44,7 @@ struct flow {
 	size_t busy_count;       /* channels with a job */
 	size_t committing_count; /* puts that the queue has */
 	bool jobs_were_full;     /* sites that could not claim wait for jobs to end */
+	bool channels_were_full; /* sites wait for channels of others to end */
 
 	struct listener listeners[FLOW_LISTENERS_MAX];
 	unsigned listener_count;
@@ -53,6 +54,7 @@ struct flow {
 	uint64_t key_seed; /* of the limits' keys: the same for all workers, secret */
 
 	bool draining;
+	bool cut_off; /* the time for it is over */
 	bool drained; /* on_drained was called */
 	struct timer drain_deadline;
 	struct task drain_check;

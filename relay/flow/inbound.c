@@ -144,7 +144,7 @@ act(struct session *s, const struct receiver_action *a, bool input_waiting)
 {
 	switch (a->kind) {
 	case RECEIVER_REPLY:
-		flow_count_reply(s->flow, a->code);
+		flow_count_reply(s->flow, a->row);
 		return conn_write(&s->conn, a->data);
 	case RECEIVER_ASK_GREETING:
 		on_greeting(s, input_waiting);
@@ -354,8 +354,9 @@ session_start(struct flow *f, int fd)
 	conn_run(&s->conn); /* the greeting */
 }
 
-void
-inbound_drain(struct flow *f)
+/* Ends sessions with 421: those that are idle, or all that the queue does not hold. */
+static void
+end_sessions(struct flow *f, bool all)
 {
 	struct worker *w = f->worker;
 	struct list_node *n = list_first(&w->conns);
@@ -366,9 +367,21 @@ inbound_drain(struct flow *f)
 		if (c->events != &session_events || c->state != CONN_OPEN)
 			continue;
 		struct session *s = session_of(c);
-		if (receiver_is_idle(&s->receiver)) {
-			receiver_end(&s->receiver, REPLY_SHUTTING_DOWN, CLOSE_SHUTDOWN);
-			conn_run(c);
-		}
+		if (s->committing || !(all || receiver_is_idle(&s->receiver)))
+			continue;
+		receiver_end(&s->receiver, REPLY_SHUTTING_DOWN, CLOSE_SHUTDOWN);
+		conn_run(c);
 	}
+}
+
+void
+inbound_drain(struct flow *f)
+{
+	end_sessions(f, false);
+}
+
+void
+inbound_cut_off(struct flow *f)
+{
+	end_sessions(f, true);
 }

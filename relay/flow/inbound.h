@@ -43,5 +43,7 @@ struct session {
 void session_start(struct flow *f, int fd);
 /* The relay drains: idle sessions end with 421, the others after their present mail. */
 void inbound_drain(struct flow *f);
+/* The time for it is over: all end with 421 where they are, but those whose mail the queue has. */
+void inbound_cut_off(struct flow *f);
 
 #endif

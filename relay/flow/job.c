@@ -85,6 +85,7 @@ job_begin(struct job *j)
 		j->chosen[n++] = i;
 	}
 	ASSERT(n > 0);
+	j->resolved_before = j->resolved_count;
 	j->transaction = (struct sender_transaction){
 		.sender = e->sender,
 		.envid = e->envid,

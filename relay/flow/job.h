@@ -48,8 +48,9 @@ struct job {
 
 	unsigned host;        /* that serves it, or will */
 	unsigned tried_hosts; /* bit mask: a recipient needs another one than these */
-	unsigned rounds;      /* transactions and failed connections so far */
+	unsigned rounds; /* transactions and failed connections in a row that resolved nothing */
 	unsigned resolved_count;
+	unsigned resolved_before; /* the present transaction */
 
 	uint32_t result_count;               /* pending recipients of the item */
 	struct queue_result *results;        /* by pending recipient, in order */

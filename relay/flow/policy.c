@@ -5,9 +5,6 @@
 #include "relay/flow/events.h"
 #include "relay/flow/flow.h"
 
-/* A tenth of a minute's connections may come at once. */
-enum { LIMIT_BURST_DIVISOR = 10 };
-
 /* The key of the one count over all clients. */
 static const uint64_t all_clients_key = 1;
 
@@ -34,13 +31,7 @@ policy_row_of_err(struct flow *f, enum err e)
 uint64_t
 policy_client_key(const struct session *s)
 {
-	struct ip ip;
-
-	if (!ip_of_sockaddr(&s->peer.any, &ip))
-		return all_clients_key + 1; /* unix sockets share one */
-	/* A client that has an IPv6 network has all of it: count the /64. */
-	size_t size = ip_is_v4(&ip) ? sizeof ip.bytes : sizeof ip.bytes / 2;
-	return span_hash_nocase(span_of(ip.bytes, size), s->flow->key_seed) | 1U << 31;
+	return net_address_hash_ip(&s->peer, s->flow->key_seed);
 }
 
 static bool
@@ -79,8 +70,7 @@ policy_client(struct session *s, enum close_reason *reason)
 		}
 	}
 	uint32_t rate = limits->connection_rate_per_client;
-	if (rate != 0 && !limits_rate(shared, s->limit_key, rate, rate / LIMIT_BURST_DIVISOR + 1,
-				      s->flow->worker->now_ms)) {
+	if (rate != 0 && !limits_rate(shared, s->limit_key, rate, rate, s->flow->worker->now_ms)) {
 		*reason = CLOSE_RATE_LIMIT;
 		FLOW_LIMIT_HIT(s->flow, CONNECTION_RATE_PER_CLIENT);
 		flow_event_refused(s->flow, s, LABEL_REFUSAL_CONNECTION_RATE_PER_CLIENT);

@@ -52,6 +52,24 @@ kind_of(enum config_target_kind kind)
 	return SITE_NOWHERE;
 }
 
+/* Routes to the same destination share the least of their limits. */
+static void
+set_limits(struct site_book *book, const struct routing *r)
+{
+	uint32_t least[SITES_MAX] = { 0 };
+
+	for (size_t i = 0; i < r->config->routes_count; i++) {
+		uint32_t number = r->route_sites[i].number;
+		uint32_t limit = r->config->routes[i].connections;
+		if (least[number] == 0 || limit < least[number])
+			least[number] = limit;
+	}
+	for (uint32_t n = 0; n < SITES_MAX; n++) {
+		if (least[n] != 0)
+			site_book_set_limit(book, (struct site_id){ n }, least[n]);
+	}
+}
+
 struct routing *
 routing_new(struct site_book *book, const struct config *config, struct buf *why)
 {
@@ -70,9 +88,9 @@ routing_new(struct site_book *book, const struct config *config, struct buf *why
 	fill_options(r);
 	for (size_t i = 0; i < count; i++) {
 		const struct config_route *route = &config->routes[i];
-		const struct site_info *info = site_book_intern(
-			book, kind_of(route->to.kind), route->to.hosts,
-			(unsigned)route->to.hosts_count, route->to.text, route->connections);
+		const struct site_info *info =
+			site_book_intern(book, kind_of(route->to.kind), route->to.hosts,
+					 (unsigned)route->to.hosts_count, route->to.text);
 		if (info == NULL) {
 			buf_printf(why,
 				   "routes: more than %d destinations since the start; restart",
@@ -82,6 +100,7 @@ routing_new(struct site_book *book, const struct config *config, struct buf *why
 		}
 		r->route_sites[i] = info->id;
 	}
+	set_limits(book, r);
 	return r;
 }
 

@@ -28,7 +28,7 @@ site_book_new(unsigned worker_count)
 	arena_init(&b->memory, 64 * 1024, SIZE_MAX / 2);
 	atomic_init(&b->count, 0);
 	const struct site_info *nowhere =
-		site_book_intern(b, SITE_NOWHERE, NULL, 0, SPAN("nowhere"), 1);
+		site_book_intern(b, SITE_NOWHERE, NULL, 0, SPAN("nowhere"));
 	if (nowhere == NULL) {
 		site_book_free(b);
 		return NULL;
@@ -53,7 +53,7 @@ site_book_at(const struct site_book *b, struct site_id id)
 
 const struct site_info *
 site_book_intern(struct site_book *b, enum site_kind kind, const struct net_address *hosts,
-		 unsigned host_count, struct span name, unsigned connections_max)
+		 unsigned host_count, struct span name)
 {
 	unsigned count = atomic_load_explicit(&b->count, memory_order_relaxed);
 
@@ -72,10 +72,10 @@ site_book_intern(struct site_book *b, enum site_kind kind, const struct net_addr
 		.id = { count },
 		.kind = kind,
 		.home = (unsigned)(span_hash_nocase(name, 0) % b->worker_count),
-		.connections_max = connections_max,
 		.host_count = host_count,
 		.name = copy,
 	};
+	atomic_init(&info->connections_max, 1);
 	for (unsigned i = 0; i < host_count; i++)
 		info->hosts[i] = hosts[i];
 	b->infos[count] = info;
@@ -83,10 +83,19 @@ site_book_intern(struct site_book *b, enum site_kind kind, const struct net_addr
 	return info;
 }
 
+void
+site_book_set_limit(struct site_book *b, struct site_id id, unsigned connections_max)
+{
+	ASSERT(connections_max > 0);
+	ASSERT(id.number < atomic_load_explicit(&b->count, memory_order_relaxed));
+	atomic_store_explicit(&b->infos[id.number]->connections_max, connections_max,
+			      memory_order_relaxed);
+}
+
 bool
 site_is_home_only(const struct site *s)
 {
-	return s->info->connections_max < 2 * s->flow->worker->count;
+	return site_limit(s->info) < 2 * s->flow->worker->count;
 }
 
 static void
@@ -126,7 +135,7 @@ site_of_number(struct flow *f, struct site_id id)
 			free(s);
 			return NULL;
 		}
-		slots_home_init(s->home, s, s->info->connections_max);
+		slots_home_init(s->home, s);
 	}
 	f->sites[id.number] = s;
 	list_append(&f->site_list, &s->link);
@@ -194,6 +203,7 @@ site_host_failed(struct site *s, unsigned host)
 void
 site_host_works(struct site *s, unsigned host)
 {
-	s->hosts[host] = (struct site_host){ 0 };
+	s->hosts[host].failed_until_ms = 0;
+	s->hosts[host].failures = 0;
 	s->down_until_ms = 0;
 }

@@ -4,8 +4,9 @@
  * it: the jobs that wait for it, the connections (channels) to it, and the right to open them.
  *
  * Two parts. `site_info` is what all workers agree on: kind, hosts, limit, home worker. It is made
- * by the main or control thread (site_book_intern), never changes and never goes away, so a number
- * is a lasting name. `struct site` belongs to one worker and is made when first needed.
+ * by the main or control thread (site_book_intern), never changes but for its limit, and never goes
+ * away, so a number is a lasting name. `struct site` belongs to one worker and is made when first
+ * needed.
  *
  * The home worker (by hash of the hosts) keeps the one count of connections. Others ask it for
  * slots and give them back (slots.h); where the limit is too small to share (less than two a
@@ -13,6 +14,8 @@
  */
 #ifndef RELAY_FLOW_SITE_H
 #define RELAY_FLOW_SITE_H
+
+#include <stdatomic.h>
 
 #include "core/net.h"
 #include "core/worker.h"
@@ -33,11 +36,11 @@ enum { SITES_MAX = 4096, SITE_HOSTS_MAX = 16 };
 struct site_info {
 	struct site_id id;
 	enum site_kind kind;
-	unsigned home;            /* number of the home worker */
-	unsigned connections_max; /* over all workers */
+	unsigned home; /* number of the home worker */
 	unsigned host_count;
 	struct net_address hosts[SITE_HOSTS_MAX]; /* in order of preference */
 	struct span name;                         /* "smtp://192.0.2.1:25,smtp://…", for logs */
+	atomic_uint connections_max;              /* over all workers; a reload may change it */
 };
 
 struct site_book;
@@ -45,15 +48,24 @@ struct site_book;
 struct site_book *site_book_new(unsigned worker_count);
 void site_book_free(struct site_book *b);
 /* The site with this kind and name; made where there is none. NULL where SITES_MAX is reached. Main
- * or control thread only; the result may be read by all. `connections_max` is that of the first. */
+ * or control thread only; the result may be read by all. A new one has a limit of 1. */
 const struct site_info *site_book_intern(struct site_book *b, enum site_kind kind,
 					 const struct net_address *hosts, unsigned host_count,
-					 struct span name, unsigned connections_max);
+					 struct span name);
 const struct site_info *site_book_at(const struct site_book *b, struct site_id id);
+/* Main or control thread only. Workers find it when they next look at the site. */
+void site_book_set_limit(struct site_book *b, struct site_id id, unsigned connections_max);
+
+static inline unsigned
+site_limit(const struct site_info *i)
+{
+	return atomic_load_explicit(&i->connections_max, memory_order_relaxed);
+}
 
 struct site_host {
 	uint64_t failed_until_ms; /* monotonic; 0: fine */
 	unsigned failures;        /* in a row */
+	unsigned ready;           /* connections of ours that are up */
 };
 
 struct site {
@@ -63,16 +75,19 @@ struct site {
 
 	struct list waiting; /* struct job.link: jobs without a channel, own and handed over */
 	unsigned waiting_count;
+	unsigned away;     /* jobs that the home has of us */
 	struct list idle;  /* struct channel.link: open, without a job */
 	struct list busy;  /* struct channel.link: connecting or with a job */
-	unsigned channels; /* idle + busy */
+	unsigned channels; /* idle + busy + closing */
+	unsigned closing;  /* in neither list, but still open */
 
 	struct site_host hosts[SITE_HOSTS_MAX];
 	unsigned turn;          /* the host to begin with next time */
 	uint64_t down_until_ms; /* no host can be reached: monotonic; 0: up */
 
-	bool due;      /* the queue may have more for this site */
-	bool claiming; /* `claim` is with the queue */
+	bool due;                /* the queue may have more for this site */
+	uint64_t claim_after_ms; /* the last claim failed: monotonic */
+	bool claiming;           /* `claim` is with the queue */
 	struct queue_claim claim;
 
 	struct slots slots;

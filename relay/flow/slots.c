@@ -27,10 +27,9 @@ slots_init(struct slots *s, struct site *site)
 }
 
 void
-slots_home_init(struct slots_home *h, struct site *site, unsigned limit)
+slots_home_init(struct slots_home *h, struct site *site)
 {
-	ASSERT(limit > 0);
-	*h = (struct slots_home){ .limit = limit };
+	*h = (struct slots_home){ 0 };
 	list_init(&h->asking);
 	for (unsigned i = 0; i < site->flow->worker->count; i++)
 		letter_init(&h->recall[i], site, NULL);
@@ -93,8 +92,6 @@ on_given(struct message *m, void *context)
 
 /* ---- the home ---- */
 
-static void home_grant(struct site *site);
-
 static void
 on_recall_answered(struct message *m, void *context)
 {
@@ -107,7 +104,8 @@ on_recall_answered(struct message *m, void *context)
 }
 
 /* The holder's part of a recall: what it can give comes by its own GIVE, so that there is one way
- * back for slots. */
+ * back for slots. The letter is answered when that has been done: until then the home does not ask
+ * again. */
 static void
 on_recall(struct message *m, void *context)
 {
@@ -115,9 +113,20 @@ on_recall(struct message *m, void *context)
 	struct site *site = site_of_number(l->to, l->site);
 
 	(void)context;
-	ASSERT(site != NULL);
-	site->slots.share_max = l->number;
+	ASSERT(site != NULL && site->slots.recall == NULL && l->number > 0);
+	site->slots.recall = l;
 	site_pump_soon(site);
+}
+
+/* A recall is obeyed once; who wants more after it asks again, behind the others. */
+static void
+end_recall(struct slots *s)
+{
+	struct slot_letter *l = s->recall;
+
+	if (l == NULL || s->held > l->number)
+		return;
+	s->recall = NULL;
 	answer(l, on_recall_answered);
 }
 
@@ -143,7 +152,8 @@ equal_share(const struct site *site)
 		counts[LIST_ITEM(i, struct slot_letter, link)->from->worker->number] = true;
 	for (unsigned i = 0; i < site->flow->worker->count; i++)
 		n += counts[i] || h->held[i] > 0;
-	return n == 0 || h->limit / n == 0 ? 1 : h->limit / n;
+	unsigned limit = site_limit(site->info);
+	return n == 0 || limit / n == 0 ? 1 : limit / n;
 }
 
 /* Does somebody ask who has less than the share? Who has it already may wait for what is left
@@ -159,33 +169,35 @@ is_needed(const struct slots_home *h, unsigned share)
 	return false;
 }
 
-/* Recalls from those that hold more than an equal share while others wait with less. */
-static void
+/* Recalls from those that hold more than an equal share, while others wait with less or more is
+ * out than may be. False where a mailbox is full. */
+static bool
 home_recall(struct site *site)
 {
 	struct slots_home *h = site->home;
 	unsigned share = equal_share(site);
 
-	if (!is_needed(h, share))
-		return;
+	if (!is_needed(h, share) && h->out <= site_limit(site->info))
+		return true;
 	for (unsigned i = 0; i < site->flow->worker->count; i++) {
 		if (h->held[i] <= share || h->recall[i].out)
 			continue;
 		h->recall[i].number = share;
-		/* A full mailbox: the next pump of this site tries again. */
 		if (!post_letter(&h->recall[i], site, i, on_recall))
-			return;
+			return false;
 	}
+	return true;
 }
 
-static void
-home_grant(struct site *site)
+/* What the home has to do: it grants what is left, and recalls what others need more. */
+static bool
+home_settle(struct site *site)
 {
 	struct slots_home *h = site->home;
+	unsigned limit = site_limit(site->info);
 
-	ASSERT(h != NULL && h->out <= h->limit);
-	while (!list_is_empty(&h->asking) && h->out < h->limit) {
-		unsigned left = h->limit - h->out;
+	while (!list_is_empty(&h->asking) && h->out < limit) {
+		unsigned left = limit - h->out;
 		unsigned portion = (left + asking_count(h) - 1) / asking_count(h);
 		struct slot_letter *l = LIST_ITEM(list_shift(&h->asking), struct slot_letter, link);
 		l->number = l->number < portion ? l->number : portion;
@@ -194,8 +206,7 @@ home_grant(struct site *site)
 		h->held[l->from->worker->number] += l->number;
 		answer(l, on_granted);
 	}
-	if (!list_is_empty(&h->asking))
-		home_recall(site);
+	return home_recall(site);
 }
 
 static void
@@ -207,7 +218,7 @@ on_ask(struct message *m, void *context)
 	(void)context;
 	ASSERT(site != NULL && site->home != NULL);
 	list_append(&site->home->asking, &l->link);
-	home_grant(site);
+	site_pump_soon(site);
 }
 
 static void
@@ -223,7 +234,7 @@ on_give(struct message *m, void *context)
 	site->home->out -= l->number;
 	site->home->held[from] -= l->number;
 	answer(l, on_given);
-	home_grant(site);
+	site_pump_soon(site);
 }
 
 bool
@@ -233,13 +244,10 @@ slots_settle(struct site *site, unsigned wanted)
 	unsigned home = site->info->home;
 
 	ASSERT(s->held >= site->channels);
-	if (site->home != NULL && !list_is_empty(&site->home->asking))
-		home_grant(site);
-	/* A recall is obeyed once; who wants more after it asks again, behind the others. */
-	if (s->held <= s->share_max)
-		s->share_max = 0;
-	if (s->share_max != 0 && wanted > s->share_max)
-		wanted = s->share_max;
+	bool sent = site->home == NULL || home_settle(site);
+	end_recall(s);
+	if (s->recall != NULL && wanted > s->recall->number)
+		wanted = s->recall->number;
 	if (wanted < site->channels)
 		wanted = site->channels;
 	/* Also while an ask is out: its answer may wait for just these slots. */
@@ -250,9 +258,9 @@ slots_settle(struct site *site, unsigned wanted)
 		s->held = wanted;
 	} else if (s->held < wanted && !s->ask.out) {
 		s->ask.number = wanted - s->held;
-		return post_letter(&s->ask, site, home, on_ask);
+		sent &= post_letter(&s->ask, site, home, on_ask);
 	}
-	return true;
+	return sent;
 }
 
 bool

@@ -36,23 +36,23 @@ struct slot_letter {
 };
 
 struct slots {
-	unsigned held;      /* slots that this worker has */
-	unsigned share_max; /* a recall: give back what is above it; 0: none is open */
+	unsigned held;              /* slots that this worker has */
+	struct slot_letter *recall; /* give back what is above its number; NULL: no recall */
 	struct slot_letter ask;
 	struct slot_letter give;
 };
 
 /* The home's part. */
 struct slots_home {
-	unsigned limit;
-	unsigned out;               /* granted and not given back; never above the limit */
+	unsigned out;               /* granted and not given back; above the limit only after a
+				     * reload has lowered it */
 	unsigned held[WORKERS_MAX]; /* by worker */
 	struct list asking;         /* struct slot_letter.link */
 	struct slot_letter recall[WORKERS_MAX];
 };
 
 void slots_init(struct slots *s, struct site *site);
-void slots_home_init(struct slots_home *h, struct site *site, unsigned limit);
+void slots_home_init(struct slots_home *h, struct site *site);
 
 /* Brings what is held in line with what is needed: `wanted` connections in all (open ones and ones
  * to open). False where a letter could not leave: call again in a while. */

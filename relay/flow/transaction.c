@@ -214,7 +214,7 @@ judge_header(struct transaction *t, struct span bytes)
 		if (t->header.received > limits->hops_max)
 			return REPLY_TOO_MANY_HOPS;
 		if (t->header.seen > limits->header_size_max && !t->header_ended)
-			return REPLY_TOO_BIG;
+			return REPLY_HEADER_TOO_BIG;
 	}
 	return REPLY_NONE;
 }

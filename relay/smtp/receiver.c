@@ -130,6 +130,7 @@ emit_reply(struct receiver *r, enum reply_row row, struct receiver_action *out)
 
 	out->kind = RECEIVER_REPLY;
 	out->code = reply_row_code(row);
+	out->row = row;
 	if (row == REPLY_BANNER)
 		buf_printf(&text, "220 %.*s ESMTP ringpost\r\n", SPAN_ARG(o->hostname));
 	else if (row == REPLY_HELO)

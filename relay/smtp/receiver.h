@@ -97,9 +97,10 @@ enum receiver_action_kind {
 struct receiver_action {
 	enum receiver_action_kind kind;
 	enum close_reason reason;
-	unsigned code;    /* REPLY: its code, for counters */
-	bool ehlo;        /* ASK_HELO: EHLO, not HELO */
-	bool chunked;     /* ASK_DATA: BDAT, not DATA */
+	unsigned code;      /* REPLY: its code, for counters */
+	enum reply_row row; /* REPLY: likewise */
+	bool ehlo;          /* ASK_HELO: EHLO, not HELO */
+	bool chunked;       /* ASK_DATA: BDAT, not DATA */
 	uint64_t size;    /* ASK_COMMIT: bytes of the message; ASK_DATA: of the first chunk, or 0 */
 	struct span data; /* REPLY, BODY */
 	struct span name; /* ASK_HELO: the argument as given: 1 to 255 printable bytes, no space */

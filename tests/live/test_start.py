@@ -42,7 +42,7 @@ def line_of(relay, text):
     ({"workers": "many"}, "workers", "auto"),
     ({"queue": {"store": "redis"}}, "store", "later"),
     ({"routes": [{"domain": "*", "to": "smtp://mail.example.org"}]}, "mail.example.org", "address"),
-    ({"routes": [{"domain": "*", "to": "mx"}]}, "mx", "later"),
+    ({"routes": [{"domain": "*", "to": "mx"}]}, "mx", "yet"),
     ({"relay": {"networks": ["127.0.0.0/99"]}}, "127.0.0.0/99", "127.0.0.0/99"),
 ])
 def test_a_wrong_option_is_named_with_file_and_line(folder, changes, text, remedy):
