@@ -84,6 +84,12 @@ drive_disk_errs(const struct drive_plan *plan)
 	return f->write_error != 0 || f->sync_error != 0 || f->read_error != 0;
 }
 
+bool
+drive_opening_may_fail(const struct drive_plan *plan)
+{
+	return drive_disk_errs(plan) || plan->faults.no_space != 0;
+}
+
 /* ---- workers ---- */
 
 void

@@ -46,6 +46,8 @@ drive_is_last(const struct drive_plan *plan)
 void drive_plan_no_disk_errors(struct drive_plan *plan);
 /* Have errors of the disk been among this life's faults? */
 bool drive_disk_errs(const struct drive_plan *plan);
+/* The same, or the disk may be full: a new spool can not be made then. */
+bool drive_opening_may_fail(const struct drive_plan *plan);
 
 /* ---- one incarnation ---- */
 

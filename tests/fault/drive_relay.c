@@ -132,11 +132,11 @@ open_store(void)
 
 	store = queue_open(&options, drive_workers, drive_worker_count, &hooks, &why);
 	text[why.size] = '\0';
-	if (why.size > 0 && !drive_disk_errs(plan))
+	if (why.size > 0 && !drive_opening_may_fail(plan))
 		sim_fail("opening says: %s", text);
 	if (store != NULL)
 		return;
-	if (!drive_disk_errs(plan) || drive_is_last(plan))
+	if (!drive_opening_may_fail(plan) || drive_is_last(plan))
 		sim_fail("the store does not open: %s", text);
 	sim_crash();
 }
