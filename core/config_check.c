@@ -159,12 +159,6 @@ config_finish(struct snapshot *s, config_report_fn report, void *context)
 	check_listeners(c, report, context);
 	check_domains(c, report, context);
 	check_retry(c, report, context);
-	if (c->queue.spool.batch_size_max > c->queue.spool.segment_size / 4)
-		report(context, "queue.spool.batch_size_max",
-		       "is more than a quarter of segment_size; lower it or raise segment_size");
-	if (c->queue.spool.file_threshold > c->queue.spool.batch_size_max)
-		report(context, "queue.spool.file_threshold",
-		       "is more than batch_size_max; lower it or raise batch_size_max");
 	return true;
 }
 

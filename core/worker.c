@@ -3,6 +3,7 @@
 
 #include "core/base/assert.h"
 #include "core/base/clock.h"
+#include "core/metric.h"
 
 enum {
 	MESSAGES_PER_TURN = 256,
@@ -109,6 +110,8 @@ worker_turn(struct worker *w, uint64_t wait_us)
 	for (unsigned i = 0; i < LAST_ROUNDS && !list_is_empty(&w->last); i++)
 		done += run_tasks(&w->last);
 	done += run_tasks(&w->reaping);
+	if (w->metrics != NULL)
+		METRIC_ADD(w->metrics, WORKER_TURNS, 1);
 	return done > 0;
 }
 
@@ -148,6 +151,8 @@ worker_reap(struct worker *w, struct task *t)
 void
 worker_post(struct worker *from, struct worker *to, struct message *m)
 {
+	if (from->metrics != NULL)
+		METRIC_ADD(from->metrics, MAILBOX_MESSAGES, 1);
 	/* Who posts to itself is awake. */
 	if (mailbox_post(&to->mailbox, m) && from != to)
 		ring_bell(from->ring, to->ring);

@@ -335,6 +335,7 @@ before_metrics(void *context)
 
 	/* The last block is the HTTP thread's own. */
 	metric_set_process(&d->metrics[d->workers + 1]);
+	METRIC_SET(&d->metrics[d->workers + 1], LOG_WRITE_ERRORS, log_write_errors(d->log));
 }
 
 static bool

@@ -553,6 +553,9 @@ struct spool_recovered {
 void spool_report(struct spool_end *e);
 void spool_report_commit(struct spool_end *e, uint32_t records, uint64_t bytes, uint64_t took_us);
 void spool_report_damage(struct worker *w, const char *file, uint64_t offset, uint64_t lsn);
+void spool_report_failure(struct worker *w, const char *file, const char *operation);
+/* A put whose write failed: void on disk (ERR_STORAGE), or not provably so (ERR_IN_DOUBT). */
+void spool_report_refused(struct worker *w, struct queue_request *put, enum err error);
 void spool_report_aside(struct worker *w, const char *file);
 void spool_report_recovery(struct spool *spool, const struct spool_recovered *r);
 

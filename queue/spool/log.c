@@ -347,6 +347,8 @@ refuse_doubtful(struct spool_end *e, enum err error)
 		bool is_put = r->kind->reserve == RESERVE_ALL;
 		e->counters.cancels += is_put && error == ERR_STORAGE;
 		e->counters.in_doubt += is_put && error == ERR_IN_DOUBT;
+		if (is_put)
+			spool_report_refused(e->queue.worker, r, error);
 	}
 	finish_all(e, &e->log.doubtful, error);
 }
@@ -363,6 +365,7 @@ on_opened(struct spool_segment *s, bool ok)
 	if (!ok) {
 		s->state = SEGMENT_FAILED;
 		e->counters.segments_given_up++;
+		spool_report_failure(e->queue.worker, s->name, "write its head");
 		l->open_failures++;
 		/* Two disks' worth of bad luck: nothing can be proved any more. */
 		if (l->open_failures >= 2)
@@ -524,6 +527,7 @@ give_up(struct spool_end *e)
 		f->busy = false;
 	}
 	e->counters.segments_given_up++;
+	spool_report_failure(e->queue.worker, s->name, "write");
 	s->state = SEGMENT_FAILED;
 	s->was_sealed = false;
 	s->end_lsn = l->next_lsn;

@@ -4,6 +4,7 @@
  * neither; here its counts become series, and what an operator must know becomes events. A worker
  * without metrics or log (tests) is fine.
  */
+#include "core/base/id.h"
 #include "core/log.h"
 #include "core/metric.h"
 #include "queue/spool/internal.h"
@@ -53,6 +54,34 @@ spool_report_damage(struct worker *w, const char *file, uint64_t offset, uint64_
 						    .offset = offset,
 						    .lsn = lsn,
 					    });
+}
+
+void
+spool_report_failure(struct worker *w, const char *file, const char *operation)
+{
+	if (w->log != NULL)
+		event_spool_failed(w->log, &(struct event_spool_failed){
+						   .file = span_of_string(file),
+						   .operation = span_of_string(operation),
+						   .error = span_of_string(err_text(ERR_STORAGE)),
+					   });
+}
+
+void
+spool_report_refused(struct worker *w, struct queue_request *put, enum err error)
+{
+	const struct queue_put *p = CONTAINER_OF(put, struct queue_put, request);
+	uint8_t memory[ID_TEXT_SIZE];
+	struct buf id = buf_of(memory, sizeof memory);
+
+	if (w->log == NULL)
+		return;
+	id_write(&id, p->envelope->id.high, p->envelope->id.low);
+	event_put_cancelled(w->log, &(struct event_put_cancelled){
+					    .id = buf_span(&id),
+					    .error = span_of_string(err_text(error)),
+					    .durable = error == ERR_STORAGE,
+				    });
 }
 
 void

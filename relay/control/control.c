@@ -243,6 +243,7 @@ reopen_log(struct control *c, const struct config *config)
 	const struct span *file = &config->log.file;
 
 	log_reopen(c->log, file->size == 0 ? NULL : (const char *)file->data);
+	event_log_reopened(c->worker.log, &(struct event_log_reopened){ .file = *file });
 }
 
 static void

@@ -118,6 +118,8 @@ load_more(struct channel *c)
 			return;
 		}
 	}
+	if (c->piece.offset + c->piece_sent == 0)
+		METRIC_ADD(c->flow->worker->metrics, BODIES_LOADED, 1);
 	c->loading = true;
 	restart_deadline(c);
 	c->load.mail = j->mail;
@@ -314,7 +316,7 @@ act(struct channel *c, const struct sender_action *a)
 		sender_answer(&c->sender, queue_lease_is_valid(c->flow->worker->queue));
 		return true;
 	case SENDER_RECIPIENT_OUTCOME:
-		flow_count_outcome(c->flow, &a->outcome);
+		flow_count_outcome(c->flow, job_of(a->transaction), &a->outcome);
 		job_take_outcome(job_of(a->transaction), &a->outcome);
 		return true;
 	case SENDER_DONE:
@@ -437,6 +439,7 @@ on_connected(struct conn *conn, enum err e)
 
 	if (e != ERR_OK) {
 		explain(c, err_enhanced(e), err_text(e), "connect");
+		METRIC_ADD_LABEL(c->flow->worker->metrics, DELIVERY_ERRORS, (unsigned)e, 1);
 		if (site_host_failed(c->site, c->host))
 			flow_event_host_failed(c->flow, c->site, c->host, "connect",
 					       span_of_string(err_text(e)));
@@ -476,6 +479,7 @@ on_deadline(struct conn *conn)
 				    ? "connect"
 				    : sender_phase_label(sender_phase(&c->sender));
 	explain(c, "4.4.2", "silent for too long", phase);
+	flow_count_peer_timeout(c->flow, sender_phase(&c->sender), conn->state == CONN_CONNECTING);
 	if (site_host_failed(c->site, c->host))
 		flow_event_host_failed(c->flow, c->site, c->host, phase,
 				       SPAN("silent for too long"));

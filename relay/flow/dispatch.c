@@ -591,8 +591,10 @@ dispatch_pump(struct site *s)
 		close_idle_above(s, 0);
 	if (s->info->kind == SITE_SMTP || s->info->kind == SITE_LMTP)
 		settled = home_delivers ? serve_by_home(s) : serve_here(s);
-	if (!settled)
+	if (!settled) {
+		METRIC_ADD(worker_of(s)->metrics, MAILBOX_FULL, 1);
 		pump_within(s, AGAIN_MS);
+	}
 	claim_more(s);
 	flow_check_drained(s->flow);
 }

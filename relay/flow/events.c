@@ -5,7 +5,7 @@
 #include "core/config.h"
 #include "core/log.h"
 #include "relay/flow/flow.h"
-#include "relay/message/id.h"
+#include "core/base/id.h"
 #include "relay/message/trace.h"
 
 enum { PEER_TEXT_MAX = 128 };
@@ -298,11 +298,40 @@ flow_event_channel_end(struct flow *f, enum close_reason reason)
 }
 
 void
-flow_count_outcome(struct flow *f, const struct sender_outcome *o)
+flow_count_outcome(struct flow *f, const struct job *j, const struct sender_outcome *o)
 {
-	if (o->in_doubt)
-		METRIC_ADD_LABEL(f->worker->metrics, DUPLICATES_POSSIBLE,
-				 LABEL_DUPLICATE_OUTCOME_LOST, 1);
+	uint8_t id_memory[ID_TEXT_SIZE];
+
+	if (!o->in_doubt)
+		return;
+	METRIC_ADD_LABEL(f->worker->metrics, DUPLICATES_POSSIBLE, LABEL_DUPLICATE_OUTCOME_LOST, 1);
+	event_duplicate_possible(f->worker->log,
+				 &(struct event_duplicate_possible){
+					 .id = id_text(j->mail->id, id_memory),
+					 .recipient = j->recipients[o->index].address,
+					 .cause = SPAN("outcome_not_durable"),
+				 });
+}
+
+void
+flow_count_peer_timeout(struct flow *f, enum sender_phase phase, bool connecting)
+{
+	static const unsigned labels[SENDER_PHASE_COUNT] = {
+		[SENDER_PHASE_GREETING] = LABEL_TIMEOUT_SEND_GREETING,
+		[SENDER_PHASE_EHLO] = LABEL_TIMEOUT_SEND_HELLO,
+		[SENDER_PHASE_HELO] = LABEL_TIMEOUT_SEND_HELLO,
+		[SENDER_PHASE_RSET] = LABEL_TIMEOUT_SEND_RESET,
+		[SENDER_PHASE_MAIL] = LABEL_TIMEOUT_SEND_MAIL,
+		[SENDER_PHASE_RCPT] = LABEL_TIMEOUT_SEND_RECIPIENT,
+		[SENDER_PHASE_DATA] = LABEL_TIMEOUT_SEND_DATA,
+		[SENDER_PHASE_BODY] = LABEL_TIMEOUT_SEND_BLOCK,
+		[SENDER_PHASE_END] = LABEL_TIMEOUT_SEND_END,
+		[SENDER_PHASE_IDLE] = LABEL_TIMEOUT_SEND_MAIL, /* about to send it */
+	};
+	unsigned label = connecting ? LABEL_TIMEOUT_SEND_CONNECT : labels[phase];
+
+	METRIC_ADD_LABEL(f->worker->metrics, TIMEOUTS, label, 1);
+	METRIC_ADD_LABEL(f->worker->metrics, DELIVERY_ERRORS, (unsigned)ERR_TIMEOUT, 1);
 }
 
 void

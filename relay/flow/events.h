@@ -36,7 +36,8 @@ void flow_event_no_socket(struct flow *f, enum err e);
 void flow_event_load_failed(struct flow *f, struct mail_id id, enum err e);
 void flow_event_channel_open(struct flow *f);
 void flow_event_channel_end(struct flow *f, enum close_reason reason);
-void flow_count_outcome(struct flow *f, const struct sender_outcome *o);
+void flow_count_outcome(struct flow *f, const struct job *j, const struct sender_outcome *o);
+void flow_count_peer_timeout(struct flow *f, enum sender_phase phase, bool connecting);
 
 /* Gauges that are gathered now and then. */
 void flow_refresh_gauges(struct flow *f);

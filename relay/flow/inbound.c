@@ -7,7 +7,7 @@
 #include "relay/flow/events.h"
 #include "relay/flow/flow.h"
 #include "relay/flow/policy.h"
-#include "relay/message/id.h"
+#include "core/base/id.h"
 
 static struct session *
 session_of(struct conn *c)
@@ -57,8 +57,10 @@ judge_mail(struct session *s, const struct receiver_action *a)
 {
 	if (s->flow->draining)
 		return REPLY_SHUTTING_DOWN;
-	if (flow_must_pause(s->flow))
+	if (flow_must_pause(s->flow)) {
+		FLOW_LIMIT_HIT(s->flow, LOG_BUFFER);
 		return REPLY_TRY_LATER;
+	}
 	enum err e = queue_admit(s->flow->worker->queue, a->mail.size);
 	if (e != ERR_OK)
 		return policy_row_of_err(s->flow, e);

@@ -2,9 +2,10 @@
 #include "relay/flow/transaction.h"
 
 #include "core/base/clock.h"
+#include "relay/flow/events.h"
 #include "relay/flow/flow.h"
 #include "relay/flow/policy.h"
-#include "relay/message/id.h"
+#include "core/base/id.h"
 #include "relay/message/trace.h"
 
 enum { ARENA_CHUNK_SIZE = 1024 };
@@ -103,6 +104,7 @@ transaction_begin(struct session *s, const struct receiver_action *mail)
 	if (t == NULL)
 		return REPLY_NO_MEMORY;
 	if (!keep_mail(s, t, mail)) {
+		FLOW_LIMIT_HIT(s->flow, TRANSACTION_SIZE);
 		transaction_free(s);
 		return REPLY_NO_MEMORY;
 	}
@@ -114,8 +116,10 @@ transaction_add_recipient(struct transaction *t, const struct receiver_action *r
 {
 	struct recipient_node *n = arena_take(&t->memory, sizeof *n);
 
-	if (n == NULL)
+	if (n == NULL) {
+		FLOW_LIMIT_HIT(t->session->flow, TRANSACTION_SIZE);
 		return REPLY_NO_MEMORY;
+	}
 	n->recipient.notify = (uint8_t)rcpt->rcpt.notify;
 	n->recipient.orcpt = arena_copy(&t->memory, rcpt->rcpt.orcpt);
 	if (n->recipient.orcpt.data == NULL || !copy_path(t, &rcpt->path, &n->recipient.address))

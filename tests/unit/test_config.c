@@ -75,7 +75,7 @@ every_kind_of_value_is_read(void **state)
 		"queue:\n"
 		"  spool:\n"
 		"    segment_size: 4MiB\n"
-		"timeouts: { receive: { command: 90s }, send: { quit: 500ms } }\n"
+		"timeouts: { receive: { command: 90s }, send: { reset: 1500ms } }\n"
 		"retry: { schedule: [10s, 1h], lifetime: 1d }\n"
 		"relay:\n"
 		"  networks: [127.0.0.0/8, \"2001:db8::/32\"]\n"
@@ -104,7 +104,7 @@ every_kind_of_value_is_read(void **state)
 	assert_int_equal(c->memory.clients.size, 1024);
 	assert_int_equal(c->queue.spool.segment_size, 4 << 20);
 	assert_int_equal(c->timeouts.receive.command_ms, 90000);
-	assert_int_equal(c->timeouts.send.quit_ms, 500);
+	assert_int_equal(c->timeouts.send.reset_ms, 1500);
 	assert_int_equal(c->retry.schedule_count, 2);
 	assert_int_equal(c->relay.networks.count, 2);
 	assert_int_equal(c->relay.domains_count, 2);
@@ -236,9 +236,6 @@ static const struct {
 	{ "retry: { lifetime: 1h }\n",
 	  "test.yaml:3: retry.schedule: has a pause longer than retry.lifetime; shorten it or "
 	  "lengthen the lifetime" },
-	{ "queue: { spool: { file_threshold: 1MiB, batch_size_max: 64KiB } }\n",
-	  "test.yaml:3: queue.spool.file_threshold: is more than batch_size_max; lower it or raise "
-	  "batch_size_max" },
 	{ "---\nworkers: 1\n", "test.yaml:4: a second document starts here; keep one in a file" },
 	{ "a: &x [ *x ]\nb: {*x : 1}\n",
 	  "test.yaml:3: a is no option; see ringpostd --doc options for those that are" },
@@ -331,7 +328,7 @@ static const char full[] =
 	     "metrics: { address: \"127.0.0.1:9925\" }\n"
 	     "log: { file: \"/tmp/a \\\"quoted\\\" \\u00fc\\\\name\" }\n"
 	     "limits: { exempt: [10.0.0.0/8], message_size_max: 1048577B }\n"
-	     "timeouts: { drain: 0s, send: { quit: 1500ms } }\n"
+	     "timeouts: { drain: 0s, send: { reset: 1500ms } }\n"
 	     "relay: { domains: [{ name: b\xc3\xbc"
 	     "cher.example }], networks: [\"::1\"] }\n"
 	     "routes:\n"

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "relay/message/date.h"
-#include "relay/message/id.h"
+#include "core/base/id.h"
 
 static void
 dates_are_those_of_the_calendar(void **state)

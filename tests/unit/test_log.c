@@ -161,11 +161,11 @@ diagnostics_below_the_level_cost_nothing(void **state)
 	(void)state;
 	assert_true(log_wants(ring, LEVEL_INFO));
 	assert_false(log_wants(ring, LEVEL_DEBUG));
-	event_debug(ring, &(struct event_debug){ .what = SPAN("hidden") });
+	event_connected(ring, &(struct event_connected){ .peer = SPAN("hidden") });
 	log_set_level(log, LEVEL_DEBUG);
-	event_debug(ring, &(struct event_debug){ .what = SPAN("shown") });
+	event_connected(ring, &(struct event_connected){ .peer = SPAN("shown") });
 	log_set_level(log, LEVEL_ERROR);
-	event_segment(ring, &(struct event_segment){ .file = SPAN("hidden") });
+	event_disconnected(ring, &(struct event_disconnected){ .peer = SPAN("hidden") });
 	event_stop(ring, &(struct event_stop){ .why = SPAN("outcome of level info") });
 	log_drain(log);
 	char *text = contents(path);

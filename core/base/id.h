@@ -5,8 +5,8 @@
  * The alphabet (0-9, a-z without i, l, o, u) is safe in file names, URLs, shells and RFC 5321
  * atoms, survives being read out aloud, and sorts as the number does. Reading takes either case.
  */
-#ifndef RELAY_MESSAGE_ID_H
-#define RELAY_MESSAGE_ID_H
+#ifndef CORE_BASE_ID_H
+#define CORE_BASE_ID_H
 
 #include <stdbool.h>
 #include <stdint.h>

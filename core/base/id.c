@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "relay/message/id.h"
+#include "core/base/id.h"
 
 #include "core/base/assert.h"
 
