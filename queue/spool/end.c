@@ -147,7 +147,8 @@ on_upkeep(struct timer *t)
 		try_to_stop(e);
 		return;
 	}
-	segment_make(e);
+	if (e->spares + 1 < SPOOL_SPARES || w->now_ms >= e->replenish_at_ms)
+		segment_make(e);
 	look_at_segments(e);
 	index_walk_oldest(e);
 	compaction_kick(e);

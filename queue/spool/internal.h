@@ -302,6 +302,7 @@ struct spool_end {
 	bool creating;
 	bool create_failed; /* no room for another one; tried again by upkeep */
 	uint64_t create_at_ms;
+	uint64_t replenish_at_ms; /* until then one spare fewer is fine */
 	uint8_t *zeros;
 	uint64_t bytes_live;
 	uint64_t segment_bytes; /* all its segments */

@@ -15,6 +15,8 @@
 #include "core/base/clock.h"
 #include "queue/spool/internal.h"
 
+enum { REPLENISH_MS = 1000 };
+
 static void on_commit(struct task *t);
 static void on_tell(struct task *t);
 static void settle(struct spool_end *e);
@@ -424,7 +426,10 @@ open_next(struct spool_end *e)
 	l->state = LOG_OPENING;
 	l->opening = s;
 	segment_write_head(s, SEGMENT_IS_OPEN, on_opened);
-	segment_make(e);
+	/* Mostly one is freed before long; a new one costs the disk all its zeros. */
+	e->replenish_at_ms = e->queue.worker->now_ms + REPLENISH_MS;
+	if (e->spares + 1 < SPOOL_SPARES)
+		segment_make(e);
 }
 
 static void
@@ -579,8 +584,8 @@ log_has_room(const struct spool_end *e, uint64_t size, unsigned reserve)
 {
 	const struct spool_log *l = &e->log;
 
-	if (e->spares > reserve || e->creating)
-		return true;
+	if (e->spares > reserve || !e->create_failed)
+		return true; /* there is one, or there will be */
 	return l->active != NULL &&
 	       l->place + index_batch_size(l, size) + size + SPOOL_BATCH <= l->active->size;
 }
