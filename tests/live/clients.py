@@ -114,6 +114,12 @@ ALTERS = {
     "nodemailer": {"quoted-local-part": "takes a quoted local part apart"},
 }
 
+# Clients that cannot ask for SMTPUTF8, with what they say when an address needs it.
+NO_SMTPUTF8 = {
+    "swaks": "ended with 23",  # MAIL was refused
+    "msmtp": "553 5.6.7",
+}
+
 CLIENTS = {
     "smtplib": with_smtplib,
     "swaks": with_swaks,
