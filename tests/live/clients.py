@@ -114,6 +114,14 @@ ALTERS = {
     "nodemailer": {"quoted-local-part": "takes a quoted local part apart"},
 }
 
+# What the relay must refuse, by corpus case, with what the client then says: these two cannot ask
+# for SMTPUTF8 (swaks ends with 23 when MAIL is refused), and of "two words"@example.test msmtp makes
+# <@example.test>.
+REFUSED = {
+    "swaks": {"utf8-address": "ended with 23"},
+    "msmtp": {"utf8-address": "553 5.6.7", "quoted-local-part": "501 5.1.3"},
+}
+
 CLIENTS = {
     "smtplib": with_smtplib,
     "swaks": with_swaks,

@@ -197,6 +197,7 @@ message_size_limit = {SIZE_MAX}
 recipients_max = 10000
 smtp_accept_max = 100
 smtp_accept_max_nonmail = 1000
+smtp_accept_queue_per_connection = 0
 header_maxsize = 10M
 header_line_maxsize = 10M
 smtputf8_advertise_hosts = *
