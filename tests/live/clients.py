@@ -115,7 +115,7 @@ ALTERS = {
 }
 
 # What the relay must refuse, by corpus case, with what the client then says: these two cannot ask
-# for SMTPUTF8 (swaks ends with 23 when MAIL is refused), and of "two words"@example.test msmtp makes
+# for SMTPUTF8 (swaks ends with 23 when MAIL is refused), and of a quoted local part msmtp makes
 # <@example.test>.
 REFUSED = {
     "swaks": {"utf8-address": "ended with 23"},
