@@ -25,7 +25,7 @@ open_directories(struct spool *spool, struct buf *why)
 			     &spool->aside_directory };
 	const char *path = spool->options.spool_path;
 
-	spool->directory = disk_open_directory(AT_FDCWD, path, true);
+	spool->directory = disk_open_directory(AT_FDCWD, path, false);
 	if (spool->directory < 0) {
 		buf_printf(why, "queue: %s: %s; make the directory and give it to this user", path,
 			   strerror(-spool->directory));

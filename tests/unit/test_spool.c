@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -45,6 +46,7 @@ static void
 reset(void)
 {
 	remove_all(path);
+	mkdir(path, 0700);
 }
 
 static struct queue_store *
@@ -334,6 +336,6 @@ main(void)
 	flights = 1;
 	failed += queue_suite_run(&kind);
 	failed += cmocka_run_group_tests_name("spool alone", tests, NULL, NULL);
-	reset();
+	remove_all(path);
 	return failed;
 }
