@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test: uses queue_suite queue core machine */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "queue/spool/spool.h"
+#include "tests/lib/queue_suite_lives.h"
+
+enum { FILE_THRESHOLD = 256 * 1024, CHUNK = 64 * 1024, DRAFTS_MAX = 64 };
+
+static char path[] = "/var/tmp/ringpost-test-lives-XXXXXX";
+static struct queue_options options;
+static unsigned rooms; /* calls of on_room */
+
+static int
+remove_one(const char *name, const struct stat *s, int type, struct FTW *walk)
+{
+	(void)s;
+	(void)type;
+	(void)walk;
+	return remove(name);
+}
+
+static void
+reset(void)
+{
+	nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	options = (struct queue_options){
+		.spool_path = path,
+		.segment_size = 4 * 1024 * 1024,
+		.file_threshold = FILE_THRESHOLD,
+		.body_memory = 64 * 1024 * 1024,
+	};
+}
+
+static void
+on_room(struct queue *q)
+{
+	(void)q;
+	rooms++;
+}
+
+static struct queue_store *
+open_spool(struct worker **workers, unsigned worker_count, const struct queue_hooks *hooks,
+	   struct buf *why)
+{
+	struct queue_hooks all = *hooks;
+
+	all.on_room = on_room;
+	return queue_open(&options, workers, worker_count, &all, why);
+}
+
+static const struct queue_suite_store kind = { "spool, lives", reset, open_spool, FILE_THRESHOLD };
+
+static void
+wait_for_room(struct world *w, unsigned before)
+{
+	bool came = false;
+
+	for (unsigned turns = 0; !came && turns < 10 * 1000; turns++) {
+		world_turn(w);
+		came = rooms > before;
+	}
+	assert_true(came);
+}
+
+/* Invariant 6: a bound that is hit answers, and heals by itself. */
+static void
+used_up_memory_refuses_intake_and_heals(void **state)
+{
+	static struct world w;
+	static const uint8_t bytes[CHUNK];
+	struct queue_draft *drafts[DRAFTS_MAX];
+	unsigned count = 0;
+	enum err error = ERR_OK;
+
+	(void)state;
+	reset();
+	options.body_memory = 1024 * 1024;
+	world_open(&w, &kind, 1);
+	struct queue *q = queue_end(w.store, 0);
+	assert_int_equal(queue_admit(q, CHUNK), ERR_OK);
+	assert_false(queue_memory_is_tight(q));
+	while (error == ERR_OK && count < DRAFTS_MAX) {
+		drafts[count] = queue_draft_new(q, world_id(count), CHUNK);
+		if (drafts[count] == NULL)
+			break;
+		error = queue_draft_append(drafts[count++], span_of(bytes, CHUNK));
+	}
+	assert_true(count > 0 && count < DRAFTS_MAX);
+	assert_true(queue_memory_is_tight(q));
+	assert_int_equal(queue_admit(q, CHUNK), ERR_NO_MEMORY);
+	unsigned before = rooms;
+	while (count > 0)
+		queue_draft_abandon(drafts[--count]);
+	wait_for_room(&w, before);
+	assert_int_equal(queue_admit(q, CHUNK), ERR_OK);
+	assert_true(spool_counters(q)->no_memory > 0);
+	world_stop(&w);
+}
+
+static void
+a_full_table_of_mails_refuses_intake_and_heals(void **state)
+{
+	static struct world w;
+	unsigned count = 0;
+
+	(void)state;
+	reset();
+	options.items_max = 8;
+	world_open(&w, &kind, 1);
+	struct queue *q = queue_end(w.store, 0);
+	while (queue_admit(q, 10) == ERR_OK && count < 100)
+		world_put_waiting(&w, 0, count++, 10);
+	assert_int_equal(queue_admit(q, 10), ERR_NO_MEMORY);
+	assert_in_range(count, 1, 8);
+	unsigned before = rooms;
+	assert_int_equal(world_act(&w, 0, world_id(0), QUEUE_REMOVE), ERR_OK);
+	wait_for_room(&w, before);
+	world_put_waiting(&w, 0, count, 10);
+	world_stop(&w);
+}
+
+/* What is kept can be seen and handed out while nothing more is taken. */
+static void
+a_disk_with_nothing_to_spare_keeps_what_it_has(void **state)
+{
+	static struct world w;
+	struct queue_item *item;
+
+	(void)state;
+	reset();
+	world_open(&w, &kind, 1);
+	for (unsigned i = 0; i < 5; i++)
+		world_put_waiting(&w, 0, i, 1000);
+	world_stop(&w);
+	options.reserve_bytes = (uint64_t)1 << 60;
+	world_open(&w, &kind, 2);
+	assert_int_equal(queue_admit(queue_end(w.store, 0), 2 * FILE_THRESHOLD), ERR_NO_ROOM);
+	assert_true(spool_counters(queue_end(w.store, 0))->no_room > 0);
+	assert_int_equal(world_count(&w).items_waiting, 5);
+	unsigned keeper = world_claim_one(&w, 1, &item);
+	queue_release(queue_end(w.store, keeper), item, 0);
+	world_stop(&w);
+	options.reserve_bytes = 0;
+	world_open(&w, &kind, 1);
+	assert_int_equal(queue_admit(queue_end(w.store, 0), 2 * FILE_THRESHOLD), ERR_OK);
+	world_stop(&w);
+}
+
+/* Of a death under durability `memory` all is lost at most that was not written yet; the level is
+ * no property of the spool: what is there is read by any. */
+static void
+levels_of_durability_read_each_other(void **state)
+{
+	static struct world w;
+
+	(void)state;
+	reset();
+	for (unsigned i = 0; i < 4; i++) {
+		options.durability = i % 2 == 0 ? QUEUE_MEMORY : QUEUE_DISK;
+		world_open(&w, &kind, 1 + i % 3);
+		assert_int_equal(world_count(&w).mails, i);
+		world_put_waiting(&w, 0, i, 2000);
+		world_stop(&w);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(used_up_memory_refuses_intake_and_heals),
+		cmocka_unit_test(a_full_table_of_mails_refuses_intake_and_heals),
+		cmocka_unit_test(a_disk_with_nothing_to_spare_keeps_what_it_has),
+		cmocka_unit_test(levels_of_durability_read_each_other),
+	};
+
+	if (mkdtemp(path) == NULL)
+		return 1;
+	reset();
+	int failed = queue_suite_lives_run(&kind);
+	failed += cmocka_run_group_tests_name("spool, bounds", tests, NULL, NULL);
+	reset();
+	return failed;
+}
