@@ -114,7 +114,7 @@ on_task(struct message *letter, void *context)
 	case CONTROL_NOTHING:
 		break;
 	}
-	ASSERT(!"a letter without a task");
+	ASSERT(false); /* a letter without a task */
 }
 
 /* ---- on the control thread ---- */

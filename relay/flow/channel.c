@@ -337,7 +337,7 @@ act(struct channel *c, const struct sender_action *a)
 	case SENDER_NEED_INPUT:
 		return false;
 	}
-	ASSERT(!"unknown action");
+	ASSERT(false); /* all kinds are above */
 	return false;
 }
 
