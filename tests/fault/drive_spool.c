@@ -683,21 +683,12 @@ open_store(void)
 	drive_open_workers(plan->workers[plan->incarnation], &options);
 	store = queue_open(&spool, drive_workers, drive_worker_count, &hooks, &why);
 	text[why.size] = '\0';
-<<<<<<< HEAD
 	if (why.size > 0 && !drive_opening_may_fail(plan) && !world->oracle->damaged)
-=======
-	bool may_fail = drive_disk_errs(plan) || plan->faults.no_space != 0;
-	if (why.size > 0 && !may_fail && !world->oracle->damaged)
->>>>>>> spool
 		sim_fail("opening says: %s", text);
 	if (store != NULL)
 		return;
 	/* It may refuse a disk that fails; then somebody switches it off and on again. */
-<<<<<<< HEAD
 	if (!drive_opening_may_fail(plan) || drive_is_last(plan))
-=======
-	if (!may_fail || drive_is_last(plan))
->>>>>>> spool
 		sim_fail("the store does not open: %s", text);
 	sim_crash();
 }
