@@ -35,6 +35,7 @@ static void
 reset(void)
 {
 	nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	mkdir(path, 0700);
 	options = (struct queue_options){
 		.spool_path = path,
 		.segment_size = 4 * 1024 * 1024,
@@ -192,5 +193,6 @@ main(void)
 	int failed = queue_suite_lives_run(&kind);
 	failed += cmocka_run_group_tests_name("spool, bounds", tests, NULL, NULL);
 	reset();
+	rmdir(path);
 	return failed;
 }
