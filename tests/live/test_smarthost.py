@@ -108,6 +108,36 @@ def test_a_stalled_destination_holds_nothing_of_another(folder):
             assert len(stalled.sessions) == 2, "the limit of connections was not kept"
 
 
+@pytest.mark.parametrize("workers", [2, 4, 64])
+@pytest.mark.parametrize("limit", [1, 6])
+def test_the_limit_of_a_destination_holds_over_workers(folder, workers, limit):
+    """Small limits are kept by handing mail over to one worker, larger ones by slots."""
+    with Sink(faults={"final": STALL}) as stalled, Sink() as healthy:
+        routes = [{"domain": "stalled.test", "to": stalled.url, "connections": limit},
+                  {"domain": "*", "to": healthy.url, "connections": limit}]
+        changes = {"workers": workers, "timeouts": {"drain": "1s"}}
+        with Ringpost(folder / "relay", changes, routes) as relay:
+            for _ in range(20):
+                send(relay, 5, recipients=("one@stalled.test",))
+            stalled.wait_for(lambda s: len(s.stalled) == limit)
+            for _ in range(20):
+                send(relay, 5)
+            healthy.wait(100)
+            assert len(stalled.sessions) == limit
+
+
+def test_a_reload_changes_the_limit_of_a_destination(folder):
+    with Sink(faults={"final": STALL}) as sink:
+        routes = [{"domain": "*", "to": sink.url, "connections": 2}]
+        with Ringpost(folder / "relay", {"timeouts": {"drain": "1s"}}, routes) as relay:
+            send(relay, 20)
+            sink.wait_for(lambda s: len(s.stalled) == 2)
+            relay.change({"routes": [{**routes[0], "connections": 12}]})
+            relay.reload()
+            sink.wait_for(lambda s: len(s.stalled) == 12)
+            assert len(sink.sessions) == 12
+
+
 @pytest.mark.parametrize("first", ["refused", "close", "421"])
 def test_the_next_host_is_tried_at_once(folder, first):
     faults = {"connect": {"close": CLOSE, "421": "421 4.3.2 no", "refused": None}[first]}
