@@ -139,8 +139,8 @@ struct queue_mail {
 
 struct queue_item {
 	uint32_t magic;
-	struct queue_mail *mail;
 	struct site_id site;
+	struct queue_mail *mail;
 	uint16_t open_starts; /* attempts that were begun and never ended (DESIGN, invariant 9) */
 	bool recovered;       /* record the start of its next attempt: queue_attempt */
 	bool had_run_alone;   /* its last open start was alone on its worker */

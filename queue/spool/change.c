@@ -129,7 +129,8 @@ apply_outcome(struct spool_end *e, struct queue_record *r)
 	if (due_at_ms != UINT64_MAX && atomic_load(&mail_loaded(m)->damaged))
 		spool_hold_damaged(e, m);
 	i->item.open_starts = 0;
-	i->item.recovered = i->item.had_run_alone = i->started = false;
+	i->item.recovered = i->item.had_run_alone = false;
+	i->started = false;
 	if (due_at_ms == UINT64_MAX)
 		item_free(e, i);
 	else

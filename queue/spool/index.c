@@ -267,7 +267,7 @@ static void
 heap_set(struct spool_site *s, uint32_t at, struct spool_item *i)
 {
 	s->heap[at] = i;
-	i->heap_index = at;
+	i->heap_index = at & SPOOL_ITEMS_MOST;
 }
 
 static void
@@ -359,7 +359,7 @@ item_set_state(struct spool_end *e, struct spool_item *i, uint8_t state)
 		(*from)--;
 	if (to != NULL)
 		(*to)++;
-	i->state = state;
+	i->state = state & 7U;
 }
 
 void

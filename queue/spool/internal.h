@@ -36,6 +36,7 @@ enum {
 	SPOOL_SITE_BUCKETS = 1024,
 	SPOOL_NAME_SIZE = 40,
 	SPOOL_UPKEEP_MS = 100,
+	SPOOL_ITEMS_MOST = (1 << 28) - 1, /* heap_index */
 	SPOOL_SMALL_MOST = 16384,
 	SPOOL_DRAFTS_MOST = 65536,
 };
@@ -165,15 +166,16 @@ struct spool_site {
 	uint32_t heap_capacity;
 };
 
+/* A million of these wait: 80 bytes. */
 struct spool_item {
 	struct queue_item item; /* first */
 	uint64_t due_at_ms;
 	struct spool_site *site;
-	struct spool_item *next; /* of the mail */
-	uint32_t heap_index;     /* where waiting */
-	uint32_t only_recipient; /* recipients points here where there is one */
-	uint8_t state;           /* enum spool_item_state */
-	bool started;            /* a START was recorded in this run */
+	struct spool_item *next;  /* of the mail */
+	uint32_t only_recipient;  /* recipients points here where there is one */
+	uint32_t heap_index : 28; /* where waiting */
+	uint32_t state : 3;       /* enum spool_item_state */
+	uint32_t started : 1;     /* a START was recorded in this run */
 };
 
 struct spool_loaded {
