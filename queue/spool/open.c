@@ -11,7 +11,7 @@
 #include "core/disk.h"
 #include "queue/spool/internal.h"
 
-enum { FORMAT_VERSION = 1 };
+enum { FORMAT_VERSION = 1, SECTOR = 512 };
 
 static const char format_text[] = "ringpost spool ";
 
@@ -87,16 +87,19 @@ lock(struct spool *spool, struct buf *why)
 	return false;
 }
 
-/* Written under another name first: what is called `format` is whole. */
+/* The line stands at the start of every sector, so that a flipped bit in one is outvoted. Written
+ * under another name first: what is called `format` is whole. */
 static bool
 write_format(struct spool *spool, char *block)
 {
-	int n = snprintf(block, SPOOL_BLOCK, "%s%d", format_text, FORMAT_VERSION);
 	int fd = disk_open(spool->directory, "format.new", O_RDWR | O_CREAT, 0600, &spool->direct);
 
-	block[n] = '\n';
 	if (fd < 0)
 		return false;
+	for (size_t at = 0; at < SPOOL_BLOCK; at += SECTOR) {
+		int n = snprintf(block + at, SECTOR, "%s%d", format_text, FORMAT_VERSION);
+		block[at + (size_t)n] = '\n';
+	}
 	enum err error = disk_write_durable(fd, block, SPOOL_BLOCK, 0);
 	disk_close(fd);
 	if (error == ERR_OK)
@@ -104,29 +107,48 @@ write_format(struct spool *spool, char *block)
 	return error == ERR_OK;
 }
 
+/* The version that this sector names; 0: none. */
+static uint64_t
+version_at(const char *sector)
+{
+	struct span text = span_of(sector, SECTOR);
+	struct span prefix = span_of_string(format_text);
+	struct span line = span_first(text, span_find(text, '\n', 0));
+	uint64_t version = 0;
+
+	if (!span_starts_with(line, prefix) ||
+	    !span_to_u64(span_after(line, prefix.size), &version))
+		return 0;
+	return version;
+}
+
 static bool
 read_format(struct spool *spool, int fd, char *block, struct buf *why)
 {
+	enum { SECTORS = SPOOL_BLOCK / SECTOR };
 	const char *path = spool->options.spool_path;
-	struct span text = span_of(block, SPOOL_BLOCK);
-	struct span prefix = span_of_string(format_text);
-	uint64_t version = 0;
+	unsigned ours = 0;
+	uint64_t newer = 0;
 
-	if (disk_read(fd, block, SPOOL_BLOCK, 0) != ERR_OK || !span_starts_with(text, prefix) ||
-	    !span_to_u64(span_after(span_first(text, span_find(text, '\n', 0)), prefix.size),
-			 &version) ||
-	    version == 0) {
-		buf_printf(why, "queue: %s/format is damaged; is this a spool directory?", path);
+	if (disk_read(fd, block, SPOOL_BLOCK, 0) != ERR_OK) {
+		buf_printf(why, "queue: %s/format can not be read", path);
 		return false;
 	}
-	if (version > FORMAT_VERSION) {
+	for (size_t at = 0; at < SPOOL_BLOCK; at += SECTOR) {
+		uint64_t version = version_at(block + at);
+		ours += version == FORMAT_VERSION;
+		newer = version > FORMAT_VERSION ? version : newer;
+	}
+	if (ours > SECTORS / 2)
+		return true;
+	if (newer == 0)
+		buf_printf(why, "queue: %s/format is damaged; is this a spool directory?", path);
+	else
 		buf_printf(why,
 			   "queue: %s has format %llu, this program knows up to %d; run the newer "
 			   "program that wrote it",
-			   path, (unsigned long long)version, FORMAT_VERSION);
-		return false;
-	}
-	return true;
+			   path, (unsigned long long)newer, FORMAT_VERSION);
+	return false;
 }
 
 /* Reads or writes the format file; whether O_DIRECT works is found out with it. */
