@@ -37,7 +37,7 @@ def disk_bytes(folder):
     return sum(path.stat().st_blocks * 512 for path in pathlib.Path(folder).rglob("*"))
 
 
-def accept_rate(relay, count=2000):
+def accept_rate(relay, count=1000):
     """Mails a second over one connection, one after the other."""
     with relay.connect() as client:
         client.greet()
@@ -47,10 +47,16 @@ def accept_rate(relay, count=2000):
         return count / (time.monotonic() - begin)
 
 
+def best_rates(*relays, rounds=10):
+    """Of each relay, in turns, so that what else the machine does meets all of them."""
+    rates = [[accept_rate(relay) for relay in relays] for _ in range(rounds)]
+    return [max(of_one) for of_one in zip(*rates)]
+
+
 def test_a_million_deferred_mails(folder):
     empty = Ringpost(folder / "empty")
     with empty:
-        fixed, rate_empty = pss_bytes(empty.process.pid), accept_rate(empty)
+        fixed = pss_bytes(empty.process.pid)
     full = Ringpost(folder / "full")
     make_spool(full.spool)
     os.sync()  # what is dirty can not be dropped
@@ -60,7 +66,8 @@ def test_a_million_deferred_mails(folder):
         ready_s = time.monotonic() - begin
         assert full.metrics().sum("ringpost_queue_mails") == MAILS
         each = (pss_bytes(full.process.pid) - fixed) / MAILS
-        rate_full = accept_rate(full)
+        with empty:
+            rate_full, rate_empty = best_rates(full, empty)
         used = disk_bytes(full.spool)
         segment = 64 << 20
         print(f"{MAILS} mails: {each:.0f} bytes of memory each, ready after {ready_s:.1f} s, "
