@@ -5,8 +5,9 @@
 
 #include "core/base/assert.h"
 
-/* One block holds about this much, or one object where that is larger. */
-enum { BLOCK_SIZE = 64 * 1024 };
+/* A block holds about as much as the pool has already, within these, or one object where that is
+ * larger. The allocator pads what is large by a page: small blocks of a large pool would cost. */
+enum { BLOCK_LEAST = 64 * 1024, BLOCK_MOST = 1024 * 1024 };
 
 struct pool_block {
 	struct pool_block *next;
@@ -39,6 +40,7 @@ pool_fini(struct pool *p)
 	}
 	p->free = NULL;
 	p->count = 0;
+	p->fresh = 0;
 }
 
 static void
@@ -51,7 +53,10 @@ push_free(struct pool *p, void *object)
 static void
 grow(struct pool *p)
 {
-	size_t wanted = BLOCK_SIZE / p->object_size;
+	size_t size = p->count * p->object_size;
+
+	size = size < BLOCK_LEAST ? BLOCK_LEAST : size > BLOCK_MOST ? BLOCK_MOST : size;
+	size_t wanted = size / p->object_size;
 	size_t room = p->count_max - p->count;
 	size_t n = wanted == 0 ? 1 : wanted < room ? wanted : room;
 	struct pool_block *block = malloc(sizeof *block);
@@ -65,9 +70,8 @@ grow(struct pool *p)
 	}
 	block->next = p->blocks;
 	p->blocks = block;
-	for (size_t i = n; i > 0; i--)
-		push_free(p, (char *)block->memory + (i - 1) * p->object_size);
 	p->count += n;
+	p->fresh = n;
 }
 
 void *
@@ -75,14 +79,19 @@ pool_get(struct pool *p)
 {
 	if (p->used >= p->count_max)
 		return NULL;
-	if (p->free == NULL && p->count < p->count_max)
-		grow(p);
 	void *object = p->free;
-	if (object == NULL)
+	if (object != NULL) {
+		p->free = *(void **)object;
+		p->used++;
+		return object;
+	}
+	if (p->fresh == 0 && p->count < p->count_max)
+		grow(p);
+	if (p->fresh == 0)
 		return NULL;
-	p->free = *(void **)object;
+	p->fresh--;
 	p->used++;
-	return object;
+	return (char *)p->blocks->memory + p->fresh * p->object_size;
 }
 
 void

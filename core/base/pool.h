@@ -3,9 +3,11 @@
  * pool: objects of one size, up to a fixed number, given and taken back in O(1).
  *
  * Memory comes from the system in blocks as the pool grows to its peak, and is kept for reuse:
- * the limit is what bounds it. pool_get() returns NULL at the limit; the caller answers 421 or 451
- * and counts it, never crashes. Objects are aligned to 64 bytes when their size is a multiple of
- * 64, to 4096 when it is a multiple of 4096, else to 16. Their content is undefined. One thread.
+ * the limit is what bounds it. Blocks grow from 64 KiB to 1 MiB, and a page of one is touched only
+ * when an object in it is given out. pool_get() returns NULL at the limit; the caller answers 421
+ * or 451 and counts it, never crashes. Objects are aligned to 64 bytes when their size is a
+ * multiple of 64, to 4096 when it is a multiple of 4096, else to 16. Their content is undefined.
+ * One thread.
  */
 #ifndef CORE_BASE_POOL_H
 #define CORE_BASE_POOL_H
@@ -17,7 +19,8 @@ struct pool_block;
 
 struct pool {
 	void *free;                /* chain of free objects, through their first word */
-	struct pool_block *blocks; /* what came from the system */
+	struct pool_block *blocks; /* what came from the system; the newest may be part used */
+	size_t fresh;              /* objects of the newest block that were never given out */
 	size_t object_size;        /* rounded up to the alignment */
 	size_t alignment;
 	size_t count;     /* objects that exist */

@@ -315,17 +315,24 @@ spool_close_start(struct spool_end *e, struct spool_item *i)
 	i->started = false;
 }
 
-/* An operator has released it: it is tried again at their word, like any other. */
+/* An operator releases it: what it did to its workers counts no more. Before the act's own record,
+ * so that it is durable with it; where the act fails, nothing but caution is lost. */
 static void
-forgive(struct spool_end *e, struct spool_mail *m)
+close_starts(struct spool_end *e, struct spool_mail *m)
 {
 	const struct spool_recipient *all = mail_recipients(m);
 
-	m->damaged = false;
 	for (uint32_t n = 0; n < m->recipient_count; n++) {
 		if (all[n].closed != all[n].starts)
 			close_recipient(e, m, n);
 	}
+}
+
+/* It is tried again at their word, like any other. */
+static void
+forgive(struct spool_mail *m)
+{
+	m->damaged = false;
 	for (struct spool_item *i = m->items; i != NULL; i = i->next) {
 		i->item.open_starts = 0;
 		i->item.had_run_alone = false;
@@ -393,7 +400,7 @@ act_done(struct spool_end *e, struct queue_request *request)
 		if (request->error == ERR_OK)
 			m->hold_revision++;
 		if (request->error == ERR_OK && a->action == QUEUE_UNHOLD)
-			forgive(e, m);
+			forgive(m);
 		act_end_items(e, m, false);
 	}
 	a->on_done(a, request->error);
@@ -439,5 +446,7 @@ spool_act(struct queue *q, struct queue_act *a)
 	}
 	m->busy = true;
 	a->request = (struct queue_request){ .kind = &act_kind };
+	if (a->action == QUEUE_UNHOLD)
+		close_starts(e, m);
 	log_append(e, &a->request);
 }

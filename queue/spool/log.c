@@ -191,6 +191,20 @@ fits_segment(const struct spool_log *l, const struct buf *out, uint64_t size)
 	       l->place_count + 2 < RECORD_INDEX_PLACES_MOST;
 }
 
+/* An index may be written before the segment's end only where the last one has room behind it: what
+ * is kept free for that one is all that the segment has left otherwise. */
+static bool
+fits_early_index(const struct spool_log *l)
+{
+	uint64_t early = block_up(FRAME_SIZE +
+				  record_size(record_index_size(l->place_count), l->metas_size));
+	uint64_t last =
+		block_up(FRAME_SIZE + record_size(record_index_size(l->place_count + 1), 0));
+
+	return l->place + early + last <= l->active->size &&
+	       l->place_count + 2 < RECORD_INDEX_PLACES_MOST;
+}
+
 static void
 write_request(struct spool_end *e, struct spool_flight *f, struct queue_request *r, struct buf *out)
 {
@@ -216,17 +230,12 @@ build(struct spool_end *e, struct spool_flight *f, struct buf *out)
 	struct spool_log *l = &e->log;
 	struct list_node *node;
 
-	if (l->metas_size >= SPOOL_INDEX_FLUSH)
+	if (l->metas_size >= SPOOL_INDEX_FLUSH && fits_early_index(l))
 		write_index(l, f, out);
 	while ((node = list_first(&l->pending)) != NULL) {
 		struct queue_request *r = LIST_ITEM(node, struct queue_request, node);
 		uint64_t size = r->kind->size(e, r);
 		ASSERT(size % 8 == 0 && size <= SPOOL_BATCH - FRAME_SIZE);
-		if (!fits_batch(l, out, size)) {
-			if (f->count == 0) /* the index is full, the batch is not */
-				write_index(l, f, out);
-			return;
-		}
 		if (!fits_segment(l, out, size)) {
 			enum need need = need_of(e, r);
 			if (need == NEED_REFUSE) {
@@ -237,6 +246,11 @@ build(struct spool_end *e, struct spool_flight *f, struct buf *out)
 				l->state = LOG_CLOSING;
 				l->index_due = true;
 			}
+			return;
+		}
+		if (!fits_batch(l, out, size)) {
+			if (f->count == 0) /* the index is full, the batch is not */
+				write_index(l, f, out);
 			return;
 		}
 		write_request(e, f, r, out);
