@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <poll.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,11 +11,14 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "core/base/clock.h"
 #include "core/net.h"
 
 enum {
 	KERNEL_MAJOR = 6,
 	KERNEL_MINOR = 1,
+	LISTEN_PATIENCE_MS = 2000,
+	LISTEN_AGAIN_MS = 10,
 	DESCRIPTORS_MIN = 256, /* segments, log, rings and a few connections */
 };
 
@@ -69,29 +73,40 @@ explain_listen(const struct config_listener *l, int error, struct buf *why)
 		buf_append_string(why, "; this host has no such address");
 }
 
+/* Is the address free? Without SO_REUSEPORT, so that another process on it is noticed. After a
+ * SIGKILL the kernel takes a killed process's ring apart a moment after the process is gone, and
+ * its listeners with it (seen: up to some 10 ms), so a restart waits a little before it believes
+ * that somebody else is there. */
+static int
+probe_address(const struct net_address *address)
+{
+	uint64_t until_ms = clock_monotonic_ms() + LISTEN_PATIENCE_MS;
+
+	for (;;) {
+		int fd = net_listen(address, 1, false);
+		if (fd != -EADDRINUSE || clock_monotonic_ms() >= until_ms) {
+			if (fd >= 0)
+				net_close(fd);
+			return fd < 0 ? fd : 0;
+		}
+		poll(NULL, 0, LISTEN_AGAIN_MS);
+	}
+}
+
 bool
 startup_listen(const struct config *config, size_t index, unsigned workers, int *fds,
 	       struct buf *why)
 {
 	const struct config_listener *l = &config->listeners[index];
+	int error = probe_address(&l->address);
 
-	for (unsigned i = 0; i < workers; i++) {
-		/* The first without sharing: another process on this port must be noticed. */
-		if (i == 0) {
-			int probe = net_listen(&l->address, 1, false);
-			if (probe < 0) {
-				explain_listen(l, -probe, why);
-				return false;
-			}
-			net_close(probe);
-		}
+	for (unsigned i = 0; i < workers && error == 0; i++) {
 		fds[i] = net_listen(&l->address, (int)l->backlog, true);
-		if (fds[i] < 0) {
-			explain_listen(l, -fds[i], why);
-			return false;
-		}
+		error = fds[i] < 0 ? fds[i] : 0;
 	}
-	return true;
+	if (error != 0)
+		explain_listen(l, -error, why);
+	return error == 0;
 }
 
 static bool
