@@ -23,9 +23,9 @@ struct sink_options {
 	unsigned threads;
 	unsigned connections_max; /* over all threads */
 	bool lmtp;
-	uint32_t offers;                /* SERVER_OFFER_… bits, see bench/server.h */
+	uint32_t offers;                  /* SERVER_OFFER_… bits, see bench/server.h */
 	const struct fault_rules *faults; /* lent; NULL: none */
-	uint64_t seed;                  /* of the faults by share */
+	uint64_t seed;                    /* of the faults by share */
 };
 
 struct sink_numbers {

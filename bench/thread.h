@@ -51,6 +51,7 @@ struct crew {
  * nothing runs then. The crew is zeroed but for name, count, the callbacks and context. */
 bool crew_start(struct crew *c, size_t conns, struct buf *why);
 void crew_stop(struct crew *c);
+void crew_free(struct crew *c);
 /* User and system time of its threads so far, microseconds; also after crew_stop. */
 uint64_t crew_cpu_us(const struct crew *c);
 

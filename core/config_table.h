@@ -100,10 +100,6 @@ bool value_is_named(struct span text);
 bool target_parse(const struct span *items, size_t count, struct arena *arena,
 		  struct config_target *out, struct buf *why, size_t *bad);
 void target_print(const struct config_target *target, struct buf *out);
-bool size_parse(struct span text, uint64_t *out);
-bool duration_parse(struct span text, uint64_t *out_ms);
-void size_print(uint64_t size, struct buf *out);
-void duration_print(uint64_t duration_ms, struct buf *out);
 
 /* A hash table from domain to index in an array; built once. */
 struct domain_index {
