@@ -23,6 +23,7 @@ enum event_class { EVENT_OUTCOME, EVENT_DIAGNOSTIC };
 struct event_field {
 	const char *name;
 	const char *doc;
+	struct span member; /* ,"name": as it stands in a line */
 	size_t offset;
 	enum event_kind kind;
 };

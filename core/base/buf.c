@@ -34,6 +34,20 @@ buf_append_string(struct buf *b, const char *text)
 }
 
 bool
+buf_append_number(struct buf *b, uint64_t n, unsigned width)
+{
+	uint8_t digits[20];
+	size_t at = sizeof digits;
+
+	ASSERT(width <= sizeof digits);
+	do {
+		digits[--at] = (uint8_t)('0' + n % 10);
+		n /= 10;
+	} while (n > 0 || sizeof digits - at < width);
+	return buf_append(b, span_of(digits + at, sizeof digits - at));
+}
+
+bool
 buf_printf(struct buf *b, const char *format, ...)
 {
 	va_list arguments;
@@ -74,13 +88,31 @@ append_json_character(struct buf *b, struct span character)
 	return buf_append(b, character);
 }
 
+/* How many bytes at the start stand for themselves in a JSON string: nearly all of most texts. */
+static size_t
+plain_json(struct span s)
+{
+	size_t n = 0;
+
+	while (n < s.size && s.data[n] >= 0x20 && s.data[n] < 0x7f && s.data[n] != '"' &&
+	       s.data[n] != '\\')
+		n++;
+	return n;
+}
+
 bool
 buf_append_json(struct buf *b, struct span s, size_t size_max)
 {
 	size_t at = 0;
 
 	while (at < s.size) {
+		size_t plain = plain_json(span_first(span_after(s, at), size_max - at));
+		if (!buf_append(b, span_first(span_after(s, at), plain)))
+			return false;
+		at += plain;
 		struct span rest = span_after(s, at);
+		if (rest.size == 0)
+			break;
 		size_t length = utf8_length(rest);
 		size_t step = length == 0 ? 1 : length;
 		if (at + step > size_max)

@@ -51,6 +51,8 @@ buf_reset(struct buf *b)
 bool buf_append(struct buf *b, struct span s);
 bool buf_append_byte(struct buf *b, uint8_t c);
 bool buf_append_string(struct buf *b, const char *text);
+/* In decimal digits, at least `width` of them (at most 20), zeros in front. */
+bool buf_append_number(struct buf *b, uint64_t n, unsigned width);
 bool buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Appends as the inside of a JSON string: quotes, backslashes and controls escaped, invalid UTF-8
  * replaced by U+FFFD. Truncates at a character boundary after size_max input bytes. */

@@ -23,6 +23,11 @@ struct span {
 
 /* A span of a string literal, without its NUL. */
 #define SPAN(literal) ((struct span){ (const uint8_t *)("" literal), sizeof(literal) - 1 })
+/* The same where only a constant may stand. */
+#define SPAN_INIT(literal)                                         \
+	{                                                          \
+		(const uint8_t *)("" literal), sizeof(literal) - 1 \
+	}
 /* For printf: "%.*s". Only for spans known to be text shorter than INT_MAX. */
 #define SPAN_ARG(s) (int)(s).size, (const char *)(s).data
 
