@@ -252,6 +252,12 @@ conn_input_is_over(const struct conn *c)
 	return c->input_ended && c->input_size == 0;
 }
 
+bool
+conn_peer_has_ended(const struct conn *c)
+{
+	return c->input_ended;
+}
+
 /* ---- output ---- */
 
 static void

@@ -127,6 +127,8 @@ void conn_read_more(struct conn *c);
 void conn_run(struct conn *c);
 /* Has the peer ended its stream, and is all input consumed? */
 bool conn_input_is_over(const struct conn *c);
+/* Has the peer ended its stream? What is left unconsumed will never be more. */
+bool conn_peer_has_ended(const struct conn *c);
 
 /* False where the connection is closing, perhaps now for want of memory. */
 bool conn_write(struct conn *c, struct span bytes);
