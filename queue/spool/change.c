@@ -155,7 +155,7 @@ outcome_done(struct spool_end *e, struct queue_request *request)
 }
 
 static const struct queue_request_kind outcome_kind = { RESERVE_NONE, outcome_size, outcome_write,
-							outcome_done };
+							outcome_done, true };
 
 void
 spool_record(struct queue *q, struct queue_record *r)
@@ -237,7 +237,7 @@ start_done(struct spool_end *e, struct queue_request *request)
 }
 
 static const struct queue_request_kind start_kind = { RESERVE_NONE, start_size, start_write,
-						      start_done };
+						      start_done, false };
 
 void
 spool_attempt(struct queue *q, struct queue_attempt *a)
@@ -284,7 +284,7 @@ close_done(struct spool_end *e, struct queue_request *request)
 }
 
 static const struct queue_request_kind close_kind = { RESERVE_NONE, close_size, close_write,
-						      close_done };
+						      close_done, true };
 
 /* The starts of a recipient's attempts so far are over. */
 static void
@@ -406,7 +406,8 @@ act_done(struct spool_end *e, struct queue_request *request)
 	a->on_done(a, request->error);
 }
 
-static const struct queue_request_kind act_kind = { RESERVE_NONE, act_size, act_write, act_done };
+static const struct queue_request_kind act_kind = { RESERVE_NONE, act_size, act_write, act_done,
+						    false };
 
 static void
 refused_act_done(struct spool_end *e, struct queue_request *request)
@@ -418,7 +419,7 @@ refused_act_done(struct spool_end *e, struct queue_request *request)
 }
 
 static const struct queue_request_kind refused_act_kind = { RESERVE_NONE, NULL, NULL,
-							    refused_act_done };
+							    refused_act_done, false };
 
 void
 spool_act(struct queue *q, struct queue_act *a)

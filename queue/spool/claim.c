@@ -262,7 +262,7 @@ claim_done(struct spool_end *e, struct queue_request *r)
 	c->on_done(c, count == 0 ? r->error : ERR_OK);
 }
 
-static const struct queue_request_kind claim_kind = { RESERVE_NONE, NULL, NULL, claim_done };
+static const struct queue_request_kind claim_kind = { RESERVE_NONE, NULL, NULL, claim_done, false };
 
 void
 spool_claim(struct queue *q, struct queue_claim *c)
@@ -455,7 +455,7 @@ empty_load_done(struct spool_end *e, struct queue_request *r)
 }
 
 static const struct queue_request_kind empty_load_kind = { RESERVE_NONE, NULL, NULL,
-							   empty_load_done };
+							   empty_load_done, false };
 
 void
 spool_load(struct queue *mine, struct queue_load *l)

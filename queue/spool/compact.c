@@ -157,7 +157,7 @@ copy_done(struct spool_end *e, struct queue_request *r)
 }
 
 static const struct queue_request_kind copy_kind = { RESERVE_OUTCOMES, copy_size, copy_write,
-						     copy_done };
+						     copy_done, false };
 
 static void
 on_copy_read(struct op *op, struct completion completion)
@@ -336,7 +336,7 @@ forward_done(struct spool_end *e, struct queue_request *r)
 }
 
 static const struct queue_request_kind forward_kind = { RESERVE_OUTCOMES, forward_size,
-							forward_write, forward_done };
+							forward_write, forward_done, false };
 
 static int
 compare_u64(const void *a, const void *b)

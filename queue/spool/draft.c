@@ -616,7 +616,8 @@ put_done(struct spool_end *e, struct queue_request *r)
 	put_ends(d, r->error);
 }
 
-static const struct queue_request_kind put_kind = { RESERVE_ALL, put_size, put_write, put_done };
+static const struct queue_request_kind put_kind = { RESERVE_ALL, put_size, put_write, put_done,
+						    false };
 
 /* A put that is refused before anything was written. */
 static void
@@ -630,7 +631,8 @@ refused_done(struct spool_end *e, struct queue_request *r)
 	go_on(d);
 }
 
-static const struct queue_request_kind refused_kind = { RESERVE_ALL, NULL, NULL, refused_done };
+static const struct queue_request_kind refused_kind = { RESERVE_ALL, NULL, NULL, refused_done,
+							false };
 
 /* The mail as it will be in memory, before it is written: then nothing can fail for memory. */
 static enum err

@@ -55,6 +55,7 @@ struct queue_request_kind {
 		      uint64_t place);
 	/* request.error says how it went. */
 	void (*done)(struct spool_end *e, struct queue_request *r);
+	bool may_wait; /* no client waits for it: it lies a few ms for company, see log.c */
 };
 
 /* Who enters: BLANK segment_create; READY creation, freeing; OPENING, ACTIVE the log; SEALED the
@@ -244,8 +245,13 @@ struct spool_log {
 	struct spool_segment *opening;
 	struct spool_segment *given_up; /* the last failed one, until its end is void on disk */
 	struct list pending;            /* requests to be written */
-	struct list early;              /* durability memory: written, to be told */
-	struct list doubtful;           /* of the failed segment */
+	uint32_t pending_count;
+	uint32_t urgent_count; /* of them, those that may not wait */
+	uint32_t flying_count; /* records on their way */
+	struct timer company;  /* the oldest that may wait has waited enough */
+	bool company_is_over;  /* it fired */
+	struct list early;     /* durability memory: written, to be told */
+	struct list doubtful;  /* of the failed segment */
 	struct list flying;
 	struct spool_flight flights[SPOOL_FLIGHTS_MOST];
 	unsigned flights_most;

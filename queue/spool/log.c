@@ -3,10 +3,13 @@
  * Group commit: what has arrived during the last commit is the next one.
  *
  * Requests are encoded when a flight is free, not when they come, so a batch is as large as the
- * disk is slow. Up to flights_most batches are in the kernel; they are told in the order of their
- * numbers, whatever the order in which they end. A new segment is begun only when all batches of
- * the old one have ended: an idle moment every 64 MiB buys that a failed batch never has a
- * successor in another segment.
+ * disk is slow. A commit costs the disk and the kernel about the same whatever is in it, so two
+ * rules keep batches few under load and quick otherwise: while batches are in the kernel, a further
+ * one leaves only when it has as many records as all of those; and outcomes, for which no client
+ * waits, lie for company until something urgent comes, they are many, or a few ms are over. Up to
+ * flights_most batches are in the kernel; they are told in the order of their numbers, whatever the
+ * order in which they end. A new segment is begun only when all batches of the old one have ended:
+ * an idle moment every 64 MiB buys that a failed batch never has a successor in another segment.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -15,10 +18,15 @@
 #include "core/base/clock.h"
 #include "queue/spool/internal.h"
 
-enum { REPLENISH_MS = 1000 };
+enum {
+	REPLENISH_MS = 1000,
+	COMPANY_MS = 4,     /* and a tick of the timers, 8 ms, at most */
+	COMPANY_MOST = 256, /* records that wait for company */
+};
 
 static void on_commit(struct task *t);
 static void on_tell(struct task *t);
+static void on_company_over(struct timer *t);
 static void settle(struct spool_end *e);
 
 bool
@@ -31,6 +39,7 @@ log_init(struct spool_end *e)
 	list_init(&l->early);
 	list_init(&l->doubtful);
 	list_init(&l->flying);
+	timer_init(&l->company, on_company_over);
 	task_init(&l->commit, on_commit);
 	task_init(&l->tell, on_tell);
 	l->flights_most = e->spool->options.flights;
@@ -58,10 +67,51 @@ log_fini(struct spool_end *e)
 void
 log_append(struct spool_end *e, struct queue_request *r)
 {
+	struct spool_log *l = &e->log;
+	struct worker *w = e->queue.worker;
+
 	ASSERT(r->kind != NULL);
 	r->error = ERR_OK;
-	list_append(&e->log.pending, &r->node);
+	list_append(&l->pending, &r->node);
+	l->pending_count++;
+	l->urgent_count += !r->kind->may_wait;
+	if (r->kind->may_wait && !timer_is_set(&l->company))
+		timer_set(&w->timers, &l->company, w->now_ms + COMPANY_MS);
 	worker_last(e->queue.worker, &e->log.commit);
+}
+
+static void
+on_company_over(struct timer *t)
+{
+	struct spool_end *e = CONTAINER_OF(t, struct spool_end, log.company);
+
+	e->log.company_is_over = true;
+	log_kick(e);
+}
+
+/* Out of the pending ones: into a batch, or refused. */
+static void
+take_pending(struct spool_end *e, struct queue_request *r)
+{
+	struct spool_log *l = &e->log;
+
+	ASSERT(l->pending_count > 0);
+	list_unlink(&r->node);
+	l->pending_count--;
+	l->urgent_count -= !r->kind->may_wait;
+	if (l->pending_count > l->urgent_count)
+		return;
+	l->company_is_over = false;
+	timer_stop(&e->queue.worker->timers, &l->company);
+}
+
+/* Is it time for another batch? */
+static bool
+is_time(const struct spool_log *l)
+{
+	if (l->pending_count == 0 || l->pending_count < l->flying_count)
+		return false;
+	return l->urgent_count > 0 || l->company_is_over || l->pending_count >= COMPANY_MOST;
 }
 
 void
@@ -210,7 +260,7 @@ write_request(struct spool_end *e, struct spool_flight *f, struct queue_request 
 {
 	size_t at = out->size;
 
-	list_unlink(&r->node);
+	take_pending(e, r);
 	r->kind->write(e, r, out, f->place + at);
 	ASSERT(!out->overflow && out->size % 8 == 0);
 	struct span meta = span_after(buf_span(out), at);
@@ -239,6 +289,7 @@ build(struct spool_end *e, struct spool_flight *f, struct buf *out)
 		if (!fits_segment(l, out, size)) {
 			enum need need = need_of(e, r);
 			if (need == NEED_REFUSE) {
+				take_pending(e, r);
 				finish(e, r, ERR_NO_ROOM);
 				continue;
 			}
@@ -310,6 +361,7 @@ submit(struct spool_end *e, struct spool_flight *f, struct buf *out)
 	f->segment->tail = l->place;
 	f->segment->end_lsn = l->next_lsn;
 	list_append(&l->flying, &f->node);
+	l->flying_count += f->count;
 	if (e->spool->options.durability == QUEUE_MEMORY) {
 		list_take_all(&l->early, &f->requests);
 		worker_soon(e->queue.worker, &l->tell);
@@ -419,6 +471,7 @@ open_next(struct spool_end *e)
 			return;
 		if (need == NEED_SEGMENT)
 			break;
+		take_pending(e, r);
 		finish(e, r, ERR_NO_ROOM);
 	}
 	if (list_is_empty(&l->doubtful) && list_is_empty(&l->pending))
@@ -474,8 +527,7 @@ on_commit(struct task *t)
 
 	if (l->state == LOG_NONE)
 		open_next(e);
-	while (l->state == LOG_OPEN && !list_is_empty(&l->pending) &&
-	       (f = free_flight(l)) != NULL) {
+	while (l->state == LOG_OPEN && is_time(l) && (f = free_flight(l)) != NULL) {
 		struct buf out = buf_of(f->buffer, SPOOL_BATCH);
 		out.size = FRAME_SIZE;
 		f->segment = l->active;
@@ -521,6 +573,7 @@ acknowledge(struct spool_end *e, struct spool_flight *f)
 	spool_report_commit(e, f->count, f->size, took_us);
 	c->commit_us_longest = took_us > c->commit_us_longest ? took_us : c->commit_us_longest;
 	list_unlink(&f->node);
+	e->log.flying_count -= f->count;
 	list_init(&requests);
 	list_take_all(&requests, &f->requests);
 	f->busy = false;
@@ -542,6 +595,7 @@ give_up(struct spool_end *e)
 		if (first)
 			l->next_lsn = f->lsn;
 		first = false;
+		l->flying_count -= f->count;
 		list_take_all(&l->doubtful, &f->requests);
 		f->busy = false;
 	}
