@@ -101,7 +101,7 @@ function measured(options) {
 
 // A line of the page: all results of one label under the same options in one scenario.
 function new_run(result) {
-	return { label: result.label, name: result.label, results: [],
+	return { label: result.label, variant: '', name: result.label, results: [],
 		options: new Map(measured(result.options)) };
 }
 
@@ -118,6 +118,7 @@ function name_runs(runs) {
 		const same = runs.filter((other) => other.label === run.label);
 		const parts = differing(same).map((option) =>
 			`${option} ${run.options.get(option) ?? 'unset'}`);
+		run.variant = parts.join(' · ');
 		run.name = [run.label, ...parts].join(' · ');
 	}
 }

@@ -120,7 +120,7 @@ function range_of(s, text) {
 // What a cell shows: { main, range, title }, or null where it is not known.
 function cell_of(row, run, section) {
 	if (row.ratio)
-		return ratio_cell(run, section);
+		return names.length < 2 ? null : ratio_cell(run, section);
 	const values = values_of(row, run);
 	if (row.total) {
 		const all = data.sum(values);
@@ -164,7 +164,7 @@ function ratio_cell(run, section) {
 
 function best_of(row, cells) {
 	const known = cells.filter((cell) => cell !== null).map((cell) => cell.main);
-	if (!row.better || known.length < 2)
+	if (!row.better || new Set(known).size < 2)
 		return null;
 	return row.better === 'high' ? Math.max(...known) : Math.min(...known);
 }
@@ -191,7 +191,8 @@ function option_rows(section) {
 }
 
 function run_name(run) {
-	return element('span', { class: 'run-name' }, swatch(style_of(run.name)), run.name);
+	return [element('span', { class: 'run-name' }, swatch(style_of(run.name)), run.label),
+		run.variant ? element('span', { class: 'range' }, run.variant) : null];
 }
 
 function table_head(section) {
@@ -199,8 +200,8 @@ function table_head(section) {
 		section.runs.map((run) => element('th', { scope: 'col', 'data-run': run.name,
 			class: off(run) },
 		run_name(run),
-		element('span', { class: 'range' }, run.name === reference ? 'reference · ' : '',
-			plural(run.results.length, 'run'))))));
+		element('span', { class: 'range' }, run.name === reference && names.length > 1
+			? 'reference · ' : '', plural(run.results.length, 'run'))))));
 }
 
 // The names again, since the table is longer than a screen; not in the first group.
@@ -208,7 +209,8 @@ function group_row(section, row, first) {
 	return element('tr', { class: 'group' },
 		element('th', { scope: 'row', title: row.hint }, row.group),
 		section.runs.map((run) =>
-			element('td', { class: off(run) }, first ? null : run_name(run))));
+			element('td', { class: off(run) },
+				first || section.runs.length < 2 ? null : run_name(run))));
 }
 
 function draw_table(section) {
@@ -371,8 +373,8 @@ const REPEATED = 'Figures are medians with least and greatest of the repeated ru
 	'hold all runs together.';
 
 function draw_section(section, index) {
-	const table_host = element('div', { class: 'scroll', tabindex: 0, role: 'region',
-		'aria-label': 'Figures' });
+	const table_host = element('div', { tabindex: 0, role: 'region', 'aria-label': 'Figures',
+		class: section.runs.length < 2 ? 'scroll narrow' : 'scroll' });
 	const charts = CHARTS.filter((kind) => is_worth_drawing(kind, section)).map((kind) =>
 		({ kind, ...line_chart(chart_spec(kind, section)) }));
 	const node = element('section', { id: `scenario-${index}`, 'data-scenario': section.title },
@@ -492,7 +494,10 @@ function main() {
 		parts.unshift(summary());
 	const redraw = () => parts.forEach((part) => part.redraw());
 	draw_top();
-	draw_bar(redraw);
+	if (names.length > 1)
+		draw_bar(redraw);
+	else
+		document.getElementById('bar').remove();
 	document.getElementById('main').append(...parts.map((part) => part.node));
 	document.getElementById('foot').append(`Written by ringpost-bench ${GIVEN.version}. ` +
 		'The page holds its data and asks nothing of the network.');
