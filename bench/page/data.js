@@ -92,8 +92,8 @@ function sum(values) {
 }
 
 // Options that say where a run took place or what it wrote, not what was measured.
-const PLACES = new Set(['label', 'scenario', 'json', 'out', 'relay', 'sink', 'seed', 'tag',
-	'relay-pid', 'relay-cgroup', 'cgroup', 'pid', 'quiet']);
+const PLACES = new Set(['label', 'scenario', 'json', 'relay', 'sink', 'relay-pid', 'seed',
+	'interval']);
 
 function measured(options) {
 	return Object.entries(options).filter(([name]) => !PLACES.has(name)).sort();
@@ -146,11 +146,12 @@ function at(result, path) {
 	return path.split('.').reduce((value, part) => value?.[part], result);
 }
 
-const rate_of = (result) => result.rate?.delivered_per_s ?? result.rate?.accepted_per_s ?? 0;
+// What a result compares by; undefined for a sink alone.
+const rate_of = (result) => result.rate?.delivered_per_s ?? result.rate?.accepted_per_s;
 
 // The result that stands for its run where only one can be drawn: the one of median rate.
 function typical(run) {
-	const ordered = [...run.results].sort((a, b) => rate_of(a) - rate_of(b));
+	const ordered = [...run.results].sort((a, b) => (rate_of(a) ?? 0) - (rate_of(b) ?? 0));
 	return ordered[(ordered.length - 1) >> 1];
 }
 
@@ -200,5 +201,5 @@ function distribution(run, name) {
 }
 
 return { exact, short, count, ratio, micros, bytes, thousands, seconds, percent, percentile, tick,
-	spread, sum, scenarios, differing, at, typical, series_points, distribution };
+	spread, sum, scenarios, differing, at, rate_of, typical, series_points, distribution };
 })();

@@ -46,14 +46,14 @@ const fate = (member, title, more = {}) =>
 function per_mail(path) {
 	return (result) => {
 		const total = data.at(result, path);
-		const mails = result.totals.mails_accepted ?? result.totals.recipients_delivered;
+		const mails = result.totals.mails_offered;
 		return total === undefined || !mails ? undefined : total / mails;
 	};
 }
 
 const cores = (path) => (result) => {
 	const used = data.sum(path.map((part) => data.at(result, part)));
-	return used === null || !result.time.total_s ? undefined : used / result.time.total_s;
+	return used === null || !result.time?.total_s ? undefined : used / result.time.total_s;
 };
 
 // Where nothing was measured the percentiles are 0 and mean nothing.
@@ -63,9 +63,10 @@ const latency_rows = (name) => [['p50', '50 %'], ['p99', '99 %'], ['p999', '99.9
 	{ better: 'low', needs: `latency_us.${name}.count` }));
 
 function without_relay_hint(run) {
-	const parts = run.results.map((r) => r.rate).filter((r) => r.without_relay_before_per_s)
-		.map((r) => `${data.count(r.without_relay_before_per_s)} before, ` +
-			`${data.count(r.without_relay_after_per_s ?? NaN)} after`);
+	const parts = run.results.map((r) => r.rate).filter((r) => r?.without_relay_before_per_s)
+		.map((r) => `${data.count(r.without_relay_before_per_s)} before` + (
+			r.without_relay_after_per_s
+				? `, ${data.count(r.without_relay_after_per_s)} after` : ''));
 	return parts.length ? 'without relay: ' + parts.join('; ') : null;
 }
 
@@ -97,11 +98,13 @@ const ROWS = [
 	{ group: 'Outcome, all runs', hint: 'sums over the repeated runs' },
 	fate('recipients_accepted', 'recipients accepted'),
 	fate('recipients_delivered', 'recipients delivered'),
+	fate('recipients_caught', 'recipients caught'),
 	fate('lost', 'lost', { bad: true }),
 	fate('duplicated', 'delivered twice', { warn: true }),
 	fate('unacknowledged_delivered', 'delivered without a 250', { warn: true }),
 	fate('mails_refused', 'mails refused', { warn: true }),
 	fate('mails_in_doubt', 'mails in doubt', { warn: true }),
+	fate('mails_not_offered', 'mails not offered in time', { warn: true, quiet: true }),
 	fate('foreign', 'foreign arrivals', { warn: true, quiet: true }),
 	fate('connection_errors', 'connection errors', { warn: true }),
 ];
@@ -138,8 +141,7 @@ function cell_of(row, run, section) {
 // --- Ratios ---
 
 function rate_spread(run) {
-	const delivered = data.spread(run.results.map((r) => r.rate.delivered_per_s));
-	return delivered ?? data.spread(run.results.map((r) => r.rate.accepted_per_s));
+	return data.spread(run.results.map(data.rate_of));
 }
 
 // The rates of a run as multiples of the reference's median; null without a reference.
@@ -254,7 +256,7 @@ function plain_table(head, rows) {
 
 function single_runs(section) {
 	const rows = section.runs.flatMap((run) => run.results.map((r) => [run.name, r.file,
-		r.started, data.count(r.rate.delivered_per_s ?? r.rate.accepted_per_s),
+		r.started, data.rate_of(r) === undefined ? '–' : data.count(data.rate_of(r)),
 		r.latency_us?.end_to_end?.count ? data.micros(r.latency_us.end_to_end.p99) : '–',
 		r.totals.lost === undefined ? '–' : data.count(r.totals.lost)]));
 	return plain_table(['run', 'file', 'started', 'rate, a second', 'end to end 99 %', 'lost'],
@@ -291,19 +293,22 @@ const NINES = { scale: 'nines', tick: (v) => data.percentile(1 - 1 / v),
 	text: (v) => `${data.percentile(1 - 1 / v)} of mails` };
 const LATENCY = { scale: 'log', tick: data.tick.micros, text: data.micros };
 const A_SECOND = { scale: 'linear', tick: data.thousands, text: (v) => data.count(v) + '/s' };
+// known(result): a series that a result cannot know is there, but all zeros.
 const CHARTS = [
 	{ id: 'delivered', title: 'Delivered', note: 'recipients a second, over time',
-		series: 'delivered', y: A_SECOND },
+		series: 'delivered', y: A_SECOND, known: (r) => r.command !== 'source' },
 	{ id: 'queued', title: 'Queue', note: 'recipients accepted and not delivered, over time',
-		series: 'queued', y: { scale: 'linear', tick: data.thousands, text: data.count } },
+		series: 'queued', known: (r) => r.command === 'run',
+		y: { scale: 'linear', tick: data.thousands, text: data.count } },
 	{ id: 'accept', title: 'Latency of accept', note: 'end of data to 250, by percentile',
 		latency: 'accept', y: LATENCY },
 	{ id: 'end_to_end', title: 'Latency end to end', latency: 'end_to_end',
 		note: 'intended offer to arrival, by percentile', y: LATENCY },
 	{ id: 'relay_cpu', title: 'CPU of the relay', note: 'cores, over time', series: 'relay_cpu',
+		known: (r) => r.relay,
 		y: { scale: 'linear', tick: data.short, text: (v) => `${data.exact(v)} cores` } },
 	{ id: 'pss', title: 'Memory of the relay', note: 'PSS of all its processes, over time',
-		series: 'relay_pss_bytes',
+		series: 'relay_pss_bytes', known: (r) => r.relay,
 		y: { scale: 'binary', tick: data.tick.bytes, text: data.bytes } },
 	{ id: 'errors', title: 'Errors', note: 'a second, over time', series: 'errors', rare: true,
 		y: A_SECOND },
@@ -314,7 +319,7 @@ function lines_of(kind, run) {
 	if (kind.latency)
 		return [line(data.distribution(run, kind.latency), false)];
 	const typical = data.typical(run);
-	return run.results.map((result) =>
+	return run.results.filter(kind.known ?? (() => true)).map((result) =>
 		line(data.series_points(result, kind.series, POINTS_MAX), result !== typical));
 }
 
@@ -335,14 +340,16 @@ function is_worth_drawing(kind, section) {
 
 function cautions_of(run) {
 	const found = [];
-	const share = data.spread(run.results.map((r) => r.rate.share_without_relay));
+	const share = data.spread(run.results.map((r) => r.rate?.share_without_relay));
 	if (share !== null && share.middle >= 0.8)
 		found.push(`${run.name} reached ${data.percent(share.middle)} of the rate ` +
 			'without a relay: source and sink limit this figure, ' +
 			'the relay may be faster.');
-	// Without both rates this is the logarithm of NaN, which exceeds nothing.
-	const unsteady = run.results.filter(({ rate: r }) => Math.abs(Math.log(
-		r.without_relay_after_per_s / r.without_relay_before_per_s)) > Math.log(1.15));
+	// A rate of 0 was not measured.
+	const unsteady = run.results.filter(({ rate: r }) =>
+		r?.without_relay_before_per_s && r.without_relay_after_per_s &&
+		Math.abs(Math.log(r.without_relay_after_per_s / r.without_relay_before_per_s)) >
+			Math.log(1.15));
 	if (unsteady.length)
 		found.push(`${run.name}: the rate without relay changed by more than 15 % during ` +
 			`${plural(unsteady.length, 'run')}; the machine was not steady.`);
@@ -398,8 +405,8 @@ function draw_section(section, index) {
 // --- The top of the page ---
 
 function machines() {
-	const texts = results.map(({ machine: m }) => `${m.cpu} · ${plural(m.cpus, 'CPU')} · ` +
-		`${data.bytes(m.memory_bytes)} · ${m.kernel}`);
+	const texts = results.map(({ machine: m }) => [m.cpu, plural(m.cpus, 'CPU'),
+		data.bytes(m.memory_bytes), `Linux ${m.kernel}`].filter(Boolean).join(' · '));
 	return [...new Set(texts)];
 }
 

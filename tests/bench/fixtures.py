@@ -14,7 +14,7 @@ import random
 import sys
 
 STEP_BITS = 5
-MACHINE = {"kernel": "Linux 6.1.0-31-amd64", "cpu": "Invented Processor 7402 (2 of 48 cores)",
+MACHINE = {"kernel": "6.1.0-31-amd64", "cpu": "Invented Processor 7402 (2 of 48 cores)",
            "cpus": 2, "memory_bytes": 4104388608}
 
 
@@ -138,7 +138,7 @@ def make_result(label="ringpost", scenario="1 KiB, lockstep", run=1, lost=0, mor
     return {
         "ringpost_bench": 1, "command": "run", "label": label, "scenario": scenario,
         "started": f"2026-03-0{run}T{10 + run}:00:00Z",
-        "options": {**conditions["options"], "recipients": "1", "mails": str(offered),
+        "options": {**conditions["options"], "recipients": "1", "messages": str(offered),
                     "relay": "127.0.0.1:2525", "sink": "127.0.0.1:2526",
                     "json": f"{label}-{run}.json", "seed": str(run), **(more_options or {})},
         "machine": MACHINE,

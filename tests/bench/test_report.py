@@ -139,9 +139,9 @@ def test_the_table_has_the_medians(chrome, all_results):
                         ("cpu_mail", lambda r: r["relay"]["cpu_us_per_mail"]),
                         ("pss", lambda r: r["relay"]["pss_peak_bytes"]),
                         ("switches", lambda r: r["relay"]["context_switches"]
-                         / r["totals"]["mails_accepted"]),
+                         / r["totals"]["mails_offered"]),
                         ("written", lambda r: r["relay"]["bytes_written"]
-                         / r["totals"]["mails_accepted"])):
+                         / r["totals"]["mails_offered"])):
             assert table[row][label][0] == pytest.approx(statistics.median(map(of, runs))), row
         assert table["option.connections"][label][1] == "64"
         assert table["recipients_accepted"][label][0] == sum(
@@ -351,19 +351,24 @@ def test_what_a_reader_should_know_is_said(chrome, tmp_path):
 def test_results_of_source_and_sink_alone_are_shown(chrome, tmp_path):
     source, sink = fixtures.make_result(), fixtures.make_result("heron")
     source["command"] = "source"
+    source["series"]["delivered"] = [0] * len(source["series"]["t_s"])
     for member in ("recipients_delivered", "lost", "duplicated", "unacknowledged_delivered"):
         del source["totals"][member]
     del source["rate"]["delivered_per_s"], source["latency_us"]["end_to_end"]
-    del source["series"]["delivered"], source["series"]["queued"], source["time"]["total_s"]
     sink["command"] = "sink"
-    sink["totals"] = {"recipients_delivered": 100, "connections": 1}
-    del sink["latency_us"], sink["rate"]["accepted_per_s"], sink["series"]["queued"]
-    del source["relay"], sink["relay"], source["load"], source["scenario"], sink["scenario"]
+    sink["totals"] = {"recipients_caught": 100, "connections": 1}
+    del sink["latency_us"], sink["rate"], sink["time"]
+    del source["relay"], sink["relay"], source["scenario"], sink["scenario"]
     chrome.open(write_page(tmp_path, source, sink))
     assert set(lines(chrome, "delivered")) == {"heron"}
     assert set(lines(chrome, "accept")) == {"ringpost"}
     assert chrome.script("document.querySelectorAll('.verdict').length") == 0  # nothing to judge
-    assert cells(chrome)["delivered"]["ringpost"] == [None, "–"]
+    drawn = "[...document.querySelectorAll('[data-chart]')].map((card) => card.dataset.chart)"
+    assert chrome.script(drawn) == ["delivered", "accept"]
+    table = cells(chrome)
+    assert table["accepted"]["heron"] == [None, "–"]
+    assert table["recipients_caught"]["heron"] == [100, "100"]
+    assert table["recipients_accepted"]["ringpost"][0] == source["totals"]["recipients_accepted"]
     assert re.findall(r"undefined|NaN|null", chrome.script("document.body.innerText")) == []
 
 
