@@ -16,7 +16,7 @@ build=(build-essential cmake ninja-build pkg-config liburing-dev libyaml-dev lib
 	libjemalloc-dev zlib1g-dev libjansson-dev libcmocka-dev)
 test=(clang libclang-rt-14-dev clang-format llvm git curl e2fsprogs mount util-linux procps
 	postfix dovecot-core dovecot-lmtpd swaks msmtp nodejs
-	python3 python3-pytest python3-yaml python3-aiosmtpd
+	python3 python3-pytest python3-yaml python3-aiosmtpd chromium
 	libpcre2-8-0 libgnutls30 libgnutls-dane0 libnsl2 libdb5.3 libidn12 libidn2-0)
 quickstart=(curl python3 swaks)
 unpacked=(exim4-base exim4-daemon-light prometheus)

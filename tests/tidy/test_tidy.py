@@ -108,6 +108,7 @@ class EachRuleCanFail(unittest.TestCase):
 
     def test_licence(self):
         for name, text in (("core/a.c", "int n;\n"), ("tests/a.py", "#!/usr/bin/python3\n"),
+                           ("bench/a.css", "a {}\n"), ("bench/a.html", "<p>\n"),
                            ("deploy/a", "#!/bin/sh\n"), ("tests/CMakeLists.txt", "\n")):
             with self.subTest(name=name):
                 self.assertIn("licence", self.rules_found({name: text}))

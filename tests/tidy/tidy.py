@@ -48,8 +48,8 @@ MAY_INCLUDE = {
 MAY_INCLUDE_TOO = {"queue/queue.c": ("queue/spool", "queue/redis")}
 PRODUCTION = ("core", "dns", "tls", "queue", "relay", "bench")
 SKIP_FOLDERS = {".git", "build", "node_modules", "__pycache__", ".pytest_cache"}
-TEXT_SUFFIXES = {".c", ".h", ".def", ".py", ".sh", ".js", ".txt", ".cmake", ".md", ".yaml", ".yml",
-                 ".smtp", ".dict", ".json"}
+TEXT_SUFFIXES = {".c", ".h", ".def", ".py", ".sh", ".js", ".css", ".html", ".txt", ".cmake", ".md",
+                 ".yaml", ".yml", ".smtp", ".dict", ".json"}
 
 
 class Finding:
@@ -278,7 +278,7 @@ def no_locks_in_flow(f):
 def licence_line_is_first(f):
     if f.suffix in (".json", ".md", ".dict", ".smtp") or f.path.endswith("untested.txt"):
         return
-    if not (f.is_c or f.is_script or f.suffix in (".cmake", ".yaml", ".yml")
+    if not (f.is_c or f.is_script or f.suffix in (".cmake", ".yaml", ".yml", ".css", ".html")
             or f.path.endswith("CMakeLists.txt")):
         return
     first = f.lines[1] if f.text.startswith("#!") and len(f.lines) > 1 else f.lines[0]
