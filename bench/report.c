@@ -358,15 +358,14 @@ read_result(const char *file, struct buf *why)
 		return NULL;
 	}
 	struct check c = { .file = file, .root = root, .why = why };
-	const char *name = strrchr(file, '/');
-	json_t *short_name = json_string(name != NULL ? name + 1 : file);
-	/* A name that is not UTF-8 cannot be shown as it is. */
-	if (short_name == NULL)
-		short_name = json_string("(unprintable name)");
-	if (!check_result(&c) || json_object_set_new(root, "file", short_name) != 0) {
+	if (!check_result(&c)) {
 		json_decref(root);
 		return NULL;
 	}
+	/* For the table of single runs. A name that is not UTF-8 cannot be shown. */
+	const char *slash = strrchr(file, '/');
+	if (json_object_set_new(root, "file", json_string(slash != NULL ? slash + 1 : file)) != 0)
+		json_object_set_new(root, "file", json_string("?"));
 	return root;
 }
 
