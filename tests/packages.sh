@@ -13,7 +13,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 peers_folder=${RINGPOST_PEERS:-/var/tmp/ringpost-test-peers}
 
 build=(build-essential cmake ninja-build pkg-config liburing-dev libyaml-dev libmicrohttpd-dev
-	libjemalloc-dev zlib1g-dev libcmocka-dev)
+	libjemalloc-dev libjansson-dev zlib1g-dev libcmocka-dev)
 test=(clang libclang-rt-14-dev clang-format llvm git curl e2fsprogs mount util-linux procps
 	postfix dovecot-core dovecot-lmtpd swaks msmtp nodejs
 	python3 python3-pytest python3-yaml python3-aiosmtpd
