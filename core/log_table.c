@@ -4,14 +4,19 @@
  */
 #include "core/log_table.h"
 
-#include <inttypes.h>
 #include <time.h>
 
 #include "core/base/assert.h"
 
+#define NAME_ERROR   "error"
+#define NAME_WARNING "warning"
+#define NAME_INFO    "info"
+#define NAME_DEBUG   "debug"
+
 /* clang-format off */
 #define EVENT(name, class, level, doc)  static const struct event_field fields_##name[] = {
 #define FIELD(event, kind_, name_, doc_)        { .name = #name_, .doc = doc_, \
+		.key = SPAN(",\"" #name_ "\":"), \
 		.offset = offsetof(struct event_##event, name_), .kind = EVENT_##kind_ },
 #define EVENT_END(name)                 };
 #include "core/tables/events.def"
@@ -21,6 +26,7 @@
 
 const struct event_row event_rows[LOG_EVENTS] = {
 #define EVENT(name_, class_, level_, doc_)      { .name = #name_, .doc = doc_, \
+		.head = SPAN("\",\"level\":\"" NAME_##level_ "\",\"event\":\"" #name_ "\""), \
 		.fields = fields_##name_, \
 		.count = sizeof fields_##name_ / sizeof fields_##name_[0], \
 		.class = EVENT_##class_, .level = LEVEL_##level_ },
@@ -34,10 +40,10 @@ const struct event_row event_rows[LOG_EVENTS] = {
 /* clang-format on */
 
 static const char *const level_names[] = {
-	[LEVEL_ERROR] = "error",
-	[LEVEL_WARNING] = "warning",
-	[LEVEL_INFO] = "info",
-	[LEVEL_DEBUG] = "debug",
+	[LEVEL_ERROR] = NAME_ERROR,
+	[LEVEL_WARNING] = NAME_WARNING,
+	[LEVEL_INFO] = NAME_INFO,
+	[LEVEL_DEBUG] = NAME_DEBUG,
 };
 
 static struct span
@@ -104,8 +110,20 @@ show_time(uint64_t wall_ms, struct buf *out)
 
 	if (gmtime_r(&seconds, &tm) == NULL)
 		tm = (struct tm){ .tm_mday = 1, .tm_year = 70 };
-	buf_printf(out, "%04d-%02d-%02dT%02d:%02d:%02d.%03uZ", tm.tm_year + 1900, tm.tm_mon + 1,
-		   tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (unsigned)(wall_ms % 1000));
+	buf_append_digits(out, (uint64_t)(tm.tm_year + 1900), 4);
+	buf_append_byte(out, '-');
+	buf_append_digits(out, (uint64_t)(tm.tm_mon + 1), 2);
+	buf_append_byte(out, '-');
+	buf_append_digits(out, (uint64_t)tm.tm_mday, 2);
+	buf_append_byte(out, 'T');
+	buf_append_digits(out, (uint64_t)tm.tm_hour, 2);
+	buf_append_byte(out, ':');
+	buf_append_digits(out, (uint64_t)tm.tm_min, 2);
+	buf_append_byte(out, ':');
+	buf_append_digits(out, (uint64_t)tm.tm_sec, 2);
+	buf_append_byte(out, '.');
+	buf_append_digits(out, wall_ms % 1000, 3);
+	buf_append_byte(out, 'Z');
 }
 
 static void
@@ -113,15 +131,17 @@ show_number(const struct event_field *field, uint64_t number, struct buf *out)
 {
 	if (field->kind == EVENT_TIME && number == 0)
 		return;
-	buf_printf(out, ",\"%s\":", field->name);
+	buf_append(out, field->key);
 	if (field->kind == EVENT_SECONDS) {
-		buf_printf(out, "%" PRIu64 ".%03u", number / 1000, (unsigned)(number % 1000));
+		buf_append_number(out, number / 1000);
+		buf_append_byte(out, '.');
+		buf_append_digits(out, number % 1000, 3);
 	} else if (field->kind == EVENT_TIME) {
 		buf_append_byte(out, '"');
 		show_time(number, out);
 		buf_append_byte(out, '"');
 	} else {
-		buf_printf(out, "%" PRIu64, number);
+		buf_append_number(out, number);
 	}
 }
 
@@ -134,15 +154,16 @@ log_decode(const uint8_t *record, struct buf *out)
 	memcpy(&header, record, sizeof header);
 	ASSERT(header.event < LOG_EVENTS);
 	const struct event_row *row = &event_rows[header.event];
-	buf_append_string(out, "{\"time\":\"");
+	buf_append(out, SPAN("{\"time\":\""));
 	show_time(header.wall_ms, out);
-	buf_printf(out, "\",\"level\":\"%s\",\"event\":\"%s\"", level_names[row->level], row->name);
+	buf_append(out, row->head);
 	for (size_t i = 0; i < row->count; i++) {
 		const struct event_field *field = &row->fields[i];
 		uint64_t number;
 		uint16_t length;
 		if (field->kind == EVENT_FLAG) {
-			buf_printf(out, ",\"%s\":%s", field->name, *at != 0 ? "true" : "false");
+			buf_append(out, field->key);
+			buf_append(out, *at != 0 ? SPAN("true") : SPAN("false"));
 			at++;
 		} else if (field->kind != EVENT_TEXT) {
 			memcpy(&number, at, sizeof number);
@@ -153,13 +174,14 @@ log_decode(const uint8_t *record, struct buf *out)
 			at += sizeof length;
 			if (length == LOG_TEXT_NONE)
 				continue;
-			buf_printf(out, ",\"%s\":\"", field->name);
+			buf_append(out, field->key);
+			buf_append_byte(out, '"');
 			buf_append_json(out, span_of(at, length), SIZE_MAX);
 			buf_append_byte(out, '"');
 			at += length;
 		}
 	}
-	buf_append_string(out, "}\n");
+	buf_append(out, SPAN("}\n"));
 	ASSERT(at <= record + header.size);
 }
 

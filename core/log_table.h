@@ -22,6 +22,7 @@ enum event_class { EVENT_OUTCOME, EVENT_DIAGNOSTIC };
 
 struct event_field {
 	const char *name;
+	struct span key; /* ,"name": */
 	const char *doc;
 	size_t offset;
 	enum event_kind kind;
@@ -29,6 +30,7 @@ struct event_field {
 
 struct event_row {
 	const char *name;
+	struct span head; /* what stands between the time and the fields */
 	const char *doc;
 	const struct event_field *fields;
 	size_t count;
