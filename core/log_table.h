@@ -22,14 +22,15 @@ enum event_class { EVENT_OUTCOME, EVENT_DIAGNOSTIC };
 
 struct event_field {
 	const char *name;
+	struct span key; /* ,"name": */
 	const char *doc;
-	struct span member; /* ,"name": as it stands in a line */
 	size_t offset;
 	enum event_kind kind;
 };
 
 struct event_row {
 	const char *name;
+	struct span head; /* what stands between the time and the fields */
 	const char *doc;
 	const struct event_field *fields;
 	size_t count;

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 
 #include "core/base/assert.h"
+#include "core/base/net_address.h"
 
 static const uint8_t mapped_prefix[12] = { [10] = 0xff, [11] = 0xff };
 
@@ -67,9 +68,10 @@ bool
 ip_show(const struct ip *ip, struct buf *out)
 {
 	char string[INET6_ADDRSTRLEN];
-	const char *text = ip_is_v4(ip) ? inet_ntop(AF_INET, ip->bytes + 12, string, sizeof string)
-					: inet_ntop(AF_INET6, ip->bytes, string, sizeof string);
 
+	if (ip_is_v4(ip))
+		return net_address_show_v4(ip->bytes + 12, out);
+	const char *text = inet_ntop(AF_INET6, ip->bytes, string, sizeof string);
 	ASSERT(text != NULL);
 	return buf_append_string(out, text);
 }

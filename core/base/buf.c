@@ -7,44 +7,33 @@
 #include "core/base/assert.h"
 #include "core/base/utf8.h"
 
+enum { DIGITS_MOST = 20 }; /* of UINT64_MAX */
+
 bool
-buf_append(struct buf *b, struct span s)
+buf_append_number(struct buf *b, uint64_t number)
 {
-	ASSERT(b->size <= b->capacity);
-	if (s.size > buf_room(b)) {
+	unsigned digits = 1;
+
+	for (uint64_t rest = number / 10; rest > 0; rest /= 10)
+		digits++;
+	return buf_append_digits(b, number, digits);
+}
+
+bool
+buf_append_digits(struct buf *b, uint64_t number, unsigned digits)
+{
+	ASSERT(digits <= DIGITS_MOST);
+	if (digits > buf_room(b)) {
 		b->overflow = true;
 		return false;
 	}
-	if (s.size > 0)
-		memcpy(b->data + b->size, s.data, s.size);
-	b->size += s.size;
+	uint8_t *text = b->data + b->size;
+	for (unsigned i = digits; i > 0; i--) {
+		text[i - 1] = (uint8_t)('0' + number % 10);
+		number /= 10;
+	}
+	b->size += digits;
 	return true;
-}
-
-bool
-buf_append_byte(struct buf *b, uint8_t c)
-{
-	return buf_append(b, span_of(&c, 1));
-}
-
-bool
-buf_append_string(struct buf *b, const char *text)
-{
-	return buf_append(b, span_of_string(text));
-}
-
-bool
-buf_append_number(struct buf *b, uint64_t n, unsigned width)
-{
-	uint8_t digits[20];
-	size_t at = sizeof digits;
-
-	ASSERT(width <= sizeof digits);
-	do {
-		digits[--at] = (uint8_t)('0' + n % 10);
-		n /= 10;
-	} while (n > 0 || sizeof digits - at < width);
-	return buf_append(b, span_of(digits + at, sizeof digits - at));
 }
 
 bool
@@ -63,6 +52,33 @@ buf_printf(struct buf *b, const char *format, ...)
 	}
 	b->size += (size_t)written;
 	return true;
+}
+
+/* Does it not stand for itself in a JSON string? */
+static bool
+is_special(uint8_t c)
+{
+	return (c < 0x20) | (c >= 0x7f) | (c == '"') | (c == '\\');
+}
+
+/* How many bytes from `at` on stand for themselves. Most texts do from end to end; a block is
+ * looked at without branches, so that the compiler makes vector code of it. */
+static size_t
+plain_prefix(struct span s, size_t at)
+{
+	enum { BLOCK = 16 };
+	size_t i = at;
+
+	for (; s.size - i >= BLOCK; i += BLOCK) {
+		uint8_t special = 0;
+		for (size_t j = 0; j < BLOCK; j++)
+			special |= is_special(s.data[i + j]);
+		if (special)
+			break;
+	}
+	while (i < s.size && !is_special(s.data[i]))
+		i++;
+	return i - at;
 }
 
 static bool
@@ -88,26 +104,14 @@ append_json_character(struct buf *b, struct span character)
 	return buf_append(b, character);
 }
 
-/* How many bytes at the start stand for themselves in a JSON string: nearly all of most texts. */
-static size_t
-plain_json(struct span s)
-{
-	size_t n = 0;
-
-	while (n < s.size && s.data[n] >= 0x20 && s.data[n] < 0x7f && s.data[n] != '"' &&
-	       s.data[n] != '\\')
-		n++;
-	return n;
-}
-
 bool
 buf_append_json(struct buf *b, struct span s, size_t size_max)
 {
 	size_t at = 0;
 
 	while (at < s.size) {
-		size_t plain = plain_json(span_first(span_after(s, at), size_max - at));
-		if (!buf_append(b, span_first(span_after(s, at), plain)))
+		size_t plain = plain_prefix(span_first(s, size_max), at);
+		if (!buf_append(b, span_of(s.data + at, plain)))
 			return false;
 		at += plain;
 		struct span rest = span_after(s, at);

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/assert.h"
 #include "core/base/span.h"
 
 struct buf {
@@ -47,12 +48,39 @@ buf_reset(struct buf *b)
 	b->overflow = false;
 }
 
-/* False, with overflow set and nothing written, where it does not fit. */
-bool buf_append(struct buf *b, struct span s);
-bool buf_append_byte(struct buf *b, uint8_t c);
-bool buf_append_string(struct buf *b, const char *text);
-/* In decimal digits, at least `width` of them (at most 20), zeros in front. */
-bool buf_append_number(struct buf *b, uint64_t n, unsigned width);
+/* Appends: false, with overflow set and nothing written, where it does not fit. Inline, so that
+ * what is short and known to the compiler (a literal, a number of fixed width) is a store. */
+static inline bool
+buf_append(struct buf *b, struct span s)
+{
+	ASSERT(b->size <= b->capacity);
+	if (s.size > buf_room(b)) {
+		b->overflow = true;
+		return false;
+	}
+	if (s.size > 0)
+		memcpy(b->data + b->size, s.data, s.size);
+	b->size += s.size;
+	return true;
+}
+
+static inline bool
+buf_append_byte(struct buf *b, uint8_t c)
+{
+	return buf_append(b, span_of(&c, 1));
+}
+
+static inline bool
+buf_append_string(struct buf *b, const char *text)
+{
+	return buf_append(b, span_of_string(text));
+}
+
+/* In decimal. */
+bool buf_append_number(struct buf *b, uint64_t number);
+/* Its last `digits` decimal digits, with zeros in front; at most 20. */
+bool buf_append_digits(struct buf *b, uint64_t number, unsigned digits);
+/* For what is rare or odd: an order of magnitude slower than the others. */
 bool buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Appends as the inside of a JSON string: quotes, backslashes and controls escaped, invalid UTF-8
  * replaced by U+FFFD. Truncates at a character boundary after size_max input bytes. */

@@ -118,6 +118,20 @@ ip_of(const struct net_address *a, uint8_t ip[16])
 	return 4;
 }
 
+bool
+net_address_show_v4(const uint8_t ip[4], struct buf *out)
+{
+	uint8_t memory[INET_ADDRSTRLEN];
+	struct buf text = buf_of(memory, sizeof memory);
+
+	for (unsigned i = 0; i < 4; i++) {
+		if (i > 0)
+			buf_append_byte(&text, '.');
+		buf_append_number(&text, ip[i]);
+	}
+	return buf_append(out, buf_span(&text)); /* whole or nothing */
+}
+
 void
 net_address_show_ip(const struct net_address *a, struct buf *out)
 {
@@ -125,14 +139,15 @@ net_address_show_ip(const struct net_address *a, struct buf *out)
 	uint8_t ip[16];
 	size_t size = ip_of(a, ip);
 
-	if (size == 0) {
-		if (a->size != 0)
-			buf_append_string(out, "unix");
-		return;
+	if (size == 16) {
+		const char *shown = inet_ntop(AF_INET6, ip, text, sizeof text);
+		ASSERT(shown != NULL);
+		buf_append_string(out, shown);
+	} else if (size == 4) {
+		net_address_show_v4(ip, out);
+	} else if (a->size != 0) {
+		buf_append_string(out, "unix");
 	}
-	const char *shown = inet_ntop(size == 4 ? AF_INET : AF_INET6, ip, text, sizeof text);
-	ASSERT(shown != NULL);
-	buf_append_string(out, shown);
 }
 
 /* A client without a name has a path of no bytes. */
@@ -160,7 +175,8 @@ net_address_show(const struct net_address *a, struct buf *out)
 	}
 	buf_append_string(out, size == 16 ? "[" : "");
 	net_address_show_ip(a, out);
-	buf_printf(out, "%s:%u", size == 16 ? "]" : "", ntohs(a->head.port_network_order));
+	buf_append_string(out, size == 16 ? "]:" : ":");
+	buf_append_number(out, ntohs(a->head.port_network_order));
 }
 
 /* The finalizer of MurmurHash3: every bit of the input moves every bit of the result. */

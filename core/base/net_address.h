@@ -37,6 +37,8 @@ bool net_address_parse(struct span text, struct net_address *out);
 void net_address_show(const struct net_address *a, struct buf *out);
 /* The IP alone: "192.0.2.1", "2001:db8::1"; "unix" for a unix socket. */
 void net_address_show_ip(const struct net_address *a, struct buf *out);
+/* The four bytes of an IPv4 address; false where they do not fit. */
+bool net_address_show_v4(const uint8_t ip[4], struct buf *out);
 /* A hash of the IP alone (v6: of its /64), for the tables of limits. With a secret seed nobody can
  * choose addresses that fall together. */
 uint64_t net_address_hash_ip(const struct net_address *a, uint64_t seed);

@@ -2,10 +2,8 @@
 #include "core/base/span.h"
 
 bool
-span_eq_nocase(struct span a, struct span b)
+span_eq_nocase_sized(struct span a, struct span b)
 {
-	if (a.size != b.size)
-		return false;
 	for (size_t i = 0; i < a.size; i++) {
 		if (ascii_lower(a.data[i]) != ascii_lower(b.data[i]))
 			return false;
@@ -17,15 +15,6 @@ bool
 span_ends_with_nocase(struct span s, struct span suffix)
 {
 	return s.size >= suffix.size && span_eq_nocase(span_after(s, s.size - suffix.size), suffix);
-}
-
-size_t
-span_find(struct span s, uint8_t c, size_t from)
-{
-	if (from >= s.size)
-		return s.size;
-	const uint8_t *hit = memchr(s.data + from, c, s.size - from);
-	return hit == NULL ? s.size : (size_t)(hit - s.data);
 }
 
 static bool

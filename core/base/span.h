@@ -23,11 +23,6 @@ struct span {
 
 /* A span of a string literal, without its NUL. */
 #define SPAN(literal) ((struct span){ (const uint8_t *)("" literal), sizeof(literal) - 1 })
-/* The same where only a constant may stand. */
-#define SPAN_INIT(literal)                                         \
-	{                                                          \
-		(const uint8_t *)("" literal), sizeof(literal) - 1 \
-	}
 /* For printf: "%.*s". Only for spans known to be text shorter than INT_MAX. */
 #define SPAN_ARG(s) (int)(s).size, (const char *)(s).data
 
@@ -89,12 +84,26 @@ ascii_lower(uint8_t c)
 	return (uint8_t)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
 }
 
-/* Equality that ignores the case of ASCII letters. */
-bool span_eq_nocase(struct span a, struct span b);
+/* Equality that ignores the case of ASCII letters; of two spans of one size, and of any. */
+bool span_eq_nocase_sized(struct span a, struct span b);
+static inline bool
+span_eq_nocase(struct span a, struct span b)
+{
+	return a.size == b.size && span_eq_nocase_sized(a, b);
+}
+
 /* Does s end in suffix, ignoring the case of ASCII letters? */
 bool span_ends_with_nocase(struct span s, struct span suffix);
 /* Index of the first byte c at or after `from`; s.size where there is none. */
-size_t span_find(struct span s, uint8_t c, size_t from);
+static inline size_t
+span_find(struct span s, uint8_t c, size_t from)
+{
+	if (from >= s.size)
+		return s.size;
+	const uint8_t *hit = memchr(s.data + from, c, s.size - from);
+	return hit == NULL ? s.size : (size_t)(hit - s.data);
+}
+
 /* Without leading and trailing space and horizontal tab. */
 struct span span_trim(struct span s);
 /* A number in decimal digits only, at most 20 of them; false on anything else or on overflow. */

@@ -35,8 +35,26 @@ utf8_length(struct span s)
 }
 
 bool
+utf8_has_non_ascii(struct span s)
+{
+	uint64_t seen = 0;
+	size_t i = 0;
+
+	for (; i + sizeof seen <= s.size; i += sizeof seen) {
+		uint64_t word;
+		memcpy(&word, s.data + i, sizeof word);
+		seen |= word;
+	}
+	for (; i < s.size; i++)
+		seen |= s.data[i];
+	return (seen & 0x8080808080808080ULL) != 0;
+}
+
+bool
 utf8_is_valid(struct span s)
 {
+	if (!utf8_has_non_ascii(s))
+		return true; /* nearly always */
 	while (s.size > 0) {
 		size_t length = utf8_length(s);
 		if (length == 0)
@@ -44,14 +62,4 @@ utf8_is_valid(struct span s)
 		s = span_after(s, length);
 	}
 	return true;
-}
-
-bool
-utf8_has_non_ascii(struct span s)
-{
-	for (size_t i = 0; i < s.size; i++) {
-		if (s.data[i] >= 0x80)
-			return true;
-	}
-	return false;
 }

@@ -6,6 +6,7 @@
 #include "relay/flow/flow.h"
 #include "relay/flow/policy.h"
 #include "core/base/id.h"
+#include "core/base/utf8.h"
 #include "relay/message/trace.h"
 
 enum { ARENA_CHUNK_SIZE = 1024 };
@@ -189,22 +190,6 @@ transaction_open_body(struct transaction *t, uint64_t size)
 	return REPLY_NONE;
 }
 
-static bool
-has_eight_bit(struct span bytes)
-{
-	uint64_t seen = 0;
-	size_t i = 0;
-
-	for (; i + sizeof seen <= bytes.size; i += sizeof seen) {
-		uint64_t word;
-		memcpy(&word, bytes.data + i, sizeof word);
-		seen |= word;
-	}
-	for (; i < bytes.size; i++)
-		seen |= bytes.data[i];
-	return (seen & 0x8080808080808080ULL) != 0;
-}
-
 /* Looks at the header for loops and size. REPLY_NONE: fine. */
 static enum reply_row
 judge_header(struct transaction *t, struct span bytes)
@@ -268,7 +253,7 @@ transaction_add_body(struct transaction *t, struct span bytes)
 	if (row == REPLY_NONE && line_is_too_long(t, bytes))
 		row = REPLY_LINES_TOO_LONG;
 	if (row == REPLY_NONE) {
-		if ((t->envelope.flags & MAIL_EIGHT_BIT) == 0 && has_eight_bit(bytes))
+		if ((t->envelope.flags & MAIL_EIGHT_BIT) == 0 && utf8_has_non_ascii(bytes))
 			t->envelope.flags |= MAIL_EIGHT_BIT;
 		body_dots_feed(&t->dots, bytes);
 		enum err e = queue_draft_append(t->draft, bytes);

@@ -36,6 +36,8 @@ date_write(struct buf *out, uint64_t wall_ms, int offset_min)
 {
 	static const char days[] = "ThuFriSatSunMonTueWed"; /* 1970 began on a Thursday */
 	static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+	uint8_t memory[DATE_SIZE];
+	struct buf text = buf_of(memory, sizeof memory);
 
 	ASSERT(offset_min > -1440 && offset_min < 1440);
 	int64_t local = (int64_t)(wall_ms / 1000 < last_second ? wall_ms / 1000 : last_second);
@@ -47,9 +49,22 @@ date_write(struct buf *out, uint64_t wall_ms, int offset_min)
 	struct day d = day_of(seconds / SECONDS_OF_DAY);
 	unsigned offset = (unsigned)(offset_min < 0 ? -offset_min : offset_min);
 
-	return buf_printf(out, "%.3s, %02u %.3s %04u %02u:%02u:%02u %c%02u%02u",
-			  days + seconds / SECONDS_OF_DAY % 7 * 3, d.day,
-			  months + (size_t)(d.month - 1) * 3, d.year, in_day / 3600,
-			  in_day / 60 % 60, in_day % 60, offset_min < 0 ? '-' : '+', offset / 60,
-			  offset % 60);
+	buf_append(&text, span_of(days + seconds / SECONDS_OF_DAY % 7 * 3, 3));
+	buf_append(&text, SPAN(", "));
+	buf_append_digits(&text, d.day, 2);
+	buf_append_byte(&text, ' ');
+	buf_append(&text, span_of(months + (size_t)(d.month - 1) * 3, 3));
+	buf_append_byte(&text, ' ');
+	buf_append_digits(&text, d.year, 4);
+	buf_append_byte(&text, ' ');
+	buf_append_digits(&text, in_day / 3600, 2);
+	buf_append_byte(&text, ':');
+	buf_append_digits(&text, in_day / 60 % 60, 2);
+	buf_append_byte(&text, ':');
+	buf_append_digits(&text, in_day % 60, 2);
+	buf_append(&text, offset_min < 0 ? SPAN(" -") : SPAN(" +"));
+	buf_append_digits(&text, offset / 60, 2);
+	buf_append_digits(&text, offset % 60, 2);
+	ASSERT(text.size == DATE_SIZE);
+	return buf_append(out, buf_span(&text)); /* whole or nothing */
 }

@@ -101,6 +101,21 @@ take_first_byte(struct header *h, uint8_t c)
 	return take_name_byte(h, c);
 }
 
+/* The bytes of a name up to what is none, as far as the memory reaches; perhaps none at all. */
+static size_t
+take_name(struct header *h, struct span in, size_t at)
+{
+	struct span rest = span_first(span_after(in, at), buf_room(&h->text));
+	size_t size = 0;
+
+	while (size < rest.size && rest.data[size] >= '!' && rest.data[size] <= '~' &&
+	       rest.data[size] != ':')
+		size++;
+	buf_append(&h->text, span_first(rest, size));
+	h->seen += size;
+	return size;
+}
+
 /* Everything up to and with the LF, or all there is. */
 static void
 take_value(struct header *h, struct span in, size_t *used)
@@ -117,7 +132,7 @@ take_value(struct header *h, struct span in, size_t *used)
 	}
 }
 
-/* Takes one byte, or the rest of a line, or tells a field and takes nothing. */
+/* Takes one byte, or a name, or the rest of a line, or tells a field and takes nothing. */
 static enum header_event
 take_some(struct header *h, struct span in, size_t *used)
 {
@@ -131,6 +146,12 @@ take_some(struct header *h, struct span in, size_t *used)
 	if (h->state == STATE_VALUE) {
 		take_value(h, in, used);
 		return HEADER_MORE;
+	}
+	if (h->state == STATE_NAME) {
+		size_t size = take_name(h, in, *used);
+		*used += size;
+		if (size > 0)
+			return HEADER_MORE;
 	}
 	(*used)++;
 	h->seen++;

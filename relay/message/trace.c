@@ -35,6 +35,17 @@ is_name_character(uint8_t c)
 	       c == '_' || c == ':' || c == '[' || c == ']';
 }
 
+/* How many bytes at the start of a name may be written as they are. */
+static size_t
+name_prefix(struct span name)
+{
+	size_t size = 0;
+
+	while (size < name.size && is_name_character(name.data[size]))
+		size++;
+	return size;
+}
+
 /* A name that others chose: nothing in it may end its place, start a comment or fold. */
 static void
 append_name(struct buf *out, struct span name, bool utf8)
@@ -42,27 +53,51 @@ append_name(struct buf *out, struct span name, bool utf8)
 	size_t at = 0;
 
 	while (at < name.size && at < NAME_MAX_SIZE) {
-		size_t length = utf8_length(span_after(name, at));
-		if (length == 1 && is_name_character(name.data[at]))
-			buf_append_byte(out, name.data[at]);
-		else if (length > 1 && utf8)
-			buf_append(out, span_first(span_after(name, at), length));
+		struct span rest = span_after(name, at);
+		size_t length = name_prefix(span_first(rest, NAME_MAX_SIZE - at));
+		if (length > 0) {
+			buf_append(out, span_first(rest, length));
+			at += length;
+			continue;
+		}
+		length = utf8_length(rest);
+		if (length > 1 && utf8)
+			buf_append(out, span_first(rest, length));
 		else
 			buf_append_byte(out, '?');
 		at += length == 0 ? 1 : length;
 	}
 }
 
-/* Text of ours, or checked before; yet a control, a parenthesis or a backslash goes to '?'. */
+static bool
+is_text_character(uint8_t c, bool comments)
+{
+	return c >= ' ' && c != 0x7f && (comments || (c != '(' && c != ')' && c != '\\'));
+}
+
+/* At most TEXT_MAX_SIZE bytes, with '?' for controls and, unless it may hold comments, for what
+ * begins, ends or quotes in one. */
+static void
+append_clean(struct buf *out, struct span text, bool comments)
+{
+	struct span rest = span_first(text, TEXT_MAX_SIZE);
+
+	while (rest.size > 0) {
+		size_t good = 0;
+		while (good < rest.size && is_text_character(rest.data[good], comments))
+			good++;
+		buf_append(out, span_first(rest, good));
+		if (good < rest.size)
+			buf_append_byte(out, '?');
+		rest = span_after(rest, good + 1);
+	}
+}
+
+/* Text of ours, or checked before. */
 static void
 append_text(struct buf *out, struct span text)
 {
-	text = span_first(text, TEXT_MAX_SIZE);
-	for (size_t i = 0; i < text.size; i++) {
-		uint8_t c = text.data[i];
-		bool bad = c < ' ' || c == 0x7f || c == '(' || c == ')' || c == '\\';
-		buf_append_byte(out, bad ? '?' : c);
-	}
+	append_clean(out, text, false);
 }
 
 /* "from NAME (NAME [ADDRESS])": what was said, then what is known (RFC 5321 4.4, TCP-info). */
@@ -97,10 +132,7 @@ static void
 append_path(struct buf *out, struct span address)
 {
 	buf_append_byte(out, '<');
-	for (size_t i = 0; i < address.size && i < TEXT_MAX_SIZE; i++) {
-		uint8_t c = address.data[i];
-		buf_append_byte(out, c < ' ' || c == 0x7f ? '?' : c);
-	}
+	append_clean(out, address, true);
 	buf_append_byte(out, '>');
 }
 

@@ -22,7 +22,30 @@ is_letter_or_digit(uint8_t c)
 static bool
 is_atext(uint8_t c)
 {
-	return is_letter_or_digit(c) || (c != '\0' && strchr("!#$%&'*+-/=?^_`{|}~", c) != NULL);
+	switch (c) {
+	case '!':
+	case '#':
+	case '$':
+	case '%':
+	case '&':
+	case '\'':
+	case '*':
+	case '+':
+	case '-':
+	case '/':
+	case '=':
+	case '?':
+	case '^':
+	case '_':
+	case '`':
+	case '{':
+	case '|':
+	case '}':
+	case '~':
+		return true;
+	default:
+		return is_letter_or_digit(c);
+	}
 }
 
 /* UTF8-non-ascii (RFC 6531 3.3) at the start of s, without the C1 controls. */
@@ -43,13 +66,17 @@ byte_at(struct span s, size_t i)
 	return i < s.size ? s.data[i] : '\0';
 }
 
-/* One byte of atext or one character beyond ASCII. */
+/* Where the Atom from `i` on ends: bytes of atext and characters beyond ASCII. */
 static size_t
-atext(struct span s)
+atom_end(struct span s, size_t i)
 {
-	if (s.size == 0)
-		return 0;
-	return is_atext(s.data[0]) ? 1 : non_ascii(s);
+	while (i < s.size) {
+		size_t length = is_atext(s.data[i]) ? 1 : non_ascii(span_after(s, i));
+		if (length == 0)
+			break;
+		i += length;
+	}
+	return i;
 }
 
 static size_t
@@ -58,16 +85,12 @@ dot_string(struct span s)
 	size_t i = 0;
 
 	for (;;) {
-		size_t length = atext(span_after(s, i));
-		if (length == 0)
+		size_t end = atom_end(s, i);
+		if (end == i)
 			return 0; /* empty, or a dot with no atom behind it */
-		while (length > 0) {
-			i += length;
-			length = atext(span_after(s, i));
-		}
-		if (byte_at(s, i) != '.')
-			return i;
-		i++;
+		if (byte_at(s, end) != '.')
+			return end;
+		i = end + 1;
 	}
 }
 
@@ -91,31 +114,35 @@ quoted_string(struct span s)
 	return i < s.size ? i + 1 : 0;
 }
 
-/* One character of a label; '_' see address.h. */
+/* Where the letters and digits from `i` on end; '_' see address.h. */
 static size_t
-label_character(struct span s)
+let_dig_end(struct span s, size_t i)
 {
-	uint8_t c = byte_at(s, 0);
-	return is_letter_or_digit(c) || c == '_' ? 1 : non_ascii(s);
+	while (i < s.size) {
+		uint8_t c = s.data[i];
+		size_t length = is_letter_or_digit(c) || c == '_' ? 1 : non_ascii(span_after(s, i));
+		if (length == 0)
+			break;
+		i += length;
+	}
+	return i;
 }
 
 /* sub-domain: no hyphen at either end. Its length may be beyond ADDRESS_LABEL_MAX. */
 static size_t
 sub_domain(struct span s)
 {
-	size_t i = label_character(s);
+	size_t end = let_dig_end(s, 0);
 
-	if (i == 0)
-		return 0;
-	for (;;) {
-		size_t hyphens = 0;
-		while (byte_at(s, i + hyphens) == '-')
-			hyphens++;
-		size_t length = label_character(span_after(s, i + hyphens));
-		if (length == 0)
-			return hyphens == 0 ? i : 0;
-		i += hyphens + length;
+	while (end > 0 && byte_at(s, end) == '-') {
+		size_t start = end;
+		while (byte_at(s, start) == '-')
+			start++;
+		end = let_dig_end(s, start);
+		if (end == start)
+			return 0;
 	}
+	return end;
 }
 
 /* Domain. *label_max is the length of its longest label. */

@@ -41,7 +41,8 @@ block_is_plain(const uint8_t *block)
 	return odd == 0;
 }
 
-/* How many bytes from `at` on are plain, in whole blocks. The state in front of them is IN_LINE. */
+/* How many bytes from `at` on are plain, in whole blocks or up to the end. The state in front of
+ * them is IN_LINE. */
 static size_t
 plain_prefix(struct span in, size_t at)
 {
@@ -50,6 +51,10 @@ plain_prefix(struct span in, size_t at)
 	ASSERT(at > 0);
 	while (in.size - i >= BLOCK && block_is_plain(in.data + i))
 		i += BLOCK;
+	/* What is less than a block is the end of the last one, which reaches back over bytes that
+	 * were looked at before. */
+	if (in.size - i < BLOCK && in.size > BLOCK && block_is_plain(in.data + in.size - BLOCK))
+		i = in.size;
 	return i - at;
 }
 

@@ -57,10 +57,13 @@ body_out_feed(struct body_out *b, struct span in, struct buf *out)
 {
 	size_t used = 0;
 
-	/* Each turn copies the bytes up to and with the next dot that must be doubled. */
+	/* Each turn copies the bytes up to and with the next dot that must be doubled. It is not
+	 * looked for where there is no room to copy to: whoever has little room would look at the
+	 * same bytes again and again. */
 	while (used < in.size) {
 		bool dot_now = in.data[used] == '.' && at_line_start(b->state);
-		size_t want = dot_now ? 1 : find_line_dot(in, used + 1) - used;
+		struct span reach = span_first(in, used + 1 + buf_room(out));
+		size_t want = dot_now ? 1 : find_line_dot(reach, used + 1) - used;
 		if (dot_now && buf_room(out) < 2)
 			break;
 		size_t take = want < buf_room(out) ? want : buf_room(out);

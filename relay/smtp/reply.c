@@ -84,6 +84,10 @@ clean_line(struct reply *r)
 	size_t at = r->line_at;
 
 	while (at < r->text_size) {
+		if (r->text[at] >= ' ' && r->text[at] < 0x7f) {
+			at++; /* what nearly all of it is */
+			continue;
+		}
 		struct span rest = span_of(r->text + at, r->text_size - at);
 		size_t length = utf8_length(rest);
 		if (length == 0 && r->cut && rest.size < 4 && rest.data[0] >= 0xc2) {
@@ -260,11 +264,20 @@ reply_is_done(const struct reply *r)
 bool
 reply_show(const struct reply *r, struct buf *out)
 {
-	bool fits = buf_printf(out, "%03u", (unsigned)r->code);
+	uint8_t memory[32]; /* "550 5.123.456" */
+	struct buf head = buf_of(memory, sizeof memory);
 
-	if (fits && r->status.status_class != 0)
-		fits = buf_printf(out, " %u.%u.%u", (unsigned)r->status.status_class,
-				  (unsigned)r->status.subject, (unsigned)r->status.detail);
+	buf_append_digits(&head, r->code, 3);
+	if (r->status.status_class != 0) {
+		buf_append_byte(&head, ' ');
+		buf_append_number(&head, r->status.status_class);
+		buf_append_byte(&head, '.');
+		buf_append_number(&head, r->status.subject);
+		buf_append_byte(&head, '.');
+		buf_append_number(&head, r->status.detail);
+	}
+	ASSERT(!head.overflow);
+	bool fits = buf_append(out, buf_span(&head));
 	if (fits && r->text_size > 0)
 		fits = buf_append_byte(out, ' ') && buf_append(out, reply_text(r));
 	return fits;

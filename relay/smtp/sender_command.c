@@ -72,8 +72,10 @@ command_mail(struct buf *out, const struct sender_transaction *t, const struct s
 	buf_append(out, SPAN("MAIL FROM:<"));
 	buf_append(out, t->sender);
 	buf_append_byte(out, '>');
-	if (o->size)
-		buf_printf(out, " SIZE=%llu", (unsigned long long)t->body_size);
+	if (o->size) {
+		buf_append(out, SPAN(" SIZE="));
+		buf_append_number(out, t->body_size);
+	}
 	if (o->eight_bit_mime && t->eight_bit)
 		buf_append(out, SPAN(" BODY=8BITMIME"));
 	if (o->smtputf8 && utf8)

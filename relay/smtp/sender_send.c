@@ -204,7 +204,9 @@ append_bdat(struct sender *s, struct sender_flight *f)
 	}
 	if (buf_room(s->scratch) < sizeof "BDAT 18446744073709551615 LAST\r\n")
 		return false;
-	buf_printf(s->scratch, "BDAT %llu LAST\r\n", (unsigned long long)f->transaction->body_size);
+	buf_append(s->scratch, SPAN("BDAT "));
+	buf_append_number(s->scratch, f->transaction->body_size);
+	buf_append(s->scratch, SPAN(" LAST\r\n"));
 	sender_begin_body(s, f, 1);
 	return false;
 }

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <cmocka.h>
 
 #include "core/base/arena.h"
@@ -92,6 +93,71 @@ an_append_is_whole_or_nothing(void **state)
 	assert_true(buf_append(&b, SPAN("678")));
 	buf_consume(&b, 6);
 	assert_true(span_eq(buf_span(&b), SPAN("78")));
+}
+
+static void
+appended_numbers_are_those_of_printf(void **state)
+{
+	uint8_t memory[20];
+	char text[32];
+	struct buf b = buf_of(memory, sizeof memory);
+
+	(void)state;
+	/* Around every power of ten, and the greatest. */
+	for (uint64_t n = 1; n != 0; n = n > UINT64_MAX / 10 ? 0 : n * 10) {
+		for (uint64_t near = n - 1; near <= n + 1; near++) {
+			buf_reset(&b);
+			assert_true(buf_append_number(&b, near));
+			snprintf(text, sizeof text, "%llu", (unsigned long long)near);
+			assert_true(span_eq(buf_span(&b), span_of_string(text)));
+		}
+	}
+	buf_reset(&b);
+	assert_true(buf_append_number(&b, UINT64_MAX));
+	assert_true(span_eq(buf_span(&b), SPAN("18446744073709551615")));
+	assert_false(buf_append_number(&b, 0));
+	assert_true(b.overflow);
+	buf_reset(&b);
+	assert_true(buf_append_digits(&b, 7, 3));
+	assert_true(buf_append_digits(&b, 1234, 2)); /* its last ones */
+	assert_true(buf_append_digits(&b, UINT64_MAX, 0));
+	assert_true(span_eq(buf_span(&b), SPAN("00734")));
+	assert_false(buf_append_digits(&b, 1, 16));
+	assert_true(span_eq(buf_span(&b), SPAN("00734")));
+}
+
+/* A special byte at every place of texts of every length; the rest stands for itself. */
+static void
+json_is_the_same_wherever_a_byte_stands(void **state)
+{
+	static const struct {
+		const char *byte;
+		const char *json;
+	} rows[] = {
+		{ "\"", "\\\"" },      { "\\", "\\\\" }, { "\x1f", "\\u001f" },
+		{ "\x7f", "\\u007f" }, { "\n", "\\n" },  { "\x80", "\xef\xbf\xbd" },
+		{ "~", "~" },          { " ", " " },
+	};
+	uint8_t in[50];
+	uint8_t memory[64];
+	char wanted[128];
+
+	(void)state;
+	for (size_t row = 0; row < sizeof rows / sizeof rows[0]; row++) {
+		for (size_t size = 1; size <= sizeof in; size++) {
+			for (size_t at = 0; at < size; at++) {
+				struct buf b = buf_of(memory, sizeof memory);
+				memset(in, 'x', size);
+				in[at] = (uint8_t)rows[row].byte[0];
+				snprintf(wanted, sizeof wanted, "%.*s%s%.*s", (int)at,
+					 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+					 rows[row].json, (int)(size - at - 1),
+					 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
+				assert_true(buf_append_json(&b, span_of(in, size), SIZE_MAX));
+				assert_true(span_eq(buf_span(&b), span_of_string(wanted)));
+			}
+		}
+	}
 }
 
 static void
@@ -198,6 +264,8 @@ main(void)
 		cmocka_unit_test(numbers_are_digits_that_fit),
 		cmocka_unit_test(utf8_is_only_the_shortest_form),
 		cmocka_unit_test(an_append_is_whole_or_nothing),
+		cmocka_unit_test(appended_numbers_are_those_of_printf),
+		cmocka_unit_test(json_is_the_same_wherever_a_byte_stands),
 		cmocka_unit_test(json_text_stays_json),
 		cmocka_unit_test(an_arena_keeps_its_limit_and_starts_anew),
 		cmocka_unit_test(a_pool_gives_no_more_than_its_limit),
