@@ -534,6 +534,7 @@ put_ends(struct draft *d, enum err error)
 	index_insert(e, m);
 	for (struct spool_item *i = m->items; i != NULL; i = i->next) {
 		item_set_state(e, i, ITEM_CLAIMED);
+		i->item.link = (struct list_node){ 0 };
 		list_prepend(&p->items, &i->item.link);
 	}
 	p->on_done(p, ERR_OK);
@@ -637,9 +638,11 @@ static enum err
 prepare(struct draft *d, const struct mail_envelope *envelope)
 {
 	struct spool_end *e = d->end;
-	struct spool_mail *m = mail_new(e, d->id, envelope->recipient_count);
 	struct spool_recipient *all;
 
+	if (d->size >> SPOOL_BODY_BITS != 0)
+		return ERR_TOO_BIG;
+	struct spool_mail *m = mail_new(e, d->id, envelope->recipient_count);
 	d->mail = m;
 	if (m == NULL)
 		return ERR_NO_MEMORY;
@@ -650,9 +653,7 @@ prepare(struct draft *d, const struct mail_envelope *envelope)
 	l->body_crc = d->crc;
 	l->body_kind = d->in_file ? BODY_FILE : BODY_INLINE;
 	m->mail.envelope = &l->envelope;
-	m->accepted_at_ms = envelope->accepted_at_ms;
-	m->body_size = d->size;
-	m->in_file = d->in_file;
+	mail_describe(m, envelope->accepted_at_ms, d->size, d->in_file);
 	m->busy = true; /* until it is kept */
 	all = mail_recipients(m);
 	for (uint32_t i = 0; i < m->recipient_count; i++) {

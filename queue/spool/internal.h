@@ -39,6 +39,9 @@ enum {
 	SPOOL_ITEMS_MOST = (1 << 28) - 1, /* heap_index */
 	SPOOL_SMALL_MOST = 16384,
 	SPOOL_DRAFTS_MOST = 65536,
+	SPOOL_BODY_BITS = 40,
+	SPOOL_TIME_BITS = 44, /* of milliseconds: until the year 2527 */
+	SPOOL_RECIPIENT_BITS = 23,
 };
 
 /* How many ready segments a request leaves to others (reserves for copies and outcomes). */
@@ -166,10 +169,9 @@ struct spool_site {
 	uint32_t heap_capacity;
 };
 
-/* A million of these wait: 80 bytes. */
+/* A million of these wait: 72 bytes. */
 struct spool_item {
 	struct queue_item item; /* first */
-	uint64_t due_at_ms;
 	struct spool_site *site;
 	struct spool_item *next;  /* of the mail */
 	uint32_t only_recipient;  /* recipients points here where there is one */
@@ -189,28 +191,33 @@ struct spool_loaded {
 	struct mail_recipient recipients[];
 };
 
+/* Likewise: 136 bytes. */
 struct spool_mail {
 	struct queue_mail mail;      /* first; envelope is NULL or a spool_loaded */
 	struct spool_mail *next;     /* in its bucket */
 	struct list_node by_segment; /* segment->mails */
 	struct spool_segment *segment;
 	struct spool_item *items;
-	uint64_t body_size;
-	uint64_t accepted_at_ms;
+	/* What others may read does not share a word with what changes. */
+	uint64_t body_size : SPOOL_BODY_BITS;
+	uint64_t recipient_count : SPOOL_RECIPIENT_BITS;
+	uint64_t in_file : 1;
 	uint32_t place; /* of the PUT in its segment; < 4 GiB */
 	uint32_t meta_size;
-	uint32_t recipient_count;
-	uint16_t hold_revision; /* odd: held */
-	bool in_file;
-	bool fetching : 1;
-	bool fetch_failed : 1;
-	bool damaged : 1; /* can not be read: held, not moved */
-	bool busy : 1;    /* being put, moved or acted upon */
+	uint64_t accepted_at_ms : SPOOL_TIME_BITS;
+	uint64_t fetching : 1;
+	uint64_t fetch_failed : 1;
+	uint64_t damaged : 1;        /* can not be read: held, not moved */
+	uint64_t busy : 1;           /* being put, moved or acted upon */
+	uint64_t hold_revision : 16; /* odd: held */
 	union {
 		struct spool_recipient one;
 		struct spool_recipient *many;
 	} recipients;
 };
+
+_Static_assert(sizeof(struct spool_mail) == 136, "a million mails have their price");
+_Static_assert(sizeof(struct spool_item) == 72, "a million mails have their price");
 
 struct spool_flight {
 	struct list_node node; /* end->flying, in LSN order */
@@ -255,7 +262,7 @@ struct spool_log {
 	uint8_t *metas;
 	size_t metas_size;
 	size_t metas_capacity;
-	uint32_t *places;
+	struct record_place *places;
 	uint32_t place_count;
 	bool index_due; /* the final one of this segment */
 	bool finishing; /* no segment follows the active one */
@@ -284,7 +291,7 @@ struct spool_compaction {
 	uint8_t *memory;
 	size_t capacity;
 	size_t skip;
-	uint32_t *places;
+	struct record_place *places;
 	uint32_t place_count;
 	uint32_t place_next;
 	unsigned forwards; /* not durable yet */
@@ -459,6 +466,8 @@ struct spool_mail *mail_new(struct spool_end *e, struct mail_id id, uint32_t rec
 void mail_free(struct spool_end *e, struct spool_mail *m); /* and its items, loaded block */
 void mail_place(struct spool_mail *m, struct spool_segment *s, uint64_t place, uint32_t meta_size);
 void mail_unplace(struct spool_mail *m);
+/* Its numbers, cut to what is kept of them. */
+void mail_describe(struct spool_mail *m, uint64_t accepted_at_ms, uint64_t body_size, bool in_file);
 uint64_t mail_log_size(const struct spool_mail *m);
 /* Makes the items of pending recipients that have none. False: no memory. */
 bool mail_make_items(struct spool_end *e, struct spool_mail *m, bool recovered);

@@ -135,11 +135,13 @@ index_add(struct spool_log *l, struct span meta)
 static void
 write_index(struct spool_log *l, struct spool_flight *f, struct buf *out)
 {
-	uint64_t place = f->place + out->size;
+	size_t from = out->size;
+	uint64_t place = f->place + from;
 
 	record_write_index(out, l->places, l->place_count, span_of(l->metas, l->metas_size),
 			   f->segment->epoch, place);
-	l->places[l->place_count++] = (uint32_t)place;
+	l->places[l->place_count++] =
+		(struct record_place){ (uint32_t)place, (uint32_t)(out->size - from) };
 	f->segment->last_index = place;
 	l->metas_size = 0;
 	f->count++;
