@@ -101,7 +101,7 @@ struct spool_segment {
 	uint64_t tail;
 	uint64_t last_index;
 	uint64_t puts;
-	uint64_t filled; /* zeroed up to here */
+	uint64_t filled; /* zeroed or written up to here; a piece in the kernel begins here */
 	uint32_t live;   /* mails whose PUT lies in it, those being written too */
 	uint64_t live_bytes;
 	bool at_work;           /* making, unlinking or writing a head: leave it alone */
@@ -313,6 +313,10 @@ struct spool_end {
 	uint64_t create_at_ms;
 	uint64_t replenish_at_ms; /* until then one spare fewer is fine */
 	uint8_t *zeros;
+	bool filling;        /* a piece of zeros is in the kernel */
+	bool is_quiet;       /* no commit between the last two upkeeps */
+	uint64_t quiet_from; /* commits, as upkeep saw them last */
+	uint64_t fill_credit;
 	uint64_t bytes_live;
 	uint64_t segment_bytes; /* all its segments */
 
@@ -439,7 +443,7 @@ bool segment_exists(struct spool *spool, uint64_t sequence);
 /* Frees it if nothing needs it; may be called at any time. */
 void segment_try_free(struct spool_segment *s);
 void segment_free_now(struct spool_segment *s); /* forwarding is done */
-void segment_fill(struct spool_segment *s);     /* goes on zeroing */
+void segments_fill(struct spool_end *e);        /* zeroes the next piece, if it is time for one */
 /* Counts it as a ready one. */
 void segment_ready(struct spool_segment *s);
 bool segments_are_idle(const struct spool_end *e);

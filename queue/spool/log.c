@@ -15,7 +15,10 @@
 #include "core/base/clock.h"
 #include "queue/spool/internal.h"
 
-enum { REPLENISH_MS = 1000 };
+enum {
+	REPLENISH_MS = 1000,
+	FILL_FACTOR = 4, /* zeroing goes on so many times as fast as a busy log */
+};
 
 static void on_commit(struct task *t);
 static void on_tell(struct task *t);
@@ -148,6 +151,13 @@ write_index(struct spool_log *l, struct spool_flight *f, struct buf *out)
 }
 
 /* ---- building a batch ---- */
+
+/* Zeros on their way into the active segment must not meet a batch. */
+static bool
+meets_zeros(const struct spool_log *l)
+{
+	return l->active->op.in_kernel && l->place + SPOOL_BATCH > l->active->filled;
+}
 
 static struct spool_flight *
 free_flight(struct spool_log *l)
@@ -349,6 +359,7 @@ close_active(struct spool_end *e)
 {
 	struct spool_segment *s = e->log.active;
 
+	ASSERT(!s->op.in_kernel);
 	e->log.active = NULL;
 	e->log.state = LOG_NONE;
 	s->state = SEGMENT_SEALED;
@@ -448,13 +459,21 @@ open_next(struct spool_end *e)
 		segment_make(e);
 }
 
+/* Nothing is on its way into the active segment any more, no zeros either. */
+static bool
+is_over(const struct spool_log *l)
+{
+	return l->state == LOG_CLOSING && !l->index_due && list_is_empty(&l->flying) &&
+	       !l->active->op.in_kernel;
+}
+
 static void
 commit_index(struct spool_end *e)
 {
 	struct spool_log *l = &e->log;
 	struct spool_flight *f = free_flight(l);
 
-	if (f == NULL)
+	if (f == NULL || meets_zeros(l))
 		return;
 	struct buf out = buf_of(f->buffer, SPOOL_BATCH);
 	out.size = FRAME_SIZE;
@@ -476,7 +495,7 @@ on_commit(struct task *t)
 
 	if (l->state == LOG_NONE)
 		open_next(e);
-	while (l->state == LOG_OPEN && !list_is_empty(&l->pending) &&
+	while (l->state == LOG_OPEN && !list_is_empty(&l->pending) && !meets_zeros(l) &&
 	       (f = free_flight(l)) != NULL) {
 		struct buf out = buf_of(f->buffer, SPOOL_BATCH);
 		out.size = FRAME_SIZE;
@@ -492,8 +511,9 @@ on_commit(struct task *t)
 	}
 	if (l->state == LOG_CLOSING && l->index_due)
 		commit_index(e);
-	if (l->state == LOG_CLOSING && !l->index_due && list_is_empty(&l->flying))
+	if (is_over(l))
 		settle(e);
+	segments_fill(e);
 }
 
 /* ---- what has come back ---- */
@@ -518,6 +538,9 @@ acknowledge(struct spool_end *e, struct spool_flight *f)
 	c->commits++;
 	c->records += f->count;
 	c->bytes_written += f->size;
+	e->fill_credit += FILL_FACTOR * f->size;
+	if (e->fill_credit > SPOOL_BATCH)
+		e->fill_credit = SPOOL_BATCH;
 	count_in(c->batch_records, f->count);
 	count_in(c->commit_us, took_us);
 	spool_report_commit(e, f->count, f->size, took_us);
@@ -590,7 +613,7 @@ settle(struct spool_end *e)
 		}
 		acknowledge(e, f);
 	}
-	if (l->state == LOG_CLOSING && !l->index_due && list_is_empty(&l->flying))
+	if (is_over(l))
 		close_active(e);
 	log_kick(e);
 }
