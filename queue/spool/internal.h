@@ -132,6 +132,7 @@ struct spool_recipient {
 	uint16_t closed;
 	uint8_t state;
 	bool alone;
+	bool touched; /* of recovery: by the run that died */
 };
 
 /* An internal request, a close or an unlink. */
@@ -379,6 +380,8 @@ struct spool {
 	atomic_uint_fast64_t *sequences; /* by file number: 0 no file, 1 spare, else its sequence */
 	struct spool_end *ends;          /* worker_count */
 	bool corrupt;
+	bool open;
+	uint64_t died_from; /* the first sequence of a run that did not end in order; 0: it did */
 };
 
 static inline struct spool_end *

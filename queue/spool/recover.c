@@ -307,6 +307,13 @@ find_in(struct recovery *r, uint64_t sequence, struct mail_id id)
 	return m != NULL && m->segment == s ? m : NULL;
 }
 
+/* Was it written by the run that died? */
+static bool
+is_of_the_dead(const struct recovery *r, const struct spool_segment *s)
+{
+	return r->spool->died_from != 0 && s->sequence >= r->spool->died_from;
+}
+
 static bool
 apply_put(struct recovery *r, struct spool_segment *s, const struct record *record)
 {
@@ -339,6 +346,7 @@ apply_put(struct recovery *r, struct spool_segment *s, const struct record *reco
 		all[i].starts = starts.starts;
 		all[i].closed = starts.closed;
 		all[i].alone = starts.alone;
+		all[i].touched = is_of_the_dead(r, s);
 		recipient_set_state(e, &all[i], from.state);
 		recipient_set_reply(e, &all[i], from.reply);
 	}
@@ -397,6 +405,7 @@ apply_change(struct recovery *r, struct spool_segment *s, const struct record *r
 			to->starts = l.number;
 			to->alone = l.alone;
 		}
+		to->touched |= is_of_the_dead(r, s);
 		if (record->type == RECORD_CLOSE && l.number > to->closed)
 			to->closed = l.number;
 	}
@@ -815,9 +824,25 @@ on_file_name(void *context, const char *name)
 
 /* ---- all of it ---- */
 
+/* Recipients that who died may have had in delivery (invariant 4). What it had not touched was
+ * recovered by it, too, and an attempt of that would have left its start. */
+static uint64_t
+count_doubtful(struct spool_mail *m, uint64_t now_ms)
+{
+	const struct spool_recipient *all = mail_recipients(m);
+	uint64_t count = 0;
+
+	for (uint32_t i = 0; i < m->recipient_count && !mail_is_held(m); i++)
+		count += all[i].touched && all[i].state == RECIPIENT_PENDING &&
+			 all[i].retry_at_ms <= now_ms;
+	return count;
+}
+
 static bool
 wake_items(struct recovery *r)
 {
+	uint64_t now_ms = clock_wall_ms();
+
 	for (size_t i = 0; i < r->count; i++) {
 		struct spool_segment *s = r->found[i].segment;
 		if (s == NULL || !is_in_use(&r->found[i]))
@@ -828,6 +853,7 @@ wake_items(struct recovery *r)
 			if (!mail_make_items(s->end, m, true))
 				return false;
 			s->end->counters.recovered_mails++;
+			s->end->counters.recovered_doubtful += count_doubtful(m, now_ms);
 			for (struct spool_item *k = m->items; k != NULL; k = k->next) {
 				s->end->counters.recovered_open_starts += k->item.open_starts > 0;
 				item_wait(s->end, k, k->item.due_at_ms);
