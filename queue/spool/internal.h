@@ -27,7 +27,8 @@
 enum {
 	SPOOL_BATCH = 1024 * 1024, /* the most bytes of one commit */
 	SPOOL_FLIGHTS_MOST = 4,
-	SPOOL_INDEX_FLUSH = 128 * 1024, /* metas are written as an INDEX from here on */
+	SPOOL_INDEX_FLUSH =
+		512 * 1024, /* metas are written as an INDEX from here on: few, large reads */
 	SPOOL_INDEX_MOST = 960 * 1024,
 	SPOOL_SEGMENTS_MOST = 65536, /* files of all logs */
 	SPOOL_SEGMENT_LEAST = 4 * 1024 * 1024,
