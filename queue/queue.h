@@ -146,7 +146,10 @@ struct queue_item {
 	bool had_run_alone;   /* its last open start was alone on its worker */
 	uint32_t recipient_count;   /* pending ones of this item, while claimed */
 	const uint32_t *recipients; /* their indexes in the envelope, ascending */
-	struct list_node link;      /* free for the holder's use while claimed */
+	union {
+		struct list_node link; /* free for the holder's use while claimed */
+		uint64_t due_at_ms;    /* the store's until then */
+	};
 };
 
 /* The recipients of an item: index of the first / next one at or after `from` in

@@ -17,7 +17,7 @@ struct pool_block {
 static size_t
 alignment_for(size_t size)
 {
-	return size % 4096 == 0 ? 4096 : size % 64 == 0 ? 64 : 16;
+	return size % 4096 == 0 ? 4096 : size % 64 == 0 ? 64 : size % 16 == 8 ? 8 : 16;
 }
 
 void

@@ -6,7 +6,8 @@
  * the limit is what bounds it. Blocks grow from 64 KiB to 1 MiB, and a page of one is touched only
  * when an object in it is given out. pool_get() returns NULL at the limit; the caller answers 421
  * or 451 and counts it, never crashes. Objects are aligned to 64 bytes when their size is a
- * multiple of 64, to 4096 when it is a multiple of 4096, else to 16. Their content is undefined.
+ * multiple of 64, to 4096 when it is a multiple of 4096, to 8 when it is an odd multiple of 8, else
+ * to 16. Their content is undefined.
  * One thread.
  */
 #ifndef CORE_BASE_POOL_H

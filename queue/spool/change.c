@@ -382,7 +382,7 @@ act_end_items(struct spool_end *e, struct spool_mail *m, bool now)
 {
 	for (struct spool_item *i = m->items; i != NULL; i = i->next) {
 		if (i->state == ITEM_BUSY)
-			item_wait(e, i, now ? e->queue.worker->now_wall_ms : i->due_at_ms);
+			item_wait(e, i, now ? e->queue.worker->now_wall_ms : i->item.due_at_ms);
 	}
 }
 

@@ -280,7 +280,7 @@ spool_claim(struct queue *q, struct queue_claim *c)
 	}
 	c->request = (struct queue_request){ .kind = &claim_kind };
 	while (count < c->most && s->heap_count > 0 &&
-	       s->heap[0]->due_at_ms <= q->worker->now_wall_ms) {
+	       s->heap[0]->item.due_at_ms <= q->worker->now_wall_ms) {
 		struct spool_item *i = s->heap[0];
 		item_take(e, i, ITEM_CLAIMED);
 		i->item.link = (struct list_node){ 0 };

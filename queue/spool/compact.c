@@ -82,7 +82,7 @@ copy_ends(struct copy *c)
 
 	m->busy = false;
 	for (struct spool_item *i = m->items; i != NULL; i = i->next)
-		item_wait(e, i, i->due_at_ms);
+		item_wait(e, i, i->item.due_at_ms);
 	copy_free(c);
 }
 
@@ -434,7 +434,8 @@ on_index_read(struct op *op, struct completion completion)
 			return;
 		}
 		for (uint32_t i = 0; i < index.count; i++)
-			c->places[c->place_count++] = record_next_place(&index.rest);
+			c->places[c->place_count++] =
+				record_next_place(&index.rest, index.places_have_sizes);
 	}
 	struct span metas = index.body;
 	c->forwards = 1; /* ours, so that none of the others is the last one */
@@ -469,7 +470,7 @@ forward_next(struct spool_end *e)
 	if (c->failed || c->place_next == c->place_count)
 		forward_ends(e, !c->failed);
 	else
-		read_index(e, c->places[c->place_next++]);
+		read_index(e, c->places[c->place_next++].at);
 }
 
 bool

@@ -509,7 +509,7 @@ put_ends(struct draft *d, enum err error)
 
 	if (error == ERR_NO_ROOM)
 		e->counters.no_room++;
-	if (error == ERR_NO_ROOM || error == ERR_NO_MEMORY)
+	if (error == ERR_NO_ROOM || error == ERR_NO_MEMORY || error == ERR_TOO_MANY)
 		e->room_wanted = true;
 	if (error != ERR_OK) {
 		if (m != NULL && m->segment != NULL) {
@@ -534,6 +534,7 @@ put_ends(struct draft *d, enum err error)
 	index_insert(e, m);
 	for (struct spool_item *i = m->items; i != NULL; i = i->next) {
 		item_set_state(e, i, ITEM_CLAIMED);
+		i->item.link = (struct list_node){ 0 };
 		list_prepend(&p->items, &i->item.link);
 	}
 	p->on_done(p, ERR_OK);
@@ -634,17 +635,26 @@ refused_done(struct spool_end *e, struct queue_request *r)
 static const struct queue_request_kind refused_kind = { RESERVE_ALL, NULL, NULL, refused_done,
 							false };
 
+/* Are there as many mails, or items, as the option allows? */
+static bool
+is_at_limit(const struct spool_end *e)
+{
+	return e->mails.used >= e->mails.count_max || e->items.used >= e->items.count_max;
+}
+
 /* The mail as it will be in memory, before it is written: then nothing can fail for memory. */
 static enum err
 prepare(struct draft *d, const struct mail_envelope *envelope)
 {
 	struct spool_end *e = d->end;
-	struct spool_mail *m = mail_new(e, d->id, envelope->recipient_count);
 	struct spool_recipient *all;
 
+	if (d->size >> SPOOL_BODY_BITS != 0)
+		return ERR_TOO_BIG;
+	struct spool_mail *m = mail_new(e, d->id, envelope->recipient_count);
 	d->mail = m;
 	if (m == NULL)
-		return ERR_NO_MEMORY;
+		return is_at_limit(e) ? ERR_TOO_MANY : ERR_NO_MEMORY;
 	struct spool_loaded *l = loaded_copy(e, envelope, span_of(d->crcs, d->crcs_size));
 	if (l == NULL)
 		return ERR_NO_MEMORY;
@@ -652,9 +662,7 @@ prepare(struct draft *d, const struct mail_envelope *envelope)
 	l->body_crc = d->crc;
 	l->body_kind = d->in_file ? BODY_FILE : BODY_INLINE;
 	m->mail.envelope = &l->envelope;
-	m->accepted_at_ms = envelope->accepted_at_ms;
-	m->body_size = d->size;
-	m->in_file = d->in_file;
+	mail_describe(m, envelope->accepted_at_ms, d->size, d->in_file);
 	m->busy = true; /* until it is kept */
 	all = mail_recipients(m);
 	for (uint32_t i = 0; i < m->recipient_count; i++) {
@@ -666,7 +674,7 @@ prepare(struct draft *d, const struct mail_envelope *envelope)
 		recipient_set_reply(e, &all[i], from->reply);
 	}
 	if (!mail_make_items(e, m, false))
-		return ERR_NO_MEMORY;
+		return is_at_limit(e) ? ERR_TOO_MANY : ERR_NO_MEMORY;
 	ASSERT(m->items != NULL); /* a mail without a pending recipient has no business here */
 	for (struct spool_item *i = m->items; i != NULL; i = i->next) {
 		if (!item_fill_recipients(e, i))
@@ -736,8 +744,9 @@ spool_admit_silently(const struct spool_end *e, uint64_t size)
 
 	if (e->stopping)
 		return ERR_SHUTTING_DOWN;
-	if (e->mails.used >= e->mails.count_max || e->items.used >= e->items.count_max ||
-	    e->drafts.used >= e->drafts.count_max ||
+	if (is_at_limit(e))
+		return ERR_TOO_MANY;
+	if (e->drafts.used >= e->drafts.count_max ||
 	    e->budget.used_bytes + memory > e->budget.most_bytes)
 		return ERR_NO_MEMORY;
 	if (!log_has_room(e, in_file ? 0 : size, RESERVE_ALL))
@@ -755,6 +764,7 @@ spool_admit(struct queue *q, uint64_t size)
 
 	e->counters.no_room += error == ERR_NO_ROOM;
 	e->counters.no_memory += error == ERR_NO_MEMORY;
+	e->counters.too_many += error == ERR_TOO_MANY;
 	e->room_wanted |= error != ERR_OK;
 	return error;
 }

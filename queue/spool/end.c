@@ -83,29 +83,18 @@ static void
 look_at_segments(struct spool_end *e)
 {
 	struct list_node *next;
-	bool filling = false;
 
 	for (struct list_node *n = list_first(&e->segments); n != NULL; n = next) {
-		struct spool_segment *s = LIST_ITEM(n, struct spool_segment, node);
 		next = list_next(&e->segments, n);
-		filling |= s->state == SEGMENT_READY && s->op.in_kernel;
-		segment_try_free(s);
+		segment_try_free(LIST_ITEM(n, struct spool_segment, node));
 	}
-	/* Zeroing goes on from one piece to the next by itself until the log has work. */
-	if (filling || !list_is_empty(&e->log.flying))
-		return;
-	for (struct list_node *n = list_first(&e->segments); n != NULL;
-	     n = list_next(&e->segments, n)) {
-		struct spool_segment *s = LIST_ITEM(n, struct spool_segment, node);
-		if (s->state == SEGMENT_READY && s->filled < s->size) {
-			segment_fill(s);
-			return;
-		}
-	}
+	uint64_t commits = atomic_load_explicit(&e->spool->commits, memory_order_relaxed);
+	e->is_quiet = commits == e->quiet_from;
+	e->quiet_from = commits;
 }
 
 static bool
-is_quiet(struct spool_end *e)
+has_nothing_open(struct spool_end *e)
 {
 	return list_is_empty(&e->claims) && list_is_empty(&e->fetching) &&
 	       list_is_empty(&e->finishing) && e->loads == 0 && e->file_ops == 0 &&
@@ -115,7 +104,7 @@ is_quiet(struct spool_end *e)
 static void
 try_to_stop(struct spool_end *e)
 {
-	if (!is_quiet(e) || !log_finish(e) || !segments_are_idle(e))
+	if (!has_nothing_open(e) || !log_finish(e) || !segments_are_idle(e))
 		return;
 	timer_stop(&e->queue.worker->timers, &e->upkeep);
 	for (unsigned i = 0; i < SPOOL_SITE_BUCKETS; i++) {

@@ -239,7 +239,7 @@ site_look(struct spool_site *s)
 		timer_stop(&w->timers, &s->timer);
 		return;
 	}
-	uint64_t due_at_ms = s->heap[0]->due_at_ms;
+	uint64_t due_at_ms = s->heap[0]->item.due_at_ms;
 	if (due_at_ms <= w->now_wall_ms) {
 		s->told = true;
 		timer_stop(&w->timers, &s->timer);
@@ -273,7 +273,7 @@ heap_set(struct spool_site *s, uint32_t at, struct spool_item *i)
 static void
 heap_up(struct spool_site *s, uint32_t at, struct spool_item *i)
 {
-	while (at > 0 && s->heap[(at - 1) / 2]->due_at_ms > i->due_at_ms) {
+	while (at > 0 && s->heap[(at - 1) / 2]->item.due_at_ms > i->item.due_at_ms) {
 		heap_set(s, at, s->heap[(at - 1) / 2]);
 		at = (at - 1) / 2;
 	}
@@ -288,9 +288,9 @@ heap_down(struct spool_site *s, uint32_t at, struct spool_item *i)
 		if (child >= s->heap_count)
 			break;
 		if (child + 1 < s->heap_count &&
-		    s->heap[child + 1]->due_at_ms < s->heap[child]->due_at_ms)
+		    s->heap[child + 1]->item.due_at_ms < s->heap[child]->item.due_at_ms)
 			child++;
-		if (s->heap[child]->due_at_ms >= i->due_at_ms)
+		if (s->heap[child]->item.due_at_ms >= i->item.due_at_ms)
 			break;
 		heap_set(s, at, s->heap[child]);
 		at = child;
@@ -323,7 +323,7 @@ heap_remove(struct spool_site *s, struct spool_item *i)
 	ASSERT(at <= s->heap_count);
 	if (last == i)
 		return;
-	if (at > 0 && s->heap[(at - 1) / 2]->due_at_ms > last->due_at_ms)
+	if (at > 0 && s->heap[(at - 1) / 2]->item.due_at_ms > last->item.due_at_ms)
 		heap_up(s, at, last);
 	else
 		heap_down(s, at, last);
@@ -368,7 +368,7 @@ item_wait(struct spool_end *e, struct spool_item *i, uint64_t due_at_ms)
 	struct spool_mail *m = spool_mail_of(i->item.mail);
 
 	ASSERT(i->state != ITEM_WAITING && i->state != ITEM_HELD);
-	i->due_at_ms = due_at_ms;
+	i->item.due_at_ms = due_at_ms;
 	if (i->item.recipients != &i->only_recipient)
 		free((void *)(uintptr_t)i->item.recipients);
 	i->item.recipients = NULL;
@@ -408,7 +408,7 @@ item_new(struct spool_end *e, struct spool_mail *m, struct site_id id)
 	OBJ_INIT(&i->item, QUEUE_ITEM_MAGIC);
 	i->item.mail = &m->mail;
 	i->item.site = id;
-	i->due_at_ms = UINT64_MAX;
+	i->item.due_at_ms = UINT64_MAX;
 	site->items++;
 	m->items = i;
 	e->item_count++;
@@ -477,11 +477,15 @@ item_fill_recipients(struct spool_end *e, struct spool_item *i)
 struct spool_mail *
 mail_new(struct spool_end *e, struct mail_id id, uint32_t recipient_count)
 {
-	struct spool_mail *m = recipient_count == 0 ? NULL : pool_get(&e->mails);
+	const uint32_t most = (1U << SPOOL_RECIPIENT_BITS) - 1;
+	bool fits = recipient_count > 0 && recipient_count <= most;
+	struct spool_mail *m = fits ? pool_get(&e->mails) : NULL;
 
 	if (m == NULL)
 		return NULL;
-	*m = (struct spool_mail){ .recipient_count = recipient_count };
+	*m = (struct spool_mail){
+		.recipient_count = recipient_count & ((1U << SPOOL_RECIPIENT_BITS) - 1),
+	};
 	OBJ_INIT(&m->mail, QUEUE_MAIL_MAGIC);
 	m->mail.worker = e->queue.worker->number;
 	m->mail.id = id;
@@ -515,6 +519,15 @@ mail_free(struct spool_end *e, struct spool_mail *m)
 	}
 	OBJ_FINI(&m->mail, QUEUE_MAIL_MAGIC);
 	pool_put(&e->mails, m);
+}
+
+void
+mail_describe(struct spool_mail *m, uint64_t accepted_at_ms, uint64_t body_size, bool in_file)
+{
+	ASSERT(body_size >> SPOOL_BODY_BITS == 0);
+	m->accepted_at_ms = accepted_at_ms & (((uint64_t)1 << SPOOL_TIME_BITS) - 1);
+	m->body_size = body_size & (((uint64_t)1 << SPOOL_BODY_BITS) - 1);
+	m->in_file = in_file;
 }
 
 uint64_t
@@ -572,8 +585,8 @@ mail_make_items(struct spool_end *e, struct spool_mail *m, bool recovered)
 		if (open > 0 && all[n].alone)
 			i->item.had_run_alone = true;
 		i->item.recovered |= recovered;
-		if (all[n].retry_at_ms < i->due_at_ms)
-			i->due_at_ms = all[n].retry_at_ms;
+		if (all[n].retry_at_ms < i->item.due_at_ms)
+			i->item.due_at_ms = all[n].retry_at_ms;
 	}
 	return true;
 }
@@ -792,8 +805,8 @@ show_mail(struct spool_mail *m, const struct queue_filter *f,
 
 	for (const struct spool_item *i = m->items; i != NULL; i = i->next) {
 		row.site = i->site->id;
-		row.due_at_ms = i->due_at_ms;
 		row.state = row_state(i);
+		row.due_at_ms = row.state == QUEUE_CLAIMED ? 0 : i->item.due_at_ms;
 		row.attempts = 0;
 		for (uint32_t n = 0; n < m->recipient_count; n++) {
 			if (all[n].state == RECIPIENT_PENDING &&

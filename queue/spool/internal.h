@@ -27,7 +27,8 @@
 enum {
 	SPOOL_BATCH = 1024 * 1024, /* the most bytes of one commit */
 	SPOOL_FLIGHTS_MOST = 4,
-	SPOOL_INDEX_FLUSH = 128 * 1024, /* metas are written as an INDEX from here on */
+	SPOOL_INDEX_FLUSH =
+		512 * 1024, /* metas are written as an INDEX from here on: few, large reads */
 	SPOOL_INDEX_MOST = 960 * 1024,
 	SPOOL_SEGMENTS_MOST = 65536, /* files of all logs */
 	SPOOL_SEGMENT_LEAST = 4 * 1024 * 1024,
@@ -39,6 +40,9 @@ enum {
 	SPOOL_ITEMS_MOST = (1 << 28) - 1, /* heap_index */
 	SPOOL_SMALL_MOST = 16384,
 	SPOOL_DRAFTS_MOST = 65536,
+	SPOOL_BODY_BITS = 40,
+	SPOOL_TIME_BITS = 44, /* of milliseconds: until the year 2527 */
+	SPOOL_RECIPIENT_BITS = 23,
 };
 
 /* How many ready segments a request leaves to others (reserves for copies and outcomes). */
@@ -99,7 +103,7 @@ struct spool_segment {
 	uint64_t tail;
 	uint64_t last_index;
 	uint64_t puts;
-	uint64_t filled; /* zeroed up to here */
+	uint64_t filled; /* zeroed or written up to here; a piece in the kernel begins here */
 	uint32_t live;   /* mails whose PUT lies in it, those being written too */
 	uint64_t live_bytes;
 	bool at_work;           /* making, unlinking or writing a head: leave it alone */
@@ -130,6 +134,7 @@ struct spool_recipient {
 	uint16_t closed;
 	uint8_t state;
 	bool alone;
+	bool touched; /* of recovery: by the run that died */
 };
 
 /* An internal request, a close or an unlink. */
@@ -167,10 +172,9 @@ struct spool_site {
 	uint32_t heap_capacity;
 };
 
-/* A million of these wait: 80 bytes. */
+/* A million of these wait: 72 bytes. */
 struct spool_item {
 	struct queue_item item; /* first */
-	uint64_t due_at_ms;
 	struct spool_site *site;
 	struct spool_item *next;  /* of the mail */
 	uint32_t only_recipient;  /* recipients points here where there is one */
@@ -190,28 +194,33 @@ struct spool_loaded {
 	struct mail_recipient recipients[];
 };
 
+/* Likewise: 136 bytes. */
 struct spool_mail {
 	struct queue_mail mail;      /* first; envelope is NULL or a spool_loaded */
 	struct spool_mail *next;     /* in its bucket */
 	struct list_node by_segment; /* segment->mails */
 	struct spool_segment *segment;
 	struct spool_item *items;
-	uint64_t body_size;
-	uint64_t accepted_at_ms;
+	/* What others may read does not share a word with what changes. */
+	uint64_t body_size : SPOOL_BODY_BITS;
+	uint64_t recipient_count : SPOOL_RECIPIENT_BITS;
+	uint64_t in_file : 1;
 	uint32_t place; /* of the PUT in its segment; < 4 GiB */
 	uint32_t meta_size;
-	uint32_t recipient_count;
-	uint16_t hold_revision; /* odd: held */
-	bool in_file;
-	bool fetching : 1;
-	bool fetch_failed : 1;
-	bool damaged : 1; /* can not be read: held, not moved */
-	bool busy : 1;    /* being put, moved or acted upon */
+	uint64_t accepted_at_ms : SPOOL_TIME_BITS;
+	uint64_t fetching : 1;
+	uint64_t fetch_failed : 1;
+	uint64_t damaged : 1;        /* can not be read: held, not moved */
+	uint64_t busy : 1;           /* being put, moved or acted upon */
+	uint64_t hold_revision : 16; /* odd: held */
 	union {
 		struct spool_recipient one;
 		struct spool_recipient *many;
 	} recipients;
 };
+
+_Static_assert(sizeof(struct spool_mail) == 136, "a million mails have their price");
+_Static_assert(sizeof(struct spool_item) == 72, "a million mails have their price");
 
 struct spool_flight {
 	struct list_node node; /* end->flying, in LSN order */
@@ -261,7 +270,7 @@ struct spool_log {
 	uint8_t *metas;
 	size_t metas_size;
 	size_t metas_capacity;
-	uint32_t *places;
+	struct record_place *places;
 	uint32_t place_count;
 	bool index_due; /* the final one of this segment */
 	bool finishing; /* no segment follows the active one */
@@ -290,7 +299,7 @@ struct spool_compaction {
 	uint8_t *memory;
 	size_t capacity;
 	size_t skip;
-	uint32_t *places;
+	struct record_place *places;
 	uint32_t place_count;
 	uint32_t place_next;
 	unsigned forwards; /* not durable yet */
@@ -312,6 +321,10 @@ struct spool_end {
 	uint64_t create_at_ms;
 	uint64_t replenish_at_ms; /* until then one spare fewer is fine */
 	uint8_t *zeros;
+	bool filling;        /* a piece of zeros is in the kernel */
+	bool is_quiet;       /* no commit of any worker between the last two upkeeps */
+	uint64_t quiet_from; /* commits, as upkeep saw them last */
+	uint64_t fill_credit;
 	uint64_t bytes_live;
 	uint64_t segment_bytes; /* all its segments */
 
@@ -369,11 +382,15 @@ struct spool {
 	bool direct; /* O_DIRECT works here */
 	uint64_t segment_size;
 	atomic_uint_fast64_t next_sequence;
+	atomic_uint_fast64_t commits; /* of all workers */
+	atomic_bool zeroing;          /* some worker has a piece of zeros on its way */
 	atomic_int_fast64_t bytes_left;   /* of the disk, as far as we know */
 	atomic_uint_fast32_t numbers_end; /* no file has this number or a higher one */
 	atomic_uint_fast64_t *sequences; /* by file number: 0 no file, 1 spare, else its sequence */
 	struct spool_end *ends;          /* worker_count */
 	bool corrupt;
+	bool open;
+	uint64_t died_from; /* the first sequence of a run that did not end in order; 0: it did */
 };
 
 static inline struct spool_end *
@@ -438,7 +455,7 @@ bool segment_exists(struct spool *spool, uint64_t sequence);
 /* Frees it if nothing needs it; may be called at any time. */
 void segment_try_free(struct spool_segment *s);
 void segment_free_now(struct spool_segment *s); /* forwarding is done */
-void segment_fill(struct spool_segment *s);     /* goes on zeroing */
+void segments_fill(struct spool_end *e);        /* zeroes the next piece, if it is time for one */
 /* Counts it as a ready one. */
 void segment_ready(struct spool_segment *s);
 bool segments_are_idle(const struct spool_end *e);
@@ -465,6 +482,8 @@ struct spool_mail *mail_new(struct spool_end *e, struct mail_id id, uint32_t rec
 void mail_free(struct spool_end *e, struct spool_mail *m); /* and its items, loaded block */
 void mail_place(struct spool_mail *m, struct spool_segment *s, uint64_t place, uint32_t meta_size);
 void mail_unplace(struct spool_mail *m);
+/* Its numbers, cut to what is kept of them. */
+void mail_describe(struct spool_mail *m, uint64_t accepted_at_ms, uint64_t body_size, bool in_file);
 uint64_t mail_log_size(const struct spool_mail *m);
 /* Makes the items of pending recipients that have none. False: no memory. */
 bool mail_make_items(struct spool_end *e, struct spool_mail *m, bool recovered);

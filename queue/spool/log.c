@@ -22,6 +22,7 @@ enum {
 	REPLENISH_MS = 1000,
 	COMPANY_MS = 4,     /* and a tick of the timers, 8 ms, at most */
 	COMPANY_MOST = 256, /* records that wait for company */
+	FILL_FACTOR = 4,    /* zeroing goes on so many times as fast as a busy log */
 };
 
 static void on_commit(struct task *t);
@@ -185,17 +186,26 @@ index_add(struct spool_log *l, struct span meta)
 static void
 write_index(struct spool_log *l, struct spool_flight *f, struct buf *out)
 {
-	uint64_t place = f->place + out->size;
+	size_t from = out->size;
+	uint64_t place = f->place + from;
 
 	record_write_index(out, l->places, l->place_count, span_of(l->metas, l->metas_size),
 			   f->segment->epoch, place);
-	l->places[l->place_count++] = (uint32_t)place;
+	l->places[l->place_count++] =
+		(struct record_place){ (uint32_t)place, (uint32_t)(out->size - from) };
 	f->segment->last_index = place;
 	l->metas_size = 0;
 	f->count++;
 }
 
 /* ---- building a batch ---- */
+
+/* Zeros on their way into the active segment must not meet a batch. */
+static bool
+meets_zeros(const struct spool_log *l)
+{
+	return l->active->op.in_kernel && l->place + SPOOL_BATCH > l->active->filled;
+}
 
 static struct spool_flight *
 free_flight(struct spool_log *l)
@@ -399,6 +409,7 @@ close_active(struct spool_end *e)
 {
 	struct spool_segment *s = e->log.active;
 
+	ASSERT(!s->op.in_kernel);
 	e->log.active = NULL;
 	e->log.state = LOG_NONE;
 	s->state = SEGMENT_SEALED;
@@ -499,13 +510,21 @@ open_next(struct spool_end *e)
 		segment_make(e);
 }
 
+/* Nothing is on its way into the active segment any more, no zeros either. */
+static bool
+is_over(const struct spool_log *l)
+{
+	return l->state == LOG_CLOSING && !l->index_due && list_is_empty(&l->flying) &&
+	       !l->active->op.in_kernel;
+}
+
 static void
 commit_index(struct spool_end *e)
 {
 	struct spool_log *l = &e->log;
 	struct spool_flight *f = free_flight(l);
 
-	if (f == NULL)
+	if (f == NULL || meets_zeros(l))
 		return;
 	struct buf out = buf_of(f->buffer, SPOOL_BATCH);
 	out.size = FRAME_SIZE;
@@ -527,7 +546,8 @@ on_commit(struct task *t)
 
 	if (l->state == LOG_NONE)
 		open_next(e);
-	while (l->state == LOG_OPEN && is_time(l) && (f = free_flight(l)) != NULL) {
+	while (l->state == LOG_OPEN && is_time(l) && !meets_zeros(l) &&
+	       (f = free_flight(l)) != NULL) {
 		struct buf out = buf_of(f->buffer, SPOOL_BATCH);
 		out.size = FRAME_SIZE;
 		f->segment = l->active;
@@ -542,8 +562,9 @@ on_commit(struct task *t)
 	}
 	if (l->state == LOG_CLOSING && l->index_due)
 		commit_index(e);
-	if (l->state == LOG_CLOSING && !l->index_due && list_is_empty(&l->flying))
+	if (is_over(l))
 		settle(e);
+	segments_fill(e);
 }
 
 /* ---- what has come back ---- */
@@ -566,8 +587,12 @@ acknowledge(struct spool_end *e, struct spool_flight *f)
 	ASSERT(f->lsn == e->log.acked_lsn + 1);
 	e->log.acked_lsn = f->lsn;
 	c->commits++;
+	atomic_fetch_add_explicit(&e->spool->commits, 1, memory_order_relaxed);
 	c->records += f->count;
 	c->bytes_written += f->size;
+	e->fill_credit += FILL_FACTOR * f->size;
+	if (e->fill_credit > SPOOL_BATCH)
+		e->fill_credit = SPOOL_BATCH;
 	count_in(c->batch_records, f->count);
 	count_in(c->commit_us, took_us);
 	spool_report_commit(e, f->count, f->size, took_us);
@@ -642,7 +667,7 @@ settle(struct spool_end *e)
 		}
 		acknowledge(e, f);
 	}
-	if (l->state == LOG_CLOSING && !l->index_due && list_is_empty(&l->flying))
+	if (is_over(l))
 		close_active(e);
 	log_kick(e);
 }

@@ -178,6 +178,71 @@ check_format(struct spool *spool, struct buf *why)
 	return ok;
 }
 
+/* ---- did the last run end in order? ---- */
+
+static const char running_text[] = "sequences from ";
+
+/* The file is there while the spool is open, and after a death. What can not be read of it is taken
+ * for the worst. */
+static void
+read_running(struct spool *spool)
+{
+	uint8_t *block = aligned_alloc(SPOOL_BLOCK, SPOOL_BLOCK);
+	bool direct = spool->direct;
+	int fd = disk_open(spool->directory, "running", O_RDWR, 0600, &direct);
+
+	spool->died_from = fd == -ENOENT ? 0 : 1;
+	if (fd >= 0 && block != NULL && disk_read(fd, block, SPOOL_BLOCK, 0) == ERR_OK) {
+		struct span text = span_of(block, SPOOL_BLOCK);
+		struct span prefix = span_of_string(running_text);
+		struct span line = span_first(text, span_find(text, '\n', 0));
+		uint64_t from;
+		if (span_starts_with(line, prefix) &&
+		    span_to_u64(span_after(line, prefix.size), &from))
+			spool->died_from = from;
+	}
+	if (fd >= 0)
+		disk_close(fd);
+	free(block);
+}
+
+static bool
+write_running(struct spool *spool, struct buf *why)
+{
+	char *block = aligned_alloc(SPOOL_BLOCK, SPOOL_BLOCK);
+	bool direct = spool->direct;
+	int fd = disk_open(spool->directory, "running", O_RDWR | O_CREAT, 0600, &direct);
+	enum err error = block == NULL || fd < 0 ? ERR_STORAGE : ERR_OK;
+
+	if (error == ERR_OK) {
+		memset(block, 0, SPOOL_BLOCK);
+		snprintf(block, SPOOL_BLOCK, "%s%llu\n", running_text,
+			 (unsigned long long)atomic_load(&spool->next_sequence));
+		error = disk_write_durable(fd, block, SPOOL_BLOCK, 0);
+	}
+	if (fd >= 0)
+		disk_close(fd);
+	free(block);
+	if (error == ERR_OK)
+		error = disk_sync_directory(spool->directory);
+	if (error != ERR_OK)
+		buf_printf(why, "queue: %s/running can not be written", spool->options.spool_path);
+	spool->open = error == ERR_OK;
+	return spool->open;
+}
+
+/* Where it can not be removed, the next start counts too many. */
+static void
+remove_running(struct spool *spool)
+{
+	bool in_order = spool->open;
+
+	for (unsigned i = 0; i < spool->store.worker_count; i++)
+		in_order = in_order && !spool->ends[i].started;
+	if (in_order && disk_unlink(spool->directory, "running") == ERR_OK)
+		disk_sync_directory(spool->directory);
+}
+
 /* ---- sizes ---- */
 
 static void
@@ -220,6 +285,13 @@ spool_choose_size(struct spool *spool, uint64_t segments_bytes, struct buf *why)
 	return true;
 }
 
+static bool
+recover(struct spool *spool, struct worker **workers, struct buf *why)
+{
+	read_running(spool);
+	return spool_recover(spool, workers, why) && write_running(spool, why);
+}
+
 struct queue_store *
 spool_open(const struct queue_options *options, struct worker **workers, unsigned worker_count,
 	   const struct queue_hooks *hooks, struct buf *why)
@@ -241,7 +313,7 @@ spool_open(const struct queue_options *options, struct worker **workers, unsigne
 	spool->ends = calloc(worker_count, sizeof *spool->ends);
 	if (spool->sequences != NULL && spool->ends != NULL && open_directories(spool, why) &&
 	    lock(spool, why) && check_format(spool, why) && sync_names(spool, why) &&
-	    spool_recover(spool, workers, why)) {
+	    recover(spool, workers, why)) {
 		if (disk_is_volatile(spool->directory))
 			buf_printf(why, "queue: %s does not survive a restart of the machine\n",
 				   spool->options.spool_path);
@@ -258,6 +330,8 @@ spool_close(struct queue_store *store)
 	const int fds[] = { spool->segment_directory, spool->file_directory, spool->aside_directory,
 			    spool->directory, spool->lock_fd };
 
+	if (spool->ends != NULL)
+		remove_running(spool);
 	for (unsigned i = 0; spool->ends != NULL && i < store->worker_count; i++) {
 		struct spool_end *e = &spool->ends[i];
 		if (e->spool == NULL)

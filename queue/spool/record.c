@@ -12,6 +12,8 @@ enum {
 	CHANGE_FIXED = 16 + 8 + 1 + 2 + 4,
 	LINE_FIXED = 4 + 1 + 1 + 2 + 2 + 8,
 	STATES = RECIPIENT_REMOVED + 1,
+	PLACE_ALONE = 4, /* bytes of an entry of an INDEX */
+	PLACE_WITH_SIZE = 8,
 };
 
 /* ---- numbers ---- */
@@ -248,16 +250,18 @@ record_write_change(struct buf *out, const struct record_change *c, uint64_t epo
 }
 
 void
-record_write_index(struct buf *out, const uint32_t *places, uint32_t place_count, struct span metas,
-		   uint64_t epoch, uint64_t place)
+record_write_index(struct buf *out, const struct record_place *places, uint32_t place_count,
+		   struct span metas, uint64_t epoch, uint64_t place)
 {
 	size_t at = begin_meta(out);
 
 	ASSERT(place_count <= RECORD_INDEX_PLACES_MOST);
 	put_number(out, place_count, 4);
-	put_number(out, 0, 4);
-	for (uint32_t i = 0; i < place_count; i++)
-		put_number(out, places[i], 4);
+	put_number(out, PLACE_WITH_SIZE, 4);
+	for (uint32_t i = 0; i < place_count; i++) {
+		put_number(out, places[i].at, 4);
+		put_number(out, places[i].size, 4);
+	}
 	end_meta(out, at, RECORD_INDEX, metas.size, crc32c(0, metas.data, metas.size), epoch,
 		 place);
 	buf_append(out, metas);
@@ -372,9 +376,13 @@ parse_index(struct span s, struct record *r)
 	bool bad = false;
 
 	r->count = (uint32_t)take_number(&s, 4, &bad);
-	take_number(&s, 4, &bad);
+	size_t each = take_number(&s, 4, &bad);
+	r->places_have_sizes = each == PLACE_WITH_SIZE;
 	r->rest = s;
-	return !bad && r->count <= RECORD_INDEX_PLACES_MOST && s.size == (size_t)r->count * 4;
+	if (each != PLACE_WITH_SIZE && each != 0)
+		return false;
+	each = r->places_have_sizes ? PLACE_WITH_SIZE : PLACE_ALONE;
+	return !bad && r->count <= RECORD_INDEX_PLACES_MOST && s.size == r->count * each;
 }
 
 bool
@@ -450,12 +458,14 @@ record_next_line(struct span *rest, struct record_line *out)
 	ASSERT(!bad);
 }
 
-uint32_t
-record_next_place(struct span *rest)
+struct record_place
+record_next_place(struct span *rest, bool has_size)
 {
 	bool bad = false;
-	uint32_t place = (uint32_t)take_number(rest, 4, &bad);
+	struct record_place place = { .at = (uint32_t)take_number(rest, 4, &bad) };
 
+	if (has_size)
+		place.size = (uint32_t)take_number(rest, 4, &bad);
 	ASSERT(!bad);
 	return place;
 }

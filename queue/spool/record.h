@@ -12,8 +12,8 @@
  * taken for a record.
  *
  * An INDEX record has as its body the metas of the records before it (up to the former INDEX),
- * and in its meta the places of all former INDEX records: whoever reads the last one knows where
- * all are, and needs no bodies.
+ * and in its meta places and sizes of all former INDEX records: whoever reads the last one knows
+ * where all are, reads each in one piece, and needs no bodies. (The first spools noted no sizes.)
  *
  * Records may be met again (copied forward), in any order but for one thing: a mail's PUT lies in
  * a segment with a lower or the same sequence as what refers to it. So each carries what it needs
@@ -99,6 +99,12 @@ struct record_change {
 	const struct record_line *lines;
 };
 
+/* Of an INDEX: where it lies in its segment and what it takes there; 0: not known. */
+struct record_place {
+	uint32_t at;
+	uint32_t size;
+};
+
 /* What was read. Spans point into the input. */
 struct record {
 	uint8_t type;
@@ -126,6 +132,7 @@ struct record {
 	struct span who;
 	struct span why;
 	/* Recipients of a PUT, lines of others, places of an INDEX: to be walked. */
+	bool places_have_sizes;
 	uint32_t count;
 	struct span rest;
 };
@@ -143,7 +150,7 @@ uint64_t record_change_size(const struct record_change *c);
 static inline uint64_t
 record_index_size(uint32_t place_count)
 {
-	return RECORD_HEADER_SIZE + 8 + 4 * (uint64_t)place_count;
+	return RECORD_HEADER_SIZE + 8 + 8 * (uint64_t)place_count;
 }
 
 /* Append a meta at the end of `out`, where there must be room. For an inline PUT the caller
@@ -151,7 +158,7 @@ record_index_size(uint32_t place_count)
 void record_write_put(struct buf *out, const struct record_put *p, uint64_t epoch, uint64_t place);
 void record_write_change(struct buf *out, const struct record_change *c, uint64_t epoch,
 			 uint64_t place);
-void record_write_index(struct buf *out, const uint32_t *places, uint32_t place_count,
+void record_write_index(struct buf *out, const struct record_place *places, uint32_t place_count,
 			struct span metas, uint64_t epoch, uint64_t place);
 /* Writes the meta of another record anew, for its new place. No PUT or INDEX. */
 void record_write_again(struct buf *out, struct span meta, uint64_t epoch, uint64_t place);
@@ -166,7 +173,7 @@ bool record_body_is_good(const struct record *r, struct span body);
 void record_next_recipient(struct span *rest, struct mail_recipient *out,
 			   struct record_starts *starts);
 void record_next_line(struct span *rest, struct record_line *out);
-uint32_t record_next_place(struct span *rest);
+struct record_place record_next_place(struct span *rest, bool has_size);
 /* Is `data`, what lies at block `number` of the file (padded with zeros), what was written? */
 bool record_block_is_good(struct span block_crcs, uint64_t number, const uint8_t *data);
 /* A block's entry in block_crcs. */

@@ -43,11 +43,12 @@ struct recovery {
 	uint8_t *window;
 	uint64_t window_at;
 	size_t window_size;
-	/* Of the segment that is being read: metas since its last INDEX. */
+	/* Of the segment that is being read: all metas of a sealed one, else those since its last
+	 * INDEX. */
 	uint8_t *metas;
 	size_t metas_size;
 	size_t metas_capacity;
-	uint32_t *places;
+	struct record_place *places;
 	uint32_t place_count;
 	bool no_memory;
 	bool unreadable;
@@ -306,6 +307,13 @@ find_in(struct recovery *r, uint64_t sequence, struct mail_id id)
 	return m != NULL && m->segment == s ? m : NULL;
 }
 
+/* Was it written by the run that died? */
+static bool
+is_of_the_dead(const struct recovery *r, const struct spool_segment *s)
+{
+	return r->spool->died_from != 0 && s->sequence >= r->spool->died_from;
+}
+
 static bool
 apply_put(struct recovery *r, struct spool_segment *s, const struct record *record)
 {
@@ -326,9 +334,7 @@ apply_put(struct recovery *r, struct spool_segment *s, const struct record *reco
 	if (m == NULL)
 		return false;
 	struct spool_recipient *all = mail_recipients(m);
-	m->accepted_at_ms = record->accepted_at_ms;
-	m->body_size = record->mail_size;
-	m->in_file = record->body_kind == BODY_FILE;
+	mail_describe(m, record->accepted_at_ms, record->mail_size, record->body_kind == BODY_FILE);
 	m->hold_revision = record->hold_revision;
 	for (uint32_t i = 0; i < record->count; i++) {
 		struct mail_recipient from;
@@ -340,6 +346,7 @@ apply_put(struct recovery *r, struct spool_segment *s, const struct record *reco
 		all[i].starts = starts.starts;
 		all[i].closed = starts.closed;
 		all[i].alone = starts.alone;
+		all[i].touched = is_of_the_dead(r, s);
 		recipient_set_state(e, &all[i], from.state);
 		recipient_set_reply(e, &all[i], from.reply);
 	}
@@ -398,6 +405,7 @@ apply_change(struct recovery *r, struct spool_segment *s, const struct record *r
 			to->starts = l.number;
 			to->alone = l.alone;
 		}
+		to->touched |= is_of_the_dead(r, s);
 		if (record->type == RECORD_CLOSE && l.number > to->closed)
 			to->closed = l.number;
 	}
@@ -419,47 +427,92 @@ apply(struct recovery *r, struct spool_segment *s, const struct record *record)
 
 /* ---- a sealed segment: its index ---- */
 
+/* Room behind r->metas_size. */
 static bool
-read_index(struct recovery *r, struct found *f, uint64_t place, struct record *out)
+reserve_metas(struct recovery *r, size_t more)
 {
-	uint64_t at = place / SPOOL_BLOCK * SPOOL_BLOCK;
-	uint64_t size = f->segment->tail - at;
+	size_t capacity = r->metas_capacity == 0 ? WINDOW : r->metas_capacity;
 
-	if (place >= f->segment->tail)
+	while (capacity < r->metas_size + more)
+		capacity *= 2;
+	if (capacity == r->metas_capacity)
+		return true;
+	uint8_t *larger = realloc(r->metas, capacity);
+	if (larger == NULL) {
+		r->no_memory = true;
 		return false;
-	size = size < SPOOL_BATCH + SPOOL_BLOCK ? size : SPOOL_BATCH + SPOOL_BLOCK;
-	struct span in = span_of(r->window, size);
-	return read_from(r, f, size, at) &&
-	       record_parse(span_after(in, place - at), f->segment->epoch, true, out) &&
-	       out->type == RECORD_INDEX;
+	}
+	r->metas = larger;
+	r->metas_capacity = capacity;
+	return true;
 }
 
-/* False: the index is damaged; nothing is lost, the segment is read whole. */
+/* Reads one INDEX and keeps the metas in it. */
 static bool
-check_index(struct recovery *r, struct found *f, bool use)
+read_index(struct recovery *r, struct found *f, struct record_place place, struct record *out)
+{
+	uint64_t skip = place.at % SPOOL_BLOCK;
+	uint64_t at = place.at - skip;
+	uint64_t size = place.size == 0 ? SPOOL_BATCH : place.size;
+
+	if (place.at >= f->segment->tail || size > SPOOL_BATCH)
+		return false;
+	size = block_up(skip + size);
+	if (size > f->segment->tail - at)
+		size = f->segment->tail - at;
+	if (!read_from(r, f, size, at) ||
+	    !record_parse(span_after(span_of(r->window, size), skip), f->segment->epoch, true,
+			  out) ||
+	    out->type != RECORD_INDEX || !reserve_metas(r, out->body.size))
+		return false;
+	memcpy(r->metas + r->metas_size, out->body.data, out->body.size);
+	r->metas_size += out->body.size;
+	return true;
+}
+
+static bool
+walk_metas(struct recovery *r, struct spool_segment *s, struct span metas, bool use)
+{
+	struct record record;
+
+	while (record_parse(metas, s->epoch, false, &record)) {
+		if (use && !apply(r, s, &record))
+			r->no_memory = true;
+		metas = span_after(metas, record_size(record.meta_size, 0));
+	}
+	return metas.size == 0;
+}
+
+/* Reads each INDEX once and exactly, and uses what is in them as a whole or not at all. False: one
+ * is damaged; nothing is lost, the segment is read whole. */
+static bool
+use_index(struct recovery *r, struct found *f)
 {
 	struct spool_segment *s = f->segment;
+	/* It is alone in the last batch. */
+	struct record_place last = { (uint32_t)s->last_index, (uint32_t)(s->tail - s->last_index) };
 	struct record index;
 
-	if (!read_index(r, f, s->last_index, &index))
+	r->metas_size = 0;
+	if (s->tail > UINT32_MAX || !read_index(r, f, last, &index))
 		return false;
-	r->place_count = 0;
-	for (uint32_t i = index.count; i > 0; i--)
-		r->places[r->place_count++] = record_next_place(&index.rest);
-	r->places[r->place_count++] = (uint32_t)s->last_index;
-	for (uint32_t i = 0; i < r->place_count; i++) {
-		struct record record;
+	size_t last_size = r->metas_size;
+	struct span rest = index.rest;
+	uint32_t count = index.count;
+	bool have_sizes = index.places_have_sizes;
+	for (uint32_t i = 0; i < count; i++)
+		r->places[i] = record_next_place(&rest, have_sizes);
+	for (uint32_t i = 0; i < count; i++) {
 		if (!read_index(r, f, r->places[i], &index))
 			return false;
-		struct span metas = index.body;
-		while (record_parse(metas, s->epoch, false, &record)) {
-			if (use && !apply(r, s, &record))
-				r->no_memory = true;
-			metas = span_after(metas, record_size(record.meta_size, 0));
-		}
-		if (metas.size != 0)
-			return false;
 	}
+	/* The metas of the last one came first. */
+	struct span end = span_of(r->metas, last_size);
+	struct span all = span_after(span_of(r->metas, r->metas_size), last_size);
+	if (!walk_metas(r, s, all, false) || !walk_metas(r, s, end, false))
+		return false;
+	walk_metas(r, s, all, true);
+	walk_metas(r, s, end, true);
 	return true;
 }
 
@@ -515,20 +568,15 @@ keep_meta(struct recovery *r, struct spool_segment *s, const struct record *reco
 	if (record->type == RECORD_INDEX) {
 		r->metas_size = 0;
 		if (r->place_count < RECORD_INDEX_PLACES_MOST)
-			r->places[r->place_count++] = (uint32_t)record->place;
+			r->places[r->place_count++] =
+				(struct record_place){ (uint32_t)record->place,
+						       (uint32_t)record_size(record->meta_size,
+									     record->body_size) };
 		return;
 	}
 	s->puts += record->type == RECORD_PUT;
-	if (r->metas_size + padded > r->metas_capacity) {
-		size_t capacity = r->metas_capacity == 0 ? WINDOW : 2 * r->metas_capacity;
-		uint8_t *larger = realloc(r->metas, capacity);
-		if (larger == NULL) {
-			r->no_memory = true;
-			return;
-		}
-		r->metas = larger;
-		r->metas_capacity = capacity;
-	}
+	if (!reserve_metas(r, padded))
+		return;
 	memset(r->metas + r->metas_size, 0, padded);
 	memcpy(r->metas + r->metas_size, record->meta.data, record->meta_size);
 	r->metas_size += padded;
@@ -738,13 +786,9 @@ read_segments(struct recovery *r)
 			scan_segment(r, f);
 			continue;
 		}
-		/* Checked before it is used, so that it is used as a whole or not at all. */
-		if (!check_index(r, f, false)) {
-			if (!r->unreadable)
-				note_damage(r, f, 0, f->acked_lsn);
+		if (!use_index(r, f) && !r->unreadable && !r->no_memory) {
+			note_damage(r, f, 0, f->acked_lsn);
 			scan_segment(r, f);
-		} else {
-			check_index(r, f, true);
 		}
 	}
 }
@@ -780,9 +824,25 @@ on_file_name(void *context, const char *name)
 
 /* ---- all of it ---- */
 
+/* Recipients that who died may have had in delivery (invariant 4). What it had not touched was
+ * recovered by it, too, and an attempt of that would have left its start. */
+static uint64_t
+count_doubtful(struct spool_mail *m, uint64_t now_ms)
+{
+	const struct spool_recipient *all = mail_recipients(m);
+	uint64_t count = 0;
+
+	for (uint32_t i = 0; i < m->recipient_count && !mail_is_held(m); i++)
+		count += all[i].touched && all[i].state == RECIPIENT_PENDING &&
+			 all[i].retry_at_ms <= now_ms;
+	return count;
+}
+
 static bool
 wake_items(struct recovery *r)
 {
+	uint64_t now_ms = clock_wall_ms();
+
 	for (size_t i = 0; i < r->count; i++) {
 		struct spool_segment *s = r->found[i].segment;
 		if (s == NULL || !is_in_use(&r->found[i]))
@@ -793,9 +853,10 @@ wake_items(struct recovery *r)
 			if (!mail_make_items(s->end, m, true))
 				return false;
 			s->end->counters.recovered_mails++;
+			s->end->counters.recovered_doubtful += count_doubtful(m, now_ms);
 			for (struct spool_item *k = m->items; k != NULL; k = k->next) {
 				s->end->counters.recovered_open_starts += k->item.open_starts > 0;
-				item_wait(s->end, k, k->due_at_ms);
+				item_wait(s->end, k, k->item.due_at_ms);
 			}
 		}
 	}

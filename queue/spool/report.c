@@ -31,6 +31,7 @@ spool_report(struct spool_end *e)
 	METRIC_SET_LABEL(m, QUEUE_CANCELS, (unsigned)ERR_OK, c->cancels);
 	METRIC_SET_LABEL(m, QUEUE_CANCELS, (unsigned)ERR_IN_DOUBT, c->in_doubt);
 	METRIC_SET_LABEL(m, DUPLICATES_POSSIBLE, LABEL_DUPLICATE_PUT_IN_DOUBT, c->in_doubt);
+	METRIC_SET_LABEL(m, DUPLICATES_POSSIBLE, LABEL_DUPLICATE_OWNER_DIED, c->recovered_doubtful);
 }
 
 void
@@ -98,6 +99,7 @@ spool_report_recovery(struct spool *spool, const struct spool_recovered *r)
 	struct spool_end *first = &spool->ends[0];
 	uint64_t mails = 0;
 	uint64_t recipients = 0;
+	uint64_t doubtful = 0;
 
 	if (first->queue.worker->log == NULL)
 		return;
@@ -105,6 +107,7 @@ spool_report_recovery(struct spool *spool, const struct spool_recovered *r)
 		struct spool_end *e = &spool->ends[i];
 		mails += e->mail_count;
 		recipients += e->item_count;
+		doubtful += e->counters.recovered_doubtful;
 		spool_report(e);
 	}
 	event_spool_recovered(first->queue.worker->log, &(struct event_spool_recovered){
@@ -113,6 +116,7 @@ spool_report_recovery(struct spool *spool, const struct spool_recovered *r)
 								.segments = r->segments,
 								.torn = r->torn,
 								.corrupt = r->corrupt,
+								.doubtful = doubtful,
 								.duration = r->duration_ms,
 							});
 }

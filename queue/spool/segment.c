@@ -3,7 +3,10 @@
  * The files of a log: made ahead of need, zeroed when there is nothing better to do, recycled.
  *
  * A ready segment is allocated and its name is durable; writing to it is safe at once, but slower
- * where it is not zeroed yet (the file system turns unwritten extents into written ones).
+ * where it is not zeroed yet: the file system turns unwritten extents into written ones with a
+ * commit of its journal (4 KiB 210 us instead of 135, 64 KiB 560 instead of 290). So zeroing goes
+ * on ahead of the log in the active segment, too, and a head says of a ready one that it is done,
+ * or every start would begin anew.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +16,8 @@
 #include "core/base/assert.h"
 #include "queue/spool/internal.h"
 
-enum { FILL_STEP = 256 * 1024 };
+/* Pieces while nothing else happens, and beside the commits of a client now and then. */
+enum { FILL_QUIET = 256 * 1024, FILL_BUSY = 64 * 1024 };
 
 /* What segment.op does while a file comes or goes. */
 enum step {
@@ -157,7 +161,6 @@ making_done(struct spool_segment *s)
 	e->counters.segments_created++;
 	segment_ready(s);
 	segment_make(e);
-	segment_fill(s);
 }
 
 static void
@@ -278,11 +281,12 @@ segment_take(struct spool_end *e)
 	for (struct list_node *n = list_first(&e->segments); n != NULL;
 	     n = list_next(&e->segments, n)) {
 		struct spool_segment *s = LIST_ITEM(n, struct spool_segment, node);
-		if (s->state != SEGMENT_READY || s->op.in_kernel)
-			continue;
-		if (best == NULL || s->filled > best->filled)
+		if (s->state == SEGMENT_READY && (best == NULL || s->filled > best->filled))
 			best = s;
 	}
+	/* For one piece of zeros it is worth to wait: the log is told. */
+	if (best != NULL && best->op.in_kernel)
+		return NULL;
 	if (best != NULL) {
 		ASSERT(e->spares > 0);
 		e->spares--;
@@ -294,6 +298,13 @@ segment_take(struct spool_end *e)
 /* ---- zeroing ---- */
 
 static void
+on_zeroed(struct spool_segment *s, bool ok)
+{
+	(void)ok; /* then the next start zeroes it again */
+	log_kick(s->end);
+}
+
+static void
 on_filled(struct op *op, struct completion c)
 {
 	struct spool_segment *s = CONTAINER_OF(op, struct spool_segment, op);
@@ -301,25 +312,58 @@ on_filled(struct op *op, struct completion c)
 	/* Zeroing is for speed alone: where it fails, the commits will tell. */
 	s->filled =
 		c.result > 0 ? s->filled + (uint64_t)c.result / SPOOL_BLOCK * SPOOL_BLOCK : s->size;
-	if (s->end->log.state == LOG_NONE)
-		log_kick(s->end);
-	if (list_is_empty(&s->end->log.pending) && list_is_empty(&s->end->log.flying))
-		segment_fill(s);
+	s->end->filling = false;
+	atomic_store(&s->end->spool->zeroing, false);
+	if (s->state == SEGMENT_READY && s->filled == s->size && c.result > 0 && !s->end->stopping)
+		segment_write_head(s, SEGMENT_IS_FREE, on_zeroed);
+	log_kick(s->end); /* which may have waited, and calls for the next piece */
+}
+
+/* The active one first, then the one that is nearest to its end. */
+static struct spool_segment *
+choose_to_fill(struct spool_end *e)
+{
+	struct spool_segment *s = e->log.state == LOG_OPEN ? e->log.active : NULL;
+	struct spool_segment *best = NULL;
+
+	if (s != NULL && s->filled < s->size) {
+		/* With room for the next batch, or that one would have to wait. */
+		if (s->filled < e->log.place + SPOOL_BATCH)
+			s->filled = e->log.place + SPOOL_BATCH;
+		if (s->filled < s->size)
+			return s->op.in_kernel ? NULL : s;
+		s->filled = s->size;
+	}
+	for (struct list_node *n = list_first(&e->segments); n != NULL;
+	     n = list_next(&e->segments, n)) {
+		s = LIST_ITEM(n, struct spool_segment, node);
+		if (s->state == SEGMENT_READY && !s->op.in_kernel && s->filled < s->size &&
+		    (best == NULL || s->filled > best->filled))
+			best = s;
+	}
+	return best;
 }
 
 void
-segment_fill(struct spool_segment *s)
+segments_fill(struct spool_end *e)
 {
-	struct spool_end *e = s->end;
-	uint64_t left = s->size - s->filled;
+	size_t step = e->is_quiet ? FILL_QUIET : FILL_BUSY;
 
-	/* One at a time, and never while the log has work: upkeep comes by again. */
-	if (s->state != SEGMENT_READY || s->op.in_kernel || left == 0 || e->stopping ||
-	    e->zeros == NULL)
+	/* One piece at a time, of all workers together, since they share the disk: with many of them
+	 * the first mails would else wait for gigabytes of zeros. Never while the log has work, and
+	 * where it has some now and then, no more than it has earned: several times what it writes
+	 * itself. Who finds another one at it comes again at the next commit or upkeep. */
+	if (e->filling || e->stopping || e->zeros == NULL || !list_is_empty(&e->log.pending) ||
+	    !list_is_empty(&e->log.flying) || (!e->is_quiet && e->fill_credit < step))
 		return;
+	struct spool_segment *s = choose_to_fill(e);
+	if (s == NULL || atomic_exchange(&e->spool->zeroing, true))
+		return;
+	uint64_t left = s->size - s->filled;
+	e->fill_credit -= e->fill_credit < step ? e->fill_credit : step;
+	e->filling = true;
 	op_init(&s->op, on_filled);
-	ring_write(ring_of(s), &s->op, s->fd, e->zeros, left < FILL_STEP ? left : FILL_STEP,
-		   s->filled);
+	ring_write(ring_of(s), &s->op, s->fd, e->zeros, left < step ? left : step, s->filled);
 }
 
 /* ---- heads ---- */
@@ -452,7 +496,7 @@ segment_free_now(struct spool_segment *s)
 		run_step(s, STEP_RENAME);
 		return;
 	}
-	s->filled = s->size; /* it was written through, or is zero still */
+	s->filled = s->filled < s->tail ? s->tail : s->filled; /* behind, it is as it was */
 	segment_write_head(s, SEGMENT_IS_FREE, on_freed);
 }
 

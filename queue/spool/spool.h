@@ -2,8 +2,9 @@
  *
  * spool: the store on one disk, without a server. What stands outside of queue.h: counters.
  *
- * In the directory: `format` (version), `lock` (held while in use), segments/ (the logs), files/
- * (bodies above the threshold), aside/ (what could not be understood, for people).
+ * In the directory: `format` (version), `lock` (held while in use), `running` (while open, and
+ * after a death: what that run wrote began at this sequence), segments/ (the logs), files/ (bodies
+ * above the threshold), aside/ (what could not be understood, for people).
  *
  * What a crash may take, and what not:
  * - on_done(ERR_OK) of put, record, attempt, act was called: nothing of it (level `disk`).
@@ -53,9 +54,11 @@ struct spool_counters {
 	uint64_t files_aside;     /* at start */
 	uint64_t no_room;         /* refused: disk */
 	uint64_t no_memory;       /* refused: memory */
+	uint64_t too_many;        /* refused: items_max */
 	uint64_t replies_dropped; /* texts not kept in memory: the table was full */
 	uint64_t recovered_mails;
 	uint64_t recovered_open_starts;
+	uint64_t recovered_doubtful; /* recipients that who died may have had in delivery */
 	/* Now: */
 	uint64_t segments_spare;
 	uint64_t segments_sealed;

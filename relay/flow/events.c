@@ -148,6 +148,9 @@ count_limit(struct flow *f, enum reply_row row)
 	case REPLY_NO_ROOM:
 		FLOW_LIMIT_HIT(f, QUEUE_DISK);
 		break;
+	case REPLY_QUEUE_FULL:
+		FLOW_LIMIT_HIT(f, QUEUE_MAILS);
+		break;
 	default:
 		break;
 	}

@@ -18,6 +18,8 @@ policy_row_of_err(struct flow *f, enum err e)
 	case ERR_NO_MEMORY:
 		FLOW_LIMIT_HIT(f, MEMORY_BUDGET);
 		return REPLY_NO_MEMORY;
+	case ERR_TOO_MANY:
+		return REPLY_QUEUE_FULL;
 	case ERR_SHUTTING_DOWN:
 		return REPLY_SHUTTING_DOWN;
 	case ERR_STORAGE:

@@ -14,6 +14,9 @@ struct site_book {
 	struct arena memory;
 	atomic_uint count; /* infos below it are complete */
 	struct site_info *infos[SITES_MAX];
+	/* By hash of kind and name, for who interns alone: numbers plus 1; 0 ends a chain. */
+	unsigned buckets[SITES_MAX];
+	unsigned next[SITES_MAX];
 };
 
 struct site_book *
@@ -58,9 +61,10 @@ site_book_intern(struct site_book *b, enum site_kind kind, const struct net_addr
 	unsigned count = atomic_load_explicit(&b->count, memory_order_relaxed);
 
 	ASSERT(host_count <= SITE_HOSTS_MAX);
-	for (unsigned i = 0; i < count; i++) {
-		if (b->infos[i]->kind == kind && span_eq(b->infos[i]->name, name))
-			return b->infos[i];
+	unsigned *bucket = &b->buckets[span_hash_nocase(name, (uint64_t)kind) % SITES_MAX];
+	for (unsigned i = *bucket; i != 0; i = b->next[i - 1]) {
+		if (b->infos[i - 1]->kind == kind && span_eq(b->infos[i - 1]->name, name))
+			return b->infos[i - 1];
 	}
 	if (count == SITES_MAX)
 		return NULL;
@@ -79,6 +83,8 @@ site_book_intern(struct site_book *b, enum site_kind kind, const struct net_addr
 	for (unsigned i = 0; i < host_count; i++)
 		info->hosts[i] = hosts[i];
 	b->infos[count] = info;
+	b->next[count] = *bucket;
+	*bucket = count + 1;
 	atomic_store_explicit(&b->count, count + 1, memory_order_release);
 	return info;
 }

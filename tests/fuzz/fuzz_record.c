@@ -39,7 +39,7 @@ walk(const struct record *r)
 			struct record_starts starts;
 			record_next_recipient(&rest, &recipient, &starts);
 		} else if (r->type == RECORD_INDEX) {
-			record_next_place(&rest);
+			record_next_place(&rest, r->places_have_sizes);
 		} else {
 			struct record_line line;
 			record_next_line(&rest, &line);

@@ -4,7 +4,9 @@ import contextlib
 
 import pytest
 
+import ports
 from daemon import Ringpost
+from sink import Sink
 
 BODY = b"Subject: hi\r\n\r\nhello\r\n"
 
@@ -110,6 +112,27 @@ def test_mails_over_a_connection(limited, sink):
         assert client.mail(body=BODY)[0] == 421
     sink.wait(3)
     assert hits(limited, "mails") == 1
+
+
+def test_mails_in_the_queue(folder):
+    port = ports.free_port()
+    with Ringpost(folder / "relay", {"workers": 1, "queue": {"mails_max": 1000}},
+                  [{"domain": "*", "to": f"smtp://{ports.address()}:{port}"}]) as relay:
+        with relay.connect() as client:
+            client.greet()
+            for _ in range(1000):
+                assert client.mail(body=BODY)[0] == 250
+            reply = client.mail(body=BODY)
+            assert (reply[0], reply[1][:5]) == (452, "4.3.1")
+            assert "as many mails as it may" in reply[1]
+        assert hits(relay, "queue_mails") == 1
+        assert hits(relay, "memory_budget") == 0
+        with Sink(port=port) as sink:
+            sink.wait(1000, 60)
+            relay.wait_metric(lambda m: m.sum("ringpost_queue_mails") == 0, "an empty queue")
+            with relay.connect() as client:
+                client.greet()
+                assert client.mail(body=BODY)[0] == 250
 
 
 @limit(message_size_max="64KiB")

@@ -197,7 +197,7 @@ changes_come_back_and_can_be_written_again(void **state)
 static void
 an_index_knows_the_others(void **state)
 {
-	const uint32_t places[] = { 4096, 8192, 81920 };
+	const struct record_place places[] = { { 4096, 900 }, { 8192, 70000 }, { 81920, 1 } };
 	struct buf out = buf_of(memory, sizeof memory);
 	struct record r;
 
@@ -206,8 +206,11 @@ an_index_knows_the_others(void **state)
 	assert_int_equal(out.size, record_size(record_index_size(3), 12));
 	assert_true(record_parse(buf_span(&out), EPOCH, true, &r));
 	assert_true(span_eq(r.body, SPAN("metametameta")));
-	for (unsigned i = 0; i < 3; i++)
-		assert_int_equal(record_next_place(&r.rest), places[i]);
+	for (unsigned i = 0; i < 3; i++) {
+		struct record_place place = record_next_place(&r.rest, r.places_have_sizes);
+		assert_int_equal(place.at, places[i].at);
+		assert_int_equal(place.size, places[i].size);
+	}
 }
 
 static void

@@ -131,7 +131,7 @@ write_close(struct buf *out)
 static void
 write_index(struct buf *out)
 {
-	const uint32_t places[] = { 8192, 69632 };
+	const struct record_place places[] = { { 8192, 160 }, { 69632, 131072 } };
 
 	record_write_index(out, places, 2, SPAN("metas of others"), EPOCH, PLACE);
 }
@@ -183,7 +183,7 @@ is_taken(struct span in, bool with_body)
 		if (r.type == RECORD_PUT)
 			record_next_recipient(&rest, &recipient, &starts);
 		else if (r.type == RECORD_INDEX)
-			record_next_place(&rest);
+			record_next_place(&rest, r.places_have_sizes);
 		else
 			record_next_line(&rest, &line);
 	}

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "queue/spool/spool.h"
@@ -123,8 +124,10 @@ a_full_table_of_mails_refuses_intake_and_heals(void **state)
 	struct queue *q = queue_end(w.store, 0);
 	while (queue_admit(q, 10) == ERR_OK && count < 100)
 		world_put_waiting(&w, 0, count++, 10);
-	assert_int_equal(queue_admit(q, 10), ERR_NO_MEMORY);
+	assert_int_equal(queue_admit(q, 10), ERR_TOO_MANY);
 	assert_in_range(count, 1, 8);
+	assert_int_equal(spool_counters(q)->too_many, 2);
+	assert_int_equal(spool_counters(q)->no_memory, 0);
 	unsigned before = rooms;
 	assert_int_equal(world_act(&w, 0, world_id(0), QUEUE_REMOVE), ERR_OK);
 	wait_for_room(&w, before);
@@ -177,10 +180,121 @@ levels_of_durability_read_each_other(void **state)
 	}
 }
 
+/* ---- what a process that died may have been delivering ---- */
+
+static void
+die_after(unsigned workers, void (*work)(struct world *w))
+{
+	static struct world w;
+	pid_t pid = fork();
+	int status = -1;
+
+	if (pid == 0) {
+		world_open(&w, &kind, workers);
+		work(&w);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+static uint64_t
+doubtful(const struct world *w)
+{
+	uint64_t count = 0;
+
+	for (unsigned i = 0; i < w->worker_count; i++)
+		count += spool_counters(queue_end(w->store, i))->recovered_doubtful;
+	return count;
+}
+
+static void
+expect_doubtful(uint64_t count)
+{
+	static struct world w;
+
+	world_open(&w, &kind, 2);
+	assert_int_equal(doubtful(&w), count);
+	world_stop(&w);
+}
+
+/* Two recipients that it has in its hands, one that it may have, and four that it can not. */
+static void
+work_of_a_first_life(struct world *w)
+{
+	const uint64_t far_ms = UINT64_MAX / 2;
+	const uint32_t sites[] = { 2, 2 };
+	struct queue_item *item;
+	struct list items;
+
+	/* One at a time, so that what is claimed is what was put. */
+	world_put_waiting(w, 0, 0, 100);
+	world_claim_one(w, 1, &item);
+	assert_int_equal(world_record(w, item, RECIPIENT_DELIVERED, 0, "250 ok"), ERR_OK);
+	world_put_waiting(w, 0, 1, 100);
+	world_claim_one(w, 1, &item);
+	assert_int_equal(world_record(w, item, RECIPIENT_PENDING, far_ms, "451 later"), ERR_OK);
+	world_put_waiting(w, 0, 2, 100);
+	world_claim_one(w, 1, &item);
+	assert_int_equal(world_record(w, item, RECIPIENT_FAILED, 0, "550 no"), ERR_OK);
+	world_put_waiting(w, 0, 3, 100);
+	assert_int_equal(world_act(w, 0, world_id(3), QUEUE_HOLD), ERR_OK);
+	world_put_waiting(w, 0, 4, 100);
+	world_claim_one(w, 1, &item);
+	assert_int_equal(world_record(w, item, RECIPIENT_PENDING, 1, "451 now"), ERR_OK);
+	/* Claimed since its put, both recipients. */
+	assert_int_equal(world_put(w, 0, 5, 100, sites, 2, &items), ERR_OK);
+}
+
+static void
+nothing(struct world *w)
+{
+	(void)w;
+}
+
+static bool attempt_done;
+
+static void
+on_attempt(struct queue_attempt *a, enum err e)
+{
+	(void)a;
+	assert_int_equal(e, ERR_OK);
+	attempt_done = true;
+}
+
+static void
+begin_one(struct world *w)
+{
+	struct queue_attempt a = { .on_done = on_attempt };
+	unsigned keeper = world_claim_one(w, 1, &a.item);
+
+	queue_attempt(queue_end(w->store, keeper), &a);
+	world_wait(w, &attempt_done);
+}
+
+static void
+a_death_counts_what_it_may_have_been_delivering(void **state)
+{
+	(void)state;
+	reset();
+	expect_doubtful(0); /* a new spool */
+	die_after(1, work_of_a_first_life);
+	expect_doubtful(3);
+	expect_doubtful(0); /* that was an end in order */
+	die_after(2, nothing);
+	expect_doubtful(0); /* recovered, and no start was recorded */
+	die_after(1, begin_one);
+	die_after(2, nothing);
+	expect_doubtful(0); /* each death is counted at the next start, once */
+	die_after(2, begin_one);
+	expect_doubtful(1);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_death_counts_what_it_may_have_been_delivering),
 		cmocka_unit_test(used_up_memory_refuses_intake_and_heals),
 		cmocka_unit_test(a_full_table_of_mails_refuses_intake_and_heals),
 		cmocka_unit_test(a_disk_with_nothing_to_spare_keeps_what_it_has),
