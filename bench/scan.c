@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench/scan.h"
 
-enum { BLOCK = 64, END_SIZE = 5, NAME_SIZE = sizeof TRACK_FIELD - sizeof ": " };
+enum {
+	BLOCK = 64,
+	END_SIZE = 5,
+	NAME_SIZE = sizeof TRACK_FIELD - sizeof ": ",
+	FIELD_SIZE = sizeof TRACK_FIELD - 1
+};
 
 static const uint8_t end_of_data[END_SIZE] = { '\r', '\n', '.', '\r', '\n' };
 
@@ -42,7 +47,7 @@ find_dot(struct span in, size_t from)
 
 	while (in.size - i >= BLOCK && !block_has_dot(in.data + i))
 		i += BLOCK;
-	while (i < in.size && !(in.data[i] == '.' && in.data[i - 1] == '\n'))
+	while ((i = span_find(in, '.', i)) < in.size && in.data[i - 1] != '\n')
 		i++;
 	return i;
 }
@@ -127,12 +132,34 @@ look(struct scan *s, uint8_t c)
 	}
 }
 
+/* The field as the source writes it, whole: byte by byte it would be the longest part of the work
+ * on a small mail. */
+static bool
+take_whole(struct scan *s, struct span in)
+{
+	const uint8_t *id = in.data + FIELD_SIZE;
+
+	if (in.size <= FIELD_SIZE + TRACK_ID_SIZE || memcmp(in.data, TRACK_FIELD, FIELD_SIZE) != 0)
+		return false;
+	for (unsigned i = 0; i < TRACK_ID_SIZE; i++)
+		if (id[i] <= ' ')
+			return false;
+	if (id[TRACK_ID_SIZE] != '\r')
+		return false;
+	memcpy(s->id, id, TRACK_ID_SIZE);
+	s->id_size = TRACK_ID_SIZE;
+	s->place = SCAN_DONE;
+	return true;
+}
+
 void
 scan_header(struct scan *s, struct span in)
 {
 	size_t i = 0;
 
 	while (i < in.size && s->place != SCAN_DONE) {
+		if (s->place == SCAN_NAME && s->matched == 0 && take_whole(s, span_after(in, i)))
+			return;
 		if (s->place == SCAN_SKIP)
 			i = span_find(in, '\n', i);
 		if (i < in.size && look(s, in.data[i]))

@@ -100,6 +100,9 @@ test_id(void **state)
 		{ "X-Ringpost-Bench: 01234567890123456789\r\n", "01234567890123456789" },
 		{ "X-Ringpost-Bench: 012345678901234567890123456\r\n", "01234567890123456789" },
 		{ "X-Ringpost-Bench: x\r\nX-Ringpost-Bench: y\r\n\r\n", "x" },
+		{ "X-Ringpost-Bench: 0123abcd 0000000042\r\n", "0123abcd" },
+		{ "X-Ringpost-Bench: 0123abcd-0000000042\nx", "0123abcd-0000000042" },
+		{ "X-Ringpost-Bench: 0123abcd\r\n\r\nmore text of it\r\n", "0123abcd" },
 		{ "", "" },
 	};
 
