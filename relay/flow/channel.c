@@ -267,6 +267,9 @@ take_done(struct channel *c, const struct sender_transaction *t)
 		c->parked = j;
 	else
 		dispatch_served(c->site, j);
+	/* One that was served for another worker ends there, and nobody here would look. */
+	if (c->flow->busy_count == 0)
+		dispatch_suspect(c->flow);
 	site_pump_soon(c->site);
 }
 
