@@ -138,7 +138,7 @@ body_bytes(struct channel *c)
 {
 	uint64_t at = c->piece.offset + c->piece_sent;
 	uint64_t left = c->piece.size - c->piece_sent;
-	const struct body *body = c->body_job->mail->body;
+	const struct body *body = c->body_job->body;
 	struct span bytes;
 
 	if (body != NULL && c->load.memory == NULL) {
@@ -594,6 +594,8 @@ channel_take(struct channel *c, struct job *j)
 	j->times.taken_ms = c->flow->worker->now_ms;
 	j->times.taken_wall_ms = c->flow->worker->now_wall_ms;
 	j->times.started_ms = j->times.taken_ms; /* for the opener: until READY */
+	if (j->owner == c->flow)
+		bodies_take(j);
 	METRIC_ADD(c->flow->worker->metrics, ATTEMPTS, 1);
 	if (c->used)
 		METRIC_ADD(c->flow->worker->metrics, DESTINATION_CONNECTIONS_REUSED, 1);

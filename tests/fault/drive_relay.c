@@ -84,6 +84,13 @@ load_config(void)
 
 /* ---- the peers ---- */
 
+/* Then there are more mails in the log than fit into it, and sinks are slow. */
+static bool
+has_little_memory(void)
+{
+	return plan->body_memory != 0;
+}
+
 static void
 choose_cast(void)
 {
@@ -95,7 +102,7 @@ choose_cast(void)
 		.sink_defers = rough ? 30 : 0,
 		.sink_refuses = rough ? 20 : 0,
 		.sink_drops = rough ? 10 : 0,
-		.sink_stalls = 10,
+		.sink_stalls = has_little_memory() ? 100 : 10,
 		.sink_absent = rough ? 100 : 0,
 		.stall_us = sim_between(1000, 60000000),
 	};
@@ -105,9 +112,11 @@ choose_cast(void)
 		struct net_address at = peer_address((uint16_t)(PORT_SINKS + i));
 		cast->sinks[i] = sink_new(&at, &faults);
 	}
+	uint64_t size_most = has_little_memory() ? 200000 : plan->body_most;
 	for (unsigned i = 0; i < CLIENTS; i++)
-		cast->clients[i] =
-			client_new(&to, &faults, (uint32_t)sim_between(1, 8), 64 + plan->body_most);
+		cast->clients[i] = client_new(
+			&to, &faults, (uint32_t)sim_between(1, has_little_memory() ? 16 : 8),
+			64 + size_most);
 	world->cast = cast;
 }
 
@@ -133,13 +142,15 @@ static void
 open_store(void)
 {
 	const struct queue_hooks hooks = { .site_of = site_of, .on_due = flow_on_due };
+	/* Of each worker: room for one of the largest records, and for not much more. */
+	uint64_t little_memory = drive_worker_count * sim_between(600 << 10, 1200 << 10);
 	const struct queue_options options = {
 		.spool_path = "/spool",
 		.durability = QUEUE_DISK,
 		.segment_size = plan->segment_size,
-		.file_threshold = plan->file_threshold,
+		.file_threshold = has_little_memory() ? 0 : plan->file_threshold,
 		.flights = plan->flights,
-		.body_memory = plan->body_memory,
+		.body_memory = has_little_memory() ? little_memory : 0,
 	};
 	char text[512] = "";
 	struct buf why = buf_of(text, sizeof text - 1);
@@ -329,6 +340,8 @@ stop(void)
 	log_free(logs);
 	close(log_file);
 	config_put(config);
+	for (unsigned i = 0; i < drive_worker_count; i++)
+		world->oracle->dropped += METRIC_GET(&metrics[i], BODIES_DROPPED);
 	free(metrics);
 	sim_check_nothing_left();
 	drive_close_workers();

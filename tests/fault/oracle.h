@@ -110,6 +110,7 @@ struct oracle {
 	uint64_t eventless;      /* outcomes that lost their event with the process */
 	bool has_spy;            /* the store and the log are watched */
 	unsigned tokens;
+	uint64_t dropped; /* bodies that left the memory while their mails waited */
 	struct oracle_mail mails[ORACLE_MAILS_MAX];
 };
 

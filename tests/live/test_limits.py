@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every limit answers in SMTP, is counted, and heals by itself."""
 import contextlib
+import threading
 
 import pytest
 
+from corpus import lines_of
 from daemon import Ringpost
+from sink import CLOSE, Sink
 
 BODY = b"Subject: hi\r\n\r\nhello\r\n"
 
@@ -159,3 +162,36 @@ def test_four_buffers_and_a_thousand_stalled_clients(limited, sink):
                 assert healthy.mail(body=BODY)[0] == 250
         sink.wait(20)
     assert len(sink.mails) == 20
+
+
+def test_a_stalled_destination_gives_up_the_memory(folder, sink):
+    """Bodies of mails that wait for a sink that stands still leave the memory; mails for another
+    are delivered from it meanwhile, and what was dropped arrives whole once its sink goes on."""
+    gate = threading.Event()
+    bodies = [b"X-Number: %d\r\n\r\n" % n + lines_of(60000 + n) for n in range(200)]
+    stalled = Sink(faults={"mail": lambda *_: None if gate.wait() else CLOSE})
+    with stalled:
+        routes = [{"domain": "slow.test", "to": stalled.url}, {"domain": "*", "to": sink.url}]
+        # Half of it is for bodies: 200 mails of 60 KB are more than three quarters of 8 MiB.
+        config = {"workers": 1, "memory": {"budget": "16MiB"}}
+        with Ringpost(folder / "relay", config, routes) as running:
+            try:
+                with running.connect() as client:
+                    client.greet()
+                    for body in bodies:
+                        reply = client.mail(recipients=["one@slow.test"], body=body)
+                        assert reply[0] == 250, reply
+                    running.wait_metric(lambda m: m.sum("ringpost_bodies_dropped_total") > 0,
+                                        "bodies are dropped")
+                    for _ in range(20):
+                        assert client.mail(body=BODY)[0] == 250
+                sink.wait(20)
+                assert not stalled.mails
+                assert running.metrics().sum("ringpost_bodies_loaded_total") == 0
+            finally:
+                gate.set()
+            arrived = {mail.content[mail.content.find(b"X-Number"):]
+                       for mail in stalled.wait(len(bodies), 60)}
+            assert arrived == set(bodies)
+            assert len(stalled.mails) == len(bodies)
+            assert running.metrics().sum("ringpost_bodies_loaded_total") > 0
