@@ -256,6 +256,9 @@ take_done(struct channel *c, const struct sender_transaction *t)
 	if (c->job_count == 0 && c->conn.state == CONN_OPEN && !c->closing) {
 		list_unlink(&c->link);
 		list_prepend(&c->site->idle, &c->link);
+		/* Once it has carried all it may, its slot is for another. */
+		if (!sender_can_start(&c->sender))
+			sender_quit(&c->sender, CLOSE_USED_UP);
 	}
 	j->starved = c->conn.state != CONN_OPEN && c->conn.reason == CLOSE_NO_MEMORY;
 	if (c->why_size > 0)

@@ -390,7 +390,8 @@ open_channel(struct site *s)
 	struct job *j = first_waiting(s);
 	unsigned most = f->routing->config->delivery.connections / f->worker->count;
 
-	if (s->channels >= s->slots.held)
+	/* What was closed for a recall is given back, not opened again. */
+	if (s->channels >= slots_usable(&s->slots))
 		return false;
 	if (f->channel_count >= (most == 0 ? 1 : most)) {
 		if (!f->channels_were_full)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every limit answers in SMTP, is counted, and heals by itself."""
+import collections
 import contextlib
 import threading
 
@@ -195,3 +196,21 @@ def test_a_stalled_destination_gives_up_the_memory(folder, sink):
             assert arrived == set(bodies)
             assert len(stalled.mails) == len(bodies)
             assert running.metrics().sum("ringpost_bodies_loaded_total") > 0
+
+
+@pytest.mark.parametrize("limited", [
+    {"workers": 1, "delivery": {"mails_per_connection": 10, "idle": "5m"}}], indirect=True)
+def test_mails_over_a_connection_to_a_next_hop(limited, sink):
+    """A connection that has carried all it may is closed at once, for that reason."""
+    with limited.connect() as client:
+        client.greet()
+        for _ in range(50):
+            assert client.mail(body=BODY)[0] == 250
+        mails = sink.wait(50)
+    assert max(collections.Counter(mail.session for mail in mails).values()) <= 10
+    full = sum(n == 10 for n in collections.Counter(mail.session for mail in mails).values())
+    assert full > 0
+    limited.wait_metric(
+        lambda m: m.sum("ringpost_connections_closed_total", reason="used_up") == full,
+        "used-up connections are closed")
+    assert limited.metrics().sum("ringpost_connections_closed_total", reason="idle") == 0
