@@ -64,6 +64,7 @@ struct oracle_recipient {
 	bool offered;     /* a client was told 250 for it */
 	unsigned arrived; /* at sinks, in mails that they took */
 	/* Of the last arrival: */
+	uint64_t arrived_us;
 	unsigned token;                   /* in the sink's answer */
 	const struct sim_traffic *stream; /* on which it came */
 	uint64_t answer_end; /* the sink's answer ends there; UINT64_MAX: it never gave one */
@@ -157,7 +158,8 @@ unsigned oracle_token(void);
 void oracle_arrived(struct oracle_mail *m, uint32_t recipient, struct span data, unsigned token,
 		    const struct sim_traffic *stream);
 /* The sink gives its answer to it, which ends at this byte of the stream. */
-void oracle_answering(struct oracle_mail *m, uint32_t recipient, uint64_t answer_end);
+void oracle_answering(struct oracle_mail *m, uint32_t recipient, unsigned token,
+		      uint64_t answer_end);
 /* A sink has refused the recipient for good: the relay may fail it. */
 void oracle_bounced(struct oracle_mail *m, uint32_t recipient);
 /* The outcome with this token is durable on the disk. */

@@ -6,8 +6,9 @@
  * invariant 4a): the relay has died, and the outcome was not durable then; or the stream is over,
  * and the relay has not received all of the sink's answer. The first is decided by what the store
  * has confirmed and by what the disk holds, the second by the bytes that the relay's receives have
- * completed with. A mail that was refused may come only where the store was in doubt of its put
- * (4b), and only after a crash.
+ * completed with. A copy that a slow sink reads late, from a stream that the relay had let go of
+ * before it sent the next one, is one of these, too. A mail that was refused may come only where
+ * the store was in doubt of its put (4b), and only after a crash.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -161,6 +162,15 @@ may_come_again(const struct oracle_recipient *r)
 	return r->died || (r->stream->over && !has_answer(r));
 }
 
+/* A copy that the relay had sent before the last one, on a stream that it has let go of since: the
+ * sink was slow to read it. It was in doubt then, and so the mail was sent again. */
+static bool
+is_late_copy(const struct oracle_recipient *r, const struct sim_traffic *stream)
+{
+	return r->arrived > 0 && stream != r->stream && stream->left_us != 0 &&
+	       stream->left_us < r->arrived_us;
+}
+
 void
 oracle_arrived(struct oracle_mail *m, uint32_t recipient, struct span data, unsigned token,
 	       const struct sim_traffic *stream)
@@ -174,6 +184,10 @@ oracle_arrived(struct oracle_mail *m, uint32_t recipient, struct span data, unsi
 	check_text(m, data);
 	sim_note("arrived", m->number, recipient);
 	world->oracle->arrivals++;
+	if (is_late_copy(r, stream)) {
+		world->oracle->duplicates++;
+		return;
+	}
 	if (r->recorded[RECIPIENT_DELIVERED] > 0 || r->recorded[RECIPIENT_FAILED] > 0)
 		sim_fail("mail %u arrives for recipient %u, whose outcome is recorded", m->number,
 			 recipient);
@@ -184,6 +198,7 @@ oracle_arrived(struct oracle_mail *m, uint32_t recipient, struct span data, unsi
 		world->oracle->duplicates++;
 	}
 	r->arrived++;
+	r->arrived_us = world->now_us;
 	r->token = token;
 	r->stream = stream;
 	r->answer_end = UINT64_MAX;
@@ -191,9 +206,12 @@ oracle_arrived(struct oracle_mail *m, uint32_t recipient, struct span data, unsi
 }
 
 void
-oracle_answering(struct oracle_mail *m, uint32_t recipient, uint64_t answer_end)
+oracle_answering(struct oracle_mail *m, uint32_t recipient, unsigned token, uint64_t answer_end)
 {
-	m->recipients[recipient].answer_end = answer_end;
+	struct oracle_recipient *r = &m->recipients[recipient];
+
+	if (r->token == token)
+		r->answer_end = answer_end;
 	sim_note("answered", m->number, recipient);
 }
 
@@ -252,6 +270,7 @@ oracle_outcome_asked(struct oracle_mail *m, uint32_t recipient, uint8_t state)
 		sim_fail("mail %u recipient %u: nobody has asked for state %u", m->number,
 			 recipient, state);
 	r->recording |= (uint8_t)(1 << state);
+	sim_note("recording", (uint64_t)m->number << 8 | recipient, state);
 }
 
 void
@@ -261,6 +280,7 @@ oracle_outcome_done(struct oracle_mail *m, uint32_t recipient, uint8_t state)
 
 	r->recording = 0;
 	r->recorded[state]++;
+	sim_note("recorded", (uint64_t)m->number << 8 | recipient, state);
 	if (state != RECIPIENT_DELIVERED)
 		return;
 	if (!oracle_token_is_written(r->token))

@@ -199,13 +199,22 @@ socket_free(struct sim_socket *s)
 	sim_release(s, sizeof *s);
 }
 
+static void
+note_left(struct sim_socket *s)
+{
+	s->traffic->over = true;
+	if (s->traffic->left_us == 0)
+		s->traffic->left_us = world->now_us;
+}
+
 /* The stream is no more; the peer learns of it at once. */
 static void
 socket_break(struct sim_socket *s)
 {
 	struct sim_peer *p = s->peer;
 
-	s->broken = s->traffic->over = true;
+	s->broken = true;
+	note_left(s);
 	if (s->in.arrived > 0 && sim_chance(300))
 		s->in.arrived = 0;
 	s->in.count = s->in.arrived;
@@ -230,7 +239,8 @@ sim_socket_put(struct sim_socket *s)
 		socket_free(s);
 		return;
 	}
-	s->out.ended = s->traffic->over = true;
+	s->out.ended = true;
+	note_left(s);
 	stream_schedule(&s->out);
 }
 

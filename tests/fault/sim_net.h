@@ -34,6 +34,8 @@ struct sim_traffic {
 	uint64_t written; /* by the peer */
 	uint64_t taken;   /* by the relay: a receive has completed with it */
 	bool over;        /* broken, or ended by either side */
+	uint64_t
+		left_us; /* since when it is broken, or the relay has let go of it; 0: it has not */
 };
 
 struct sim_peer_events {

@@ -37,6 +37,7 @@ struct channel {
 	size_t out_size;
 	bool answers_late;
 	bool closes; /* once all replies are out */
+	bool breaks; /* soon after its answer to a message */
 
 	/* Of the mail at hand. */
 	struct oracle_mail *m;
@@ -154,7 +155,12 @@ take_message(struct channel *c)
 	snprintf(text, sizeof text, "250 2.0.0 " ORACLE_TOKEN "\r\n", token);
 	reply(c, text);
 	for (unsigned i = 0; i < c->count; i++)
-		oracle_answering(c->m, c->recipients[i], c->peer.traffic->written + c->out_size);
+		oracle_answering(c->m, c->recipients[i], token,
+				 c->peer.traffic->written + c->out_size);
+	if (sim_chance(c->sink->faults.sink_drops) && !c->answers_late) {
+		c->breaks = true;
+		sim_peer_wake(&c->peer, world->now_us + sim_between(1, 1500));
+	}
 }
 
 static void
@@ -423,6 +429,11 @@ on_time(struct sim_peer *p)
 {
 	struct channel *c = channel_of(p);
 
+	if (c->breaks) {
+		c->phase = PHASE_CLOSING;
+		sim_peer_reset(p);
+		return;
+	}
 	c->answers_late = false;
 	sim_peer_stop_reading(p, false);
 	flush(c);
