@@ -142,10 +142,16 @@ run_input(struct task *t)
 
 	OBJ_CHECK(c, CONN_MAGIC);
 	ASSERT(c->state == CONN_OPEN);
-	c->in_on_input = true;
-	c->events->on_input(c);
-	c->in_on_input = false;
-	if (c->state == CONN_OPEN)
+	if (c->lost_error == ERR_OK || c->input_size > 0) {
+		c->in_on_input = true;
+		c->events->on_input(c);
+		c->in_on_input = false;
+	}
+	if (c->state != CONN_OPEN)
+		return;
+	if (c->lost_error != ERR_OK)
+		c->events->on_lost(c, (enum err)c->lost_error);
+	else
 		settle_input(c);
 }
 
@@ -306,6 +312,19 @@ has_unsent(const struct conn *c)
 	return c->output_size[1] > 0 || (c->lent != NULL && !c->lent_in_flight);
 }
 
+/* What the peer has said before it went is seen first, also where its completion comes behind this
+ * one: it may be the answer that spares a second delivery. */
+static void
+fail_send(struct conn *c, enum err e)
+{
+	if (c->state == CONN_FINISHING) {
+		conn_close(c, c->reason);
+		return;
+	}
+	c->lost_error = (uint8_t)e;
+	worker_soon(c->worker, &c->run);
+}
+
 static void
 on_sent(struct op *op, struct completion done)
 {
@@ -322,11 +341,7 @@ on_sent(struct op *op, struct completion done)
 	if (!op_ended(c))
 		return;
 	if (done.result < 0 || (size_t)done.result < whole) {
-		if (c->state == CONN_FINISHING)
-			conn_close(c, c->reason);
-		else
-			c->events->on_lost(c,
-					   done.result < 0 ? err_of_errno(done.result) : ERR_RESET);
+		fail_send(c, done.result < 0 ? err_of_errno(done.result) : ERR_RESET);
 		return;
 	}
 	if (has_unsent(c) || c->state == CONN_FINISHING)
@@ -437,6 +452,8 @@ on_deadline(struct timer *t)
 	ASSERT(c->state != CONN_DRAINING);
 	if (c->state == CONN_FINISHING)
 		conn_close(c, c->reason);
+	else if (list_is_linked(&c->run.node)) /* it was not silent: the input is looked at first */
+		timer_set(&c->worker->timers, t, c->worker->now_ms + 1);
 	else
 		c->events->on_deadline(c);
 }

@@ -80,6 +80,7 @@ struct conn {
 	uint8_t state;  /* enum conn_state */
 	uint8_t reason; /* enum close_reason, once FINISHING or DRAINING */
 	uint8_t ops_in_kernel;
+	uint8_t lost_error;      /* enum err of a failed send; told behind the input of this turn */
 	uint16_t holds;          /* conn_hold */
 	uint8_t group;           /* enum ring_group */
 	bool in_on_input : 1;    /* on_input is running */

@@ -78,6 +78,13 @@ list_first(const struct list *l)
 	return list_is_empty(l) ? NULL : l->head.next;
 }
 
+/* The last node, or NULL. */
+static inline struct list_node *
+list_last(const struct list *l)
+{
+	return list_is_empty(l) ? NULL : l->head.previous;
+}
+
 /* The node behind n, or NULL at the end. */
 static inline struct list_node *
 list_next(const struct list *l, const struct list_node *n)

@@ -138,7 +138,7 @@ body_bytes(struct channel *c)
 {
 	uint64_t at = c->piece.offset + c->piece_sent;
 	uint64_t left = c->piece.size - c->piece_sent;
-	const struct body *body = c->body_job->mail->body;
+	const struct body *body = c->body_job->body;
 	struct span bytes;
 
 	if (body != NULL && c->load.memory == NULL) {
@@ -256,6 +256,9 @@ take_done(struct channel *c, const struct sender_transaction *t)
 	if (c->job_count == 0 && c->conn.state == CONN_OPEN && !c->closing) {
 		list_unlink(&c->link);
 		list_prepend(&c->site->idle, &c->link);
+		/* Once it has carried all it may, its slot is for another. */
+		if (!sender_can_start(&c->sender))
+			sender_quit(&c->sender, CLOSE_USED_UP);
 	}
 	j->starved = c->conn.state != CONN_OPEN && c->conn.reason == CLOSE_NO_MEMORY;
 	if (c->why_size > 0)
@@ -267,6 +270,9 @@ take_done(struct channel *c, const struct sender_transaction *t)
 		c->parked = j;
 	else
 		dispatch_served(c->site, j);
+	/* One that was served for another worker ends there, and nobody here would look. */
+	if (c->flow->busy_count == 0)
+		dispatch_suspect(c->flow);
 	site_pump_soon(c->site);
 }
 
@@ -591,6 +597,8 @@ channel_take(struct channel *c, struct job *j)
 	j->times.taken_ms = c->flow->worker->now_ms;
 	j->times.taken_wall_ms = c->flow->worker->now_wall_ms;
 	j->times.started_ms = j->times.taken_ms; /* for the opener: until READY */
+	if (j->owner == c->flow)
+		bodies_take(j);
 	METRIC_ADD(c->flow->worker->metrics, ATTEMPTS, 1);
 	if (c->used)
 		METRIC_ADD(c->flow->worker->metrics, DESTINATION_CONNECTIONS_REUSED, 1);

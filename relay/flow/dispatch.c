@@ -173,6 +173,7 @@ static void
 settle(struct job *j)
 {
 	ASSERT(j->server == j->owner);
+	bodies_put(j);
 	if (j->unserved) {
 		ASSERT(j->resolved_count == 0);
 		release_job(j);
@@ -239,6 +240,25 @@ return_down(struct site *s, struct job *j)
 	return_unserved(j, down_ms(s));
 }
 
+/* ---- the waiting list ---- */
+
+static void
+add_waiting(struct site *s, struct job *j)
+{
+	list_append(&s->waiting, &j->link);
+	s->waiting_count++;
+	bodies_wait(s, j, false);
+	site_pump_soon(s);
+}
+
+static void
+wait_in_front(struct site *s, struct job *j)
+{
+	list_prepend(&s->waiting, &j->link);
+	s->waiting_count++;
+	bodies_wait(s, j, true);
+}
+
 void
 dispatch_served(struct site *s, struct job *j)
 {
@@ -259,18 +279,9 @@ dispatch_served(struct site *s, struct job *j)
 		return_job(j);
 		return;
 	}
-	list_prepend(&s->waiting, &j->link);
-	s->waiting_count++;
-	site_pump_soon(s);
-}
-
-/* ---- the waiting list ---- */
-
-static void
-add_waiting(struct site *s, struct job *j)
-{
-	list_append(&s->waiting, &j->link);
-	s->waiting_count++;
+	if (j->owner == s->flow)
+		bodies_put(j);
+	wait_in_front(s, j);
 	site_pump_soon(s);
 }
 
@@ -290,6 +301,7 @@ take_waiting(struct site *s)
 	ASSERT(j != NULL && s->waiting_count > 0);
 	list_unlink(&j->link);
 	s->waiting_count--;
+	bodies_wait_ended(s, j);
 	return j;
 }
 
@@ -325,6 +337,7 @@ hand_over(struct site *s)
 			return false;
 		}
 		struct job *j = take_waiting(s);
+		bodies_hand_over(j);
 		s->away++;
 		j->server = home->flow;
 		j->message.on_message = on_handed_over;
@@ -377,7 +390,8 @@ open_channel(struct site *s)
 	struct job *j = first_waiting(s);
 	unsigned most = f->routing->config->delivery.connections / f->worker->count;
 
-	if (s->channels >= s->slots.held)
+	/* What was closed for a recall is given back, not opened again. */
+	if (s->channels >= slots_usable(&s->slots))
 		return false;
 	if (f->channel_count >= (most == 0 ? 1 : most)) {
 		if (!f->channels_were_full)
@@ -394,8 +408,7 @@ open_channel(struct site *s)
 	}
 	take_waiting(s);
 	if (!channel_open(s, j)) {
-		list_prepend(&s->waiting, &j->link);
-		s->waiting_count++;
+		wait_in_front(s, j);
 		pump_within(s, AGAIN_MS);
 		return false;
 	}
@@ -679,9 +692,12 @@ has_room(struct flow *f, const struct site *s)
 	}
 	if (s == NULL || f->draining || is_down(s) || !queue_may_deliver(q) || flow_must_pause(f))
 		return false;
-	/* Little memory left: bodies of mails that would only wait are the first to go. */
-	if (in_line(s) > 0 && queue_memory_is_tight(q))
+	/* Little memory left: a mail that would only wait waits in the queue, and what waits here
+	 * gives up its memory. */
+	if (in_line(s) > 0 && queue_memory_is_tight(q)) {
+		bodies_make_room(f);
 		return false;
+	}
 	/* Half of the jobs are for those whose lines are short, so that a few destinations that
 	 * stand still cannot have them all. */
 	return in_line(s) < (f->job_count < most / 2 ? WAITING_MAX : WAITING_LOW);

@@ -28,7 +28,8 @@ void dispatch_due(struct queue *q, struct site_id id);
 void dispatch_pump(struct site *s);
 /* A channel has no more to do for this job: resolved, or to be tried on. */
 void dispatch_served(struct site *s, struct job *j);
-/* Begins the job that waits to run alone, if it may now. */
+/* Begins the job that waits to run alone, if it may now: to be called when a job of this worker has
+ * ended, and when its last channel has got rid of its job. */
 void dispatch_suspect(struct flow *f);
 
 #endif

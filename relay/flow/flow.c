@@ -102,6 +102,7 @@ flow_new(struct worker *w, struct site_book *book, struct routing *routing, uint
 	list_init(&f->site_list);
 	timer_init(&f->drain_deadline, on_drain_deadline);
 	task_init(&f->drain_check, on_drain_check);
+	bodies_init(f);
 	make_pools(f);
 	w->flow = f;
 	return f;
@@ -113,6 +114,7 @@ flow_free(struct flow *f)
 	struct list_node *n;
 
 	OBJ_FINI(f, FLOW_MAGIC);
+	task_cancel(&f->bodies.task);
 	while ((n = list_first(&f->site_list)) != NULL)
 		site_free(LIST_ITEM(n, struct site, link));
 	pool_fini(&f->sessions);

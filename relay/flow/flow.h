@@ -18,6 +18,7 @@
 #include "core/base/pool.h"
 #include "core/worker.h"
 #include "queue/queue.h"
+#include "relay/flow/bodies.h"
 #include "relay/flow/inbound.h"
 #include "relay/flow/listener.h"
 #include "relay/flow/routing.h"
@@ -49,6 +50,7 @@ struct flow {
 	struct listener listeners[FLOW_LISTENERS_MAX];
 	unsigned listener_count;
 	struct suspects suspects;
+	struct bodies bodies;
 	struct buf scratch; /* of the sender machines; empty between steps */
 	uint8_t *scratch_memory;
 	uint64_t key_seed; /* of the limits' keys: the same for all workers, secret */

@@ -61,7 +61,8 @@ void
 job_free(struct job *j)
 {
 	OBJ_FINI(j, JOB_MAGIC);
-	ASSERT(!list_is_linked(&j->link));
+	ASSERT(!list_is_linked(&j->link) && !list_is_linked(&j->body_link));
+	ASSERT(j->body == NULL);
 	timer_stop(&j->owner->worker->timers, &j->again);
 	arena_reset(&j->memory);
 	pool_put(&j->owner->jobs, j);

@@ -33,8 +33,10 @@ struct job_times {
 
 struct job {
 	uint32_t magic;
-	struct message message; /* hand-over, and the way back */
-	struct list_node link;  /* in a site's waiting list */
+	struct message message;     /* hand-over, and the way back */
+	struct list_node link;      /* in a site's waiting list */
+	struct list_node body_link; /* bodies.h */
+	struct body *body; /* while it may be read for this job; NULL: it is in the store alone */
 	struct flow *owner;
 	struct flow *server;           /* who serves it now: the owner, or the site's home */
 	struct queue_item *item;       /* the queue's again once its outcomes are recorded */

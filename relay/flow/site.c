@@ -129,6 +129,7 @@ site_of_number(struct flow *f, struct site_id id)
 	s->flow = f;
 	s->info = site_book_at(f->book, id);
 	list_init(&s->waiting);
+	list_init(&s->bodies);
 	list_init(&s->idle);
 	list_init(&s->busy);
 	list_init(&s->claim.items);
@@ -153,6 +154,7 @@ site_free(struct site *s)
 {
 	OBJ_FINI(s, SITE_MAGIC);
 	ASSERT(list_is_empty(&s->waiting) && s->channels == 0 && !s->claiming);
+	ASSERT(s->bodies_count == 0 && !list_is_linked(&s->bodies_link));
 	timer_stop(&s->flow->worker->timers, &s->again);
 	task_cancel(&s->pump);
 	s->flow->sites[s->info->id.number] = NULL;

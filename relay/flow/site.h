@@ -75,11 +75,14 @@ struct site {
 
 	struct list waiting; /* struct job.link: jobs without a channel, own and handed over */
 	unsigned waiting_count;
-	unsigned away;     /* jobs that the home has of us */
-	struct list idle;  /* struct channel.link: open, without a job */
-	struct list busy;  /* struct channel.link: connecting or with a job */
-	unsigned channels; /* idle + busy + closing */
-	unsigned closing;  /* in neither list, but still open */
+	struct list bodies; /* struct job.body_link: waiting jobs with their body in memory */
+	unsigned bodies_count;
+	struct list_node bodies_link; /* bodies.h */
+	unsigned away;                /* jobs that the home has of us */
+	struct list idle;             /* struct channel.link: open, without a job */
+	struct list busy;             /* struct channel.link: connecting or with a job */
+	unsigned channels;            /* idle + busy + closing */
+	unsigned closing;             /* in neither list, but still open */
 
 	struct site_host hosts[SITE_HOSTS_MAX];
 	unsigned turn;          /* the host to begin with next time */

@@ -237,6 +237,14 @@ on_give(struct message *m, void *context)
 	site_pump_soon(site);
 }
 
+unsigned
+slots_usable(const struct slots *s)
+{
+	const struct slot_letter *recall = s->recall;
+
+	return recall != NULL && recall->number < s->held ? recall->number : s->held;
+}
+
 bool
 slots_settle(struct site *site, unsigned wanted)
 {

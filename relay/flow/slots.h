@@ -57,6 +57,8 @@ void slots_home_init(struct slots_home *h, struct site *site);
 /* Brings what is held in line with what is needed: `wanted` connections in all (open ones and ones
  * to open). False where a letter could not leave: call again in a while. */
 bool slots_settle(struct site *site, unsigned wanted);
+/* How many connections may be open now: what is held, but for what is recalled. */
+unsigned slots_usable(const struct slots *s);
 /* No letter of this worker is on its way (for the end). */
 bool slots_are_quiet(const struct site *site);
 

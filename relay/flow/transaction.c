@@ -176,6 +176,7 @@ transaction_open_body(struct transaction *t, uint64_t size)
 	uint64_t hint = t->declared_size != 0 ? t->declared_size : size;
 
 	ASSERT(t->draft == NULL);
+	bodies_make_room(t->session->flow);
 	enum err e = queue_admit(q, hint);
 	if (e != ERR_OK)
 		return policy_row_of_err(t->session->flow, e);

@@ -206,6 +206,16 @@ after_recipients(struct client *c)
 }
 
 static void
+put_refused(struct oracle_mail *m)
+{
+	if (m->alive)
+		sim_fail("mail %u is refused, but it was kept", m->number);
+	/* A write that failed in doubt: a crash may forestall its cancel. */
+	m->put = m->in_doubt ? PUT_DOUBT : PUT_REFUSED;
+	world->oracle->refused++;
+}
+
+static void
 on_end_reply(struct client *c, int code)
 {
 	if (code < 400) {
@@ -213,9 +223,7 @@ on_end_reply(struct client *c, int code)
 		world->oracle->kept++;
 		sim_note("250", c->m->number, 0);
 	} else {
-		/* 4xx: perhaps a write that failed in doubt, whose cancel a crash may forestall. */
-		c->m->put = code < 500 ? PUT_DOUBT : PUT_REFUSED;
-		world->oracle->refused++;
+		put_refused(c->m);
 	}
 	c->m = NULL;
 	begin_mail(c);
@@ -298,7 +306,7 @@ on_line(struct client *c)
 	if (code == 421) {
 		/* The server closes; it is the answer to whatever was asked (RFC 5321 3.8). */
 		if (c->m != NULL && c->m->put == PUT_STARTED)
-			c->m->put = PUT_DOUBT;
+			put_refused(c->m);
 		leave(c);
 		return;
 	}

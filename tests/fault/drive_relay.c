@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "core/base/assert.h"
 #include "core/base/clock.h"
@@ -20,12 +22,14 @@
 #include "tests/fault/peers.h"
 #include "tests/fault/sim_machine.h"
 #include "tests/fault/sim_net.h"
+#include "tests/fault/spy.h"
 
 enum {
 	CLIENTS = 4,
 	PORT_RELAY = 25,
 	PORT_SINKS = 2500, /* and up, one a site */
 	PUMPS_MOST = 4000000,
+	LOG_PIECE = 64 * 1024,
 };
 
 struct cast {
@@ -38,6 +42,8 @@ static struct cast *cast;
 static const struct config *config;
 static struct metrics *metrics;
 static struct log *logs;
+static int log_file;
+static unsigned log_rests; /* out of 1000 turns of the world */
 static struct limits *limits;
 static struct site_book *book;
 static struct routing *routing;
@@ -52,23 +58,38 @@ static const char config_text[] = "hostname: relay.example\n"
 				  "relay: { networks: [127.0.0.0/8] }\n"
 				  "memory: { budget: 64MiB }\n"
 				  "retry: { schedule: [10s, 30s], lifetime: 10d, host_pause: 5s }\n"
-				  "routes:\n"
-				  "  - { domain: site0.example, to: \"smtp://127.0.0.1:2500\" }\n"
-				  "  - { domain: site1.example, to: \"smtp://127.0.0.1:2501\" }\n"
-				  "  - { domain: site2.example, to: \"smtp://127.0.0.1:2502\" }\n"
-				  "  - { domain: site3.example, to: \"smtp://127.0.0.1:2503\" }\n";
+				  "routes:\n";
 
+/* Often so few connections to a site that its mails wait in line, or that only its home delivers.
+ */
 static void
 load_config(void)
 {
 	struct config_errors errors = { 0 };
+	char text[2048];
+	struct buf b = buf_of(text, sizeof text);
+	unsigned most = sim_chance(600) ? (unsigned)sim_between(1, 4) : 20;
 
-	config = config_parse("simulation", span_of_string(config_text), &errors);
+	buf_append_string(&b, config_text);
+	for (unsigned i = 0; i < ORACLE_SITES; i++)
+		buf_printf(&b,
+			   "  - { domain: site%u.example, to: \"smtp://127.0.0.1:%u\", "
+			   "connections: %u }\n",
+			   i, PORT_SINKS + i, most);
+	ASSERT(!b.overflow);
+	config = config_parse("simulation", buf_span(&b), &errors);
 	if (config == NULL)
 		sim_fail("%s", errors.lines[0]);
 }
 
 /* ---- the peers ---- */
+
+/* Then there are more mails in the log than fit into it, and sinks are slow. */
+static bool
+has_little_memory(void)
+{
+	return plan->body_memory != 0;
+}
 
 static void
 choose_cast(void)
@@ -81,7 +102,7 @@ choose_cast(void)
 		.sink_defers = rough ? 30 : 0,
 		.sink_refuses = rough ? 20 : 0,
 		.sink_drops = rough ? 10 : 0,
-		.sink_stalls = 10,
+		.sink_stalls = has_little_memory() ? 100 : 10,
 		.sink_absent = rough ? 100 : 0,
 		.stall_us = sim_between(1000, 60000000),
 	};
@@ -91,9 +112,11 @@ choose_cast(void)
 		struct net_address at = peer_address((uint16_t)(PORT_SINKS + i));
 		cast->sinks[i] = sink_new(&at, &faults);
 	}
+	uint64_t size_most = has_little_memory() ? 200000 : plan->body_most;
 	for (unsigned i = 0; i < CLIENTS; i++)
-		cast->clients[i] =
-			client_new(&to, &faults, (uint32_t)sim_between(1, 8), 64 + plan->body_most);
+		cast->clients[i] = client_new(
+			&to, &faults, (uint32_t)sim_between(1, has_little_memory() ? 16 : 8),
+			64 + size_most);
 	world->cast = cast;
 }
 
@@ -119,13 +142,15 @@ static void
 open_store(void)
 {
 	const struct queue_hooks hooks = { .site_of = site_of, .on_due = flow_on_due };
+	/* Of each worker: room for one of the largest records, and for not much more. */
+	uint64_t little_memory = drive_worker_count * sim_between(600 << 10, 1200 << 10);
 	const struct queue_options options = {
 		.spool_path = "/spool",
 		.durability = QUEUE_DISK,
 		.segment_size = plan->segment_size,
-		.file_threshold = plan->file_threshold,
+		.file_threshold = has_little_memory() ? 0 : plan->file_threshold,
 		.flights = plan->flights,
-		.body_memory = plan->body_memory,
+		.body_memory = has_little_memory() ? little_memory : 0,
 	};
 	char text[512] = "";
 	struct buf why = buf_of(text, sizeof text - 1);
@@ -134,11 +159,67 @@ open_store(void)
 	text[why.size] = '\0';
 	if (why.size > 0 && !drive_opening_may_fail(plan))
 		sim_fail("opening says: %s", text);
-	if (store != NULL)
+	if (store != NULL) {
+		spy_watch(store, drive_worker_count);
 		return;
+	}
 	if (!drive_opening_may_fail(plan) || drive_is_last(plan))
 		sim_fail("the store does not open: %s", text);
 	sim_crash();
+}
+
+/* The log writes into a file in memory, where it is read; often slowly, into small rings. */
+static void
+make_log(void)
+{
+	char path[64];
+	int error = 0;
+
+	log_file = memfd_create("log", MFD_CLOEXEC);
+	ASSERT(log_file >= 0);
+	snprintf(path, sizeof path, "/proc/self/fd/%d", log_file);
+	log_rests = sim_chance(500) ? (unsigned)sim_between(500, 999) : 0;
+	logs = log_new(drive_worker_count, log_rests > 0 ? 1 : 1 << 20, path, &error);
+	ASSERT(logs != NULL);
+}
+
+static void
+read_log(size_t size)
+{
+	static char text[LOG_PIECE];
+	static size_t kept; /* of a line whose rest comes next */
+
+	while (size > 0) {
+		size_t want = size < sizeof text - kept ? size : sizeof text - kept;
+		ssize_t n = read(log_file, text + kept, want);
+		ASSERT(n > 0);
+		size -= (size_t)n;
+		struct span all = span_of(text, kept + (size_t)n);
+		for (size_t end; (end = span_find(all, '\n', 0)) < all.size;
+		     all = span_after(all, end + 1))
+			oracle_logged(span_first(all, end));
+		kept = all.size;
+		ASSERT(kept < sizeof text);
+		memmove(text, all.data, kept);
+	}
+	ASSERT(kept == 0);
+}
+
+/* The log thread's work, as far as it is to be done now. */
+static void
+drain_log(void)
+{
+	size_t size;
+
+	if (sim_chance(log_rests))
+		return;
+	do {
+		for (unsigned i = 0; i < drive_worker_count; i++)
+			log_turn(drive_workers[i]->log);
+		size = log_drain(logs);
+		read_log(size);
+	} while (size > 0);
+	oracle_check_logged();
 }
 
 static void
@@ -156,16 +237,15 @@ make_parts(void)
 	};
 	char text[256];
 	struct buf why = buf_of(text, sizeof text);
-	int error = 0;
 
 	drive_open_workers(plan->workers[plan->incarnation], &options);
 	metrics = aligned_alloc(64, drive_worker_count * sizeof *metrics);
 	ASSERT(metrics != NULL);
 	memset(metrics, 0, drive_worker_count * sizeof *metrics);
-	logs = log_new(drive_worker_count, 1 << 20, "/dev/null", &error);
+	make_log();
 	limits = limits_new(1024);
 	book = site_book_new(drive_worker_count);
-	ASSERT(logs != NULL && limits != NULL && book != NULL);
+	ASSERT(limits != NULL && book != NULL);
 	routing = routing_new(book, config, &why);
 	ASSERT(routing != NULL);
 }
@@ -222,7 +302,7 @@ pump_until(bool (*done)(void), const char *what)
 	for (unsigned i = 0; !done(); i++) {
 		if (!drive_pump() && !done())
 			sim_fail("%s: nothing happens any more", what);
-		log_drain(logs);
+		drain_log();
 		if (i > PUMPS_MOST)
 			sim_fail("%s does not end", what);
 	}
@@ -255,8 +335,13 @@ stop(void)
 	routing_put(routing);
 	site_book_free(book);
 	limits_free(limits);
+	log_rests = 0;
+	drain_log();
 	log_free(logs);
+	close(log_file);
 	config_put(config);
+	for (unsigned i = 0; i < drive_worker_count; i++)
+		world->oracle->dropped += METRIC_GET(&metrics[i], BODIES_DROPPED);
 	free(metrics);
 	sim_check_nothing_left();
 	drive_close_workers();
@@ -332,7 +417,6 @@ drive_relay(void *context)
 {
 	plan = context;
 	oracle_restart();
-	world->oracle->window_us = 30 * 1000000;
 	sim_ring_watch(&oracle_watch);
 	load_config();
 	make_parts();
@@ -346,7 +430,7 @@ drive_relay(void *context)
 	}
 	for (unsigned i = 0; i < plan->moves * 20 && !drive_is_last(plan); i++) {
 		drive_pump();
-		log_drain(logs);
+		drain_log();
 	}
 	stop();
 }

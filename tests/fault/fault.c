@@ -66,6 +66,7 @@ static const char *const bug_names[TOY_BUGS] = {
 	"none",
 	"confirms-early",
 	"forgets-outcomes",
+	"forgets-some-outcomes",
 	"skips-name-sync",
 	"loses-last-byte",
 	"leaks-descriptor",
@@ -106,7 +107,7 @@ struct options {
 
 struct totals {
 	uint64_t lives, crashes, kept, refused, outcomes, duplicates, doubts, arrivals, bytes,
-		completions;
+		completions, events, eventless, dropped;
 };
 
 /* ---- one life ---- */
@@ -184,6 +185,9 @@ live(const struct options *o, uint64_t seed, uint64_t walk_at, struct totals *t)
 	t->doubts += world->oracle->doubts;
 	t->arrivals += world->oracle->arrivals;
 	t->bytes += world->oracle->bytes_checked;
+	t->events += world->oracle->events;
+	t->eventless += world->oracle->eventless;
+	t->dropped += world->oracle->dropped;
 	t->completions += world->completions;
 	if (end == SIM_FINISHED)
 		return true;
@@ -277,13 +281,15 @@ print_totals(const struct totals *t, unsigned failures)
 {
 	printf("%llu lives, %llu crashes, %llu completions: %llu mails kept, %llu refused, "
 	       "%llu outcomes, %llu arrivals, %llu bytes compared, %llu permitted duplicates, %llu "
-	       "in doubt and "
-	       "kept; %u lives broke a promise\n",
+	       "in doubt and kept, %llu events of outcomes, %llu lost in a crash, %llu bodies "
+	       "dropped; %u lives broke a promise\n",
 	       (unsigned long long)t->lives, (unsigned long long)t->crashes,
 	       (unsigned long long)t->completions, (unsigned long long)t->kept,
 	       (unsigned long long)t->refused, (unsigned long long)t->outcomes,
 	       (unsigned long long)t->arrivals, (unsigned long long)t->bytes,
-	       (unsigned long long)t->duplicates, (unsigned long long)t->doubts, failures);
+	       (unsigned long long)t->duplicates, (unsigned long long)t->doubts,
+	       (unsigned long long)t->events, (unsigned long long)t->eventless,
+	       (unsigned long long)t->dropped, failures);
 	fflush(stdout);
 }
 

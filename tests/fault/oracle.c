@@ -23,6 +23,16 @@ struct write {
 static struct write *writes; /* by number, from 1 */
 static size_t write_places;
 
+/* Tokens of sinks' answers that were written in this incarnation, with the last write of each. */
+struct token {
+	unsigned token;
+	uint64_t write;
+	bool durable; /* told */
+};
+
+static struct token *tokens;
+static size_t token_count;
+
 static const char *const state_names[] = { "pending", "delivered", "discarded", "failed",
 					   "removed" };
 
@@ -169,6 +179,48 @@ note_mails(uint64_t number, const uint8_t *data, size_t size)
 	return found;
 }
 
+static struct token *
+find_token(unsigned token)
+{
+	for (size_t i = token_count; i > 0; i--)
+		if (tokens[i - 1].token == token)
+			return &tokens[i - 1];
+	return NULL;
+}
+
+static void
+note_token(unsigned number, uint64_t write)
+{
+	struct token *t = find_token(number);
+
+	if (t == NULL) {
+		/* By powers of two, from 64. */
+		if (token_count == 0 || (token_count >= 64 && !(token_count & (token_count - 1))))
+			tokens = realloc(tokens, sizeof *tokens *
+							 (token_count == 0 ? 64 : 2 * token_count));
+		ASSERT(tokens != NULL);
+		t = &tokens[token_count++];
+		*t = (struct token){ .token = number };
+	}
+	t->write = write;
+}
+
+/* Finds the outcomes in the data: by the sinks' answers in their records. */
+static void
+note_tokens(uint64_t number, const uint8_t *data, size_t size)
+{
+	static const char mark[] = "taken-";
+	const uint8_t *at = data;
+
+	while ((at = memmem(at, size - (size_t)(at - data), mark, sizeof mark - 1)) != NULL) {
+		size_t left = size - (size_t)(at - data);
+		uint64_t token = 0;
+		if (left >= 13 && at[12] == '.' && span_to_u64(span_of(at + 6, 6), &token))
+			note_token((unsigned)token, number);
+		at += sizeof mark - 1;
+	}
+}
+
 static void
 on_write(uint64_t number, struct ring *r, uint32_t file, const uint8_t *data, size_t size)
 {
@@ -180,6 +232,25 @@ on_write(uint64_t number, struct ring *r, uint32_t file, const uint8_t *data, si
 	writes[number] = (struct write){ .ring = r,
 					 .file = file,
 					 .names_mail = note_mails(number, data, size) };
+	note_tokens(number, data, size);
+}
+
+bool
+oracle_token_is_written(unsigned token)
+{
+	const struct token *t = find_token(token);
+
+	return t != NULL && writes[t->write].done;
+}
+
+/* Whole, and all that was written before it by the same worker: then it is found after a crash. */
+static bool
+is_certain(uint64_t number)
+{
+	for (uint64_t i = 1; i <= number; i++)
+		if (writes[i].ring == writes[number].ring && !(writes[i].done && writes[i].whole))
+			return false;
+	return true;
 }
 
 static void
@@ -187,6 +258,12 @@ on_written(uint64_t number, bool whole)
 {
 	writes[number].done = true;
 	writes[number].whole = whole;
+	for (size_t i = 0; i < token_count; i++)
+		if (!tokens[i].durable && writes[tokens[i].write].whole &&
+		    is_certain(tokens[i].write)) {
+			tokens[i].durable = true;
+			oracle_token_durable(tokens[i].token);
+		}
 }
 
 /* No confirmation before the completion of every batch up to the mail's own. */

@@ -15,6 +15,13 @@
  *
  * It also watches the durable writes (oracle_watch): when a put is confirmed, the write with the
  * mail's record and all writes of mails before it on the same ring must have completed.
+ *
+ * In the layer `relay` it sees four things: what arrives at the sinks and which bytes of their
+ * answers the relay has received (the wire), which durable writes have completed (the disk), what
+ * is asked of the store and what it confirms (spy.h), and what the log has written. Each answer of
+ * a sink carries a number, by which one outcome is known on the wire, on the disk and in the log.
+ * Duplicates are judged by the wire and the disk, events by the store and the log: see
+ * oracle_relay.c and oracle_log.c.
  */
 #ifndef TESTS_FAULT_ORACLE_H
 #define TESTS_FAULT_ORACLE_H
@@ -22,21 +29,28 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/base/err.h"
 #include "queue/mail.h"
 #include "tests/fault/sim_machine.h"
+
+struct sim_traffic;
 
 enum {
 	ORACLE_MAILS_MAX = 4096,
 	ORACLE_RECIPIENTS_MAX = 6,
 	ORACLE_SITES = 4,
+	ORACLE_STATES = RECIPIENT_REMOVED + 1,
 };
+/* In a sink's answer. */
+#define ORACLE_TOKEN "taken-%06u."
 
 enum oracle_put {
 	PUT_NEW,
 	PUT_STARTED, /* no answer yet; after a crash: may be there or not */
 	PUT_KEPT,    /* confirmed, or seen after a restart */
 	PUT_REFUSED, /* must never be seen */
-	PUT_DOUBT,   /* refused in doubt: may be seen after a crash in this incarnation */
+	PUT_DOUBT,   /* refused in doubt: may be seen after a crash in this incarnation; on the
+		      * layer `relay` only where the store had said so (in_doubt) */
 };
 
 struct oracle_recipient {
@@ -47,10 +61,20 @@ struct oracle_recipient {
 	uint64_t retry_at_ms; /* not before; 0: any time */
 	unsigned delivered;   /* how often it was handed over as delivered */
 	/* Of the layer `relay` only: */
-	bool offered;        /* a client was told 250 for it */
-	unsigned arrived;    /* at sinks, in mails that they took */
-	uint64_t settled_us; /* since when the relay has the sink's answer; 0: it has not */
-	bool may_come_again; /* the answer, or what became of it, may have been lost */
+	bool offered;     /* a client was told 250 for it */
+	unsigned arrived; /* at sinks, in mails that they took */
+	/* Of the last arrival: */
+	uint64_t arrived_us;
+	unsigned token;                   /* in the sink's answer */
+	const struct sim_traffic *stream; /* on which it came */
+	uint64_t answer_end; /* the sink's answer ends there; UINT64_MAX: it never gave one */
+	bool durable;        /* the outcome is: on the disk, or as the store has confirmed */
+	bool died;           /* the relay has died before that */
+	/* Bits 1 << enum recipient_state; RECIPIENT_PENDING is a deferral. */
+	uint8_t recording; /* the store was asked to record it and has not said that it is */
+	uint8_t eventless; /* it may have been durable when the relay died before its event */
+	uint16_t recorded[ORACLE_STATES]; /* outcomes that the store has confirmed */
+	uint16_t logged[ORACLE_STATES];   /* those of them whose event has been written */
 };
 
 struct oracle_mail {
@@ -63,6 +87,12 @@ struct oracle_mail {
 	uint8_t held;         /* bits: 1 may be free, 2 may be held */
 	uint32_t incarnation; /* in which it was put */
 	uint64_t write; /* number of the first durable write that names it, this incarnation */
+	/* Of the layer `relay` only: */
+	bool durable;      /* the store has said so */
+	bool in_doubt;     /* likewise */
+	bool alive;        /* it was kept, whatever the client has seen of that */
+	unsigned received; /* events that say so */
+	bool eventless;    /* the relay died before it had written one */
 	struct oracle_recipient recipients[ORACLE_RECIPIENTS_MAX];
 };
 
@@ -77,7 +107,11 @@ struct oracle {
 	uint64_t doubts;     /* refused in doubt, and seen later */
 	uint64_t arrivals;
 	uint64_t unacknowledged; /* arrived, though the client never saw a 250 */
-	uint64_t window_us;      /* an answer older than this at a crash must have been recorded */
+	uint64_t events;         /* of outcomes, that were written */
+	uint64_t eventless;      /* outcomes that lost their event with the process */
+	bool has_spy;            /* the store and the log are watched */
+	unsigned tokens;
+	uint64_t dropped; /* bodies that left the memory while their mails waited */
 	struct oracle_mail mails[ORACLE_MAILS_MAX];
 };
 
@@ -117,18 +151,40 @@ void oracle_text(const struct oracle_mail *m, uint8_t *out);
 struct oracle_mail *oracle_mail_of_sender(struct span address);
 /* The number of the recipient in "r0.1@…"; fails where the mail has no such recipient. */
 uint32_t oracle_recipient_of(const struct oracle_mail *m, struct span address);
+/* The number of a sink's next answer. */
+unsigned oracle_token(void);
 /* A sink has taken the mail for this recipient; `data` is without dot-stuffing, with whatever the
  * relay has put in front. Fails where it may not come, or is not byte for byte what was offered. */
-void oracle_arrived(struct oracle_mail *m, uint32_t recipient, struct span data);
-/* The relay has received the sink's answer to an arrival; or never will. */
-void oracle_answered(struct oracle_mail *m, uint32_t recipient);
-void oracle_answer_lost(struct oracle_mail *m, uint32_t recipient);
+void oracle_arrived(struct oracle_mail *m, uint32_t recipient, struct span data, unsigned token,
+		    const struct sim_traffic *stream);
+/* The sink gives its answer to it, which ends at this byte of the stream. */
+void oracle_answering(struct oracle_mail *m, uint32_t recipient, unsigned token,
+		      uint64_t answer_end);
 /* A sink has refused the recipient for good: the relay may fail it. */
 void oracle_bounced(struct oracle_mail *m, uint32_t recipient);
+/* The outcome with this token is durable on the disk. */
+void oracle_token_durable(unsigned token);
 /* What the relay knew and had not recorded is forgotten. */
 void oracle_crashed(void);
-/* Every recipient of every acknowledged mail has arrived, or was refused by its sink. */
+/* Every recipient of every mail that was kept has arrived, or was refused by its sink; each outcome
+ * has its event. */
 void oracle_check_arrived(void);
+
+/* What the relay asks of the store, and what the store says. */
+void oracle_putting(struct oracle_mail *m, struct mail_id id);
+void oracle_put_done(struct oracle_mail *m, enum err e);
+void oracle_outcome_asked(struct oracle_mail *m, uint32_t recipient, uint8_t state);
+void oracle_outcome_done(struct oracle_mail *m, uint32_t recipient, uint8_t state);
+/* Has the write with this token completed, and all before it? Tokens are noted where they are
+ * written; false where this one never was. */
+bool oracle_token_is_written(unsigned token);
+
+/* ---- the log ---- */
+
+/* The log has written this line. */
+void oracle_logged(struct span line);
+/* It has written all that it was given: nothing that happened may be without its event. */
+void oracle_check_logged(void);
 
 /* Is the state of this recipient known for certain, and which is it? */
 bool oracle_is(const struct oracle_mail *m, uint32_t recipient, uint8_t state);

@@ -1,6 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The part of the oracle that judges what arrives at the sinks.
+ *
+ * A mail may come again for a recipient only where the relay cannot know that it need not (DESIGN,
+ * invariant 4a): the relay has died, and the outcome was not durable then; or the stream is over,
+ * and the relay has not received all of the sink's answer. The first is decided by what the store
+ * has confirmed and by what the disk holds, the second by the bytes that the relay's receives have
+ * completed with. A copy that a slow sink reads late, from a stream that the relay had let go of
+ * before it sent the next one, is one of these, too. A mail that was refused may come only where
+ * the store was in doubt of its put (4b), and only after a crash.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +17,7 @@
 #include "core/base/assert.h"
 #include "tests/fault/oracle.h"
 #include "tests/fault/sim.h"
+#include "tests/fault/sim_net.h"
 
 /* One line of a message, without CRLF, at most `most` bytes: text, dots in front, nothing, bytes
  * above 127, or as long as SMTP allows (RFC 5321 4.5.3.1.6). */
@@ -116,46 +125,94 @@ check_text(const struct oracle_mail *m, struct span data)
 	world->oracle->bytes_checked += text.size;
 }
 
-void
-oracle_arrived(struct oracle_mail *m, uint32_t recipient, struct span data)
+unsigned
+oracle_token(void)
 {
-	struct oracle_recipient *r = &m->recipients[recipient];
+	return ++world->oracle->tokens;
+}
 
-	if (m->put == PUT_DOUBT && m->incarnation == world->oracle->incarnation)
-		sim_fail("mail %u was refused in doubt and arrives", m->number);
-	world->oracle->doubts += m->put == PUT_DOUBT;
+/* May it come? From now on it is known to live. */
+static void
+check_may_arrive(struct oracle_mail *m)
+{
+	struct oracle *o = world->oracle;
+
 	if (m->put == PUT_NEW || m->put == PUT_REFUSED)
 		sim_fail("mail %u arrives, but it was %s", m->number,
 			 m->put == PUT_NEW ? "never offered whole" : "refused");
+	if (m->put == PUT_DOUBT && m->incarnation == o->incarnation)
+		sim_fail("mail %u was refused in doubt and arrives", m->number);
+	if (o->has_spy && m->incarnation == o->incarnation && !m->durable)
+		sim_fail("mail %u arrives before it is durable", m->number);
+	o->doubts += m->put == PUT_DOUBT && !m->alive;
+	m->alive = true;
+}
+
+static bool
+has_answer(const struct oracle_recipient *r)
+{
+	return r->stream != NULL && r->stream->taken >= r->answer_end;
+}
+
+static bool
+may_come_again(const struct oracle_recipient *r)
+{
+	if (r->durable)
+		return false;
+	return r->died || (r->stream->over && !has_answer(r));
+}
+
+/* A copy that the relay had sent before the last one, on a stream that it has let go of since: the
+ * sink was slow to read it. It was in doubt then, and so the mail was sent again. */
+static bool
+is_late_copy(const struct oracle_recipient *r, const struct sim_traffic *stream)
+{
+	return r->arrived > 0 && stream != r->stream && stream->left_us != 0 &&
+	       stream->left_us < r->arrived_us;
+}
+
+void
+oracle_arrived(struct oracle_mail *m, uint32_t recipient, struct span data, unsigned token,
+	       const struct sim_traffic *stream)
+{
+	struct oracle_recipient *r = &m->recipients[recipient];
+
+	check_may_arrive(m);
 	if (!r->offered)
 		sim_fail("mail %u arrives for recipient %u, whom the relay refused", m->number,
 			 recipient);
 	check_text(m, data);
 	sim_note("arrived", m->number, recipient);
 	world->oracle->arrivals++;
+	if (is_late_copy(r, stream)) {
+		world->oracle->duplicates++;
+		return;
+	}
+	if (r->recorded[RECIPIENT_DELIVERED] > 0 || r->recorded[RECIPIENT_FAILED] > 0)
+		sim_fail("mail %u arrives for recipient %u, whose outcome is recorded", m->number,
+			 recipient);
 	if (r->arrived > 0) {
-		if (!r->may_come_again)
+		if (!may_come_again(r))
 			sim_fail("mail %u arrives again for recipient %u, without a reason",
 				 m->number, recipient);
 		world->oracle->duplicates++;
 	}
 	r->arrived++;
-	r->settled_us = 0;
-	r->may_come_again = true; /* until the relay has the answer */
+	r->arrived_us = world->now_us;
+	r->token = token;
+	r->stream = stream;
+	r->answer_end = UINT64_MAX;
+	r->durable = r->died = false;
 }
 
 void
-oracle_answered(struct oracle_mail *m, uint32_t recipient)
+oracle_answering(struct oracle_mail *m, uint32_t recipient, unsigned token, uint64_t answer_end)
 {
-	m->recipients[recipient].settled_us = world->now_us;
-	m->recipients[recipient].may_come_again = false;
+	struct oracle_recipient *r = &m->recipients[recipient];
+
+	if (r->token == token)
+		r->answer_end = answer_end;
 	sim_note("answered", m->number, recipient);
-}
-
-void
-oracle_answer_lost(struct oracle_mail *m, uint32_t recipient)
-{
-	m->recipients[recipient].may_come_again = true;
 }
 
 void
@@ -165,17 +222,122 @@ oracle_bounced(struct oracle_mail *m, uint32_t recipient)
 }
 
 void
-oracle_crashed(void)
+oracle_token_durable(unsigned token)
 {
 	struct oracle *o = world->oracle;
 
 	for (uint32_t i = 0; i < o->mail_count; i++)
 		for (uint32_t k = 0; k < o->mails[i].recipient_count; k++) {
 			struct oracle_recipient *r = &o->mails[i].recipients[k];
-			if (r->arrived > 0 &&
-			    (r->settled_us == 0 || world->now_us - r->settled_us < o->window_us))
-				r->may_come_again = true;
+			r->durable |= r->token == token;
 		}
+}
+
+/* ---- the store ---- */
+
+void
+oracle_putting(struct oracle_mail *m, struct mail_id id)
+{
+	m->id = id;
+}
+
+void
+oracle_put_done(struct oracle_mail *m, enum err e)
+{
+	m->durable = e == ERR_OK;
+	m->in_doubt = e == ERR_IN_DOUBT;
+	m->alive |= e == ERR_OK;
+	sim_note("put", m->number, (uint64_t)e);
+}
+
+/* The final states, as bits. */
+enum { FINAL = 1 << RECIPIENT_DELIVERED | 1 << RECIPIENT_FAILED };
+
+void
+oracle_outcome_asked(struct oracle_mail *m, uint32_t recipient, uint8_t state)
+{
+	struct oracle_recipient *r = &m->recipients[recipient];
+
+	if (r->recorded[RECIPIENT_DELIVERED] > 0 || r->recorded[RECIPIENT_FAILED] > 0)
+		sim_fail("mail %u recipient %u: an outcome is recorded after the last one",
+			 m->number, recipient);
+	if (state == RECIPIENT_DELIVERED && !has_answer(r))
+		sim_fail("mail %u recipient %u: no sink has said that it took it", m->number,
+			 recipient);
+	if (state == RECIPIENT_FAILED && !(r->possible & 1 << RECIPIENT_FAILED))
+		sim_fail("mail %u recipient %u: no sink has refused it", m->number, recipient);
+	if (state != RECIPIENT_PENDING && !(FINAL & 1 << state))
+		sim_fail("mail %u recipient %u: nobody has asked for state %u", m->number,
+			 recipient, state);
+	r->recording |= (uint8_t)(1 << state);
+	sim_note("recording", (uint64_t)m->number << 8 | recipient, state);
+}
+
+void
+oracle_outcome_done(struct oracle_mail *m, uint32_t recipient, uint8_t state)
+{
+	struct oracle_recipient *r = &m->recipients[recipient];
+
+	r->recording = 0;
+	r->recorded[state]++;
+	sim_note("recorded", (uint64_t)m->number << 8 | recipient, state);
+	if (state != RECIPIENT_DELIVERED)
+		return;
+	if (!oracle_token_is_written(r->token))
+		sim_fail("mail %u recipient %u: confirmed, but no durable write has the outcome",
+			 m->number, recipient);
+	r->durable = true;
+}
+
+/* ---- crash and end ---- */
+
+static void
+recipient_crashed(struct oracle_recipient *r)
+{
+	struct oracle *o = world->oracle;
+
+	r->died = r->arrived > 0 && !r->durable;
+	/* What was on its way to the disk may have got there: then it will have no event. */
+	r->eventless |= r->recording & FINAL;
+	r->recording = 0;
+	for (unsigned s = 0; s < ORACLE_STATES; s++) {
+		o->eventless += (uint64_t)(r->recorded[s] - r->logged[s]);
+		if (r->recorded[s] > r->logged[s])
+			r->eventless |= (uint8_t)(1 << s);
+		r->logged[s] = r->recorded[s];
+	}
+}
+
+void
+oracle_crashed(void)
+{
+	struct oracle *o = world->oracle;
+
+	for (uint32_t i = 0; i < o->mail_count; i++) {
+		struct oracle_mail *m = &o->mails[i];
+		m->eventless |= m->incarnation == o->incarnation && m->received == 0;
+		for (uint32_t k = 0; k < m->recipient_count; k++)
+			recipient_crashed(&m->recipients[k]);
+	}
+}
+
+/* With the events: the one of its last outcome, unless that was lost with the process. */
+static void
+check_last_outcome(const struct oracle_mail *m, uint32_t recipient)
+{
+	const struct oracle_recipient *r = &m->recipients[recipient];
+	unsigned delivered = r->recorded[RECIPIENT_DELIVERED];
+	unsigned failed = r->recorded[RECIPIENT_FAILED];
+
+	if (delivered + failed > 1)
+		sim_fail("mail %u recipient %u has %u outcomes", m->number, recipient,
+			 delivered + failed);
+	if (delivered + failed == 1)
+		return; /* with its event: oracle_check_logged */
+	bool may_be = (r->eventless & 1 << RECIPIENT_DELIVERED && r->arrived > 0) ||
+		      (r->eventless & 1 << RECIPIENT_FAILED && r->possible & 1 << RECIPIENT_FAILED);
+	if (!may_be)
+		sim_fail("mail %u recipient %u has no outcome", m->number, recipient);
 }
 
 void
@@ -185,13 +347,19 @@ oracle_check_arrived(void)
 
 	for (uint32_t i = 0; i < o->mail_count; i++) {
 		const struct oracle_mail *m = &o->mails[i];
+		bool kept = m->put == PUT_KEPT || m->alive;
+		if (o->has_spy && kept && m->received == 0 && !m->eventless)
+			sim_fail("mail %u was taken in without an event", m->number);
 		for (uint32_t k = 0; k < m->recipient_count; k++) {
 			const struct oracle_recipient *r = &m->recipients[k];
 			if (m->put == PUT_STARTED)
 				o->unacknowledged += r->arrived > 0;
-			if (m->put == PUT_KEPT && r->offered && r->arrived == 0 &&
-			    !(r->possible & (1 << RECIPIENT_FAILED)))
+			if (!kept || !r->offered)
+				continue;
+			if (r->arrived == 0 && !(r->possible & (1 << RECIPIENT_FAILED)))
 				sim_fail("mail %u for recipient %u is lost", m->number, k);
+			if (o->has_spy)
+				check_last_outcome(m, k);
 		}
 	}
 }

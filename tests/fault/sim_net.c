@@ -36,6 +36,7 @@ struct sim_socket {
 	bool reading_stopped; /* the peer takes nothing */
 	struct stream in;     /* to the relay */
 	struct stream out;    /* to the peer */
+	struct sim_traffic *traffic;
 	struct sim_peer *peer;
 	struct net_address local; /* the relay's end */
 	struct net_address remote;
@@ -169,6 +170,7 @@ socket_new(void)
 
 	stream_init(&s->in);
 	stream_init(&s->out);
+	s->traffic = sim_allocate(sizeof *s->traffic); /* peers look at it to the end */
 	s->references = 1;
 	s->next_us = UINT64_MAX;
 	list_append(&world->net->sockets, &s->node);
@@ -197,6 +199,14 @@ socket_free(struct sim_socket *s)
 	sim_release(s, sizeof *s);
 }
 
+static void
+note_left(struct sim_socket *s)
+{
+	s->traffic->over = true;
+	if (s->traffic->left_us == 0)
+		s->traffic->left_us = world->now_us;
+}
+
 /* The stream is no more; the peer learns of it at once. */
 static void
 socket_break(struct sim_socket *s)
@@ -204,7 +214,10 @@ socket_break(struct sim_socket *s)
 	struct sim_peer *p = s->peer;
 
 	s->broken = true;
-	s->in.count = s->in.arrived = 0;
+	note_left(s);
+	if (s->in.arrived > 0 && sim_chance(300))
+		s->in.arrived = 0;
+	s->in.count = s->in.arrived;
 	s->in.next_us = s->out.next_us = UINT64_MAX;
 	s->peer = NULL;
 	if (p != NULL) {
@@ -227,6 +240,7 @@ sim_socket_put(struct sim_socket *s)
 		return;
 	}
 	s->out.ended = true;
+	note_left(s);
 	stream_schedule(&s->out);
 }
 
@@ -247,13 +261,12 @@ sim_socket_readable(const struct sim_socket *s)
 int
 sim_socket_receive(struct sim_socket *s, uint8_t *out, size_t size)
 {
-	if (s->broken)
-		return -ECONNRESET;
 	if (s->in.arrived == 0)
-		return s->in.end_seen ? 0 : -EAGAIN;
+		return s->broken ? -ECONNRESET : s->in.end_seen ? 0 : -EAGAIN;
 	if (sim_chance(world->faults.short_io))
 		size = sim_between(1, size);
 	size_t n = stream_take(&s->in, out, size);
+	s->traffic->taken += n;
 	if (s->in.was_full && s->peer != NULL) {
 		s->in.was_full = false;
 		s->peer->events->on_room(s->peer);
@@ -430,13 +443,9 @@ sim_peer_write(struct sim_peer *p, struct span bytes)
 {
 	if (p->socket == NULL || p->socket->in.ended)
 		return 0;
-	return stream_write(&p->socket->in, bytes.data, bytes.size);
-}
-
-bool
-sim_peer_all_taken(const struct sim_peer *p)
-{
-	return p->socket != NULL && p->socket->in.count == 0;
+	size_t n = stream_write(&p->socket->in, bytes.data, bytes.size);
+	p->socket->traffic->written += n;
+	return n;
 }
 
 void
@@ -444,7 +453,7 @@ sim_peer_end(struct sim_peer *p)
 {
 	if (p->socket == NULL)
 		return;
-	p->socket->in.ended = true;
+	p->socket->in.ended = p->socket->traffic->over = true;
 	stream_schedule(&p->socket->in);
 }
 
@@ -561,6 +570,7 @@ run_connect(struct sim_net *net, struct sim_socket *s)
 		return;
 	}
 	s->peer->socket = s;
+	s->peer->traffic = s->traffic;
 	s->local = (struct net_address){ .size = sizeof(struct sockaddr_in) };
 	s->local.head.family = AF_INET;
 	s->local.head.port_network_order = htons(net->next_port++);
@@ -587,6 +597,7 @@ run_arrival(struct arrival *a)
 	s->local = to;
 	s->remote = p->address;
 	p->socket = s;
+	p->traffic = s->traffic;
 	list_unlink(&s->node);
 	list_append(&l->pending, &s->node);
 	l->pending_count++;

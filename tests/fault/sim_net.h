@@ -6,7 +6,8 @@
  * A stream is two directions of bytes. What one end writes arrives at the other in pieces of
  * seed-chosen size after seed-chosen times; room in each direction is limited, so a send waits for
  * its peer to read. Either end may end its direction (FIN), or break the stream (reset), which
- * destroys what is under way. When the relay crashes, all its streams break.
+ * destroys what is under way; what had arrived at the relay's end may still be read, as on Linux.
+ * When the relay crashes, all its streams break.
  *
  * Peers live in the world and outlive the relay. They act only when called: on_open, on_bytes,
  * on_room, on_end, on_broken, on_time. A peer that connects while nobody listens gets on_broken. A
@@ -28,6 +29,15 @@ struct sim_socket;
 struct sim_listener;
 struct sim_peer;
 
+/* What has passed on one stream towards the relay. It stays when the stream is gone. */
+struct sim_traffic {
+	uint64_t written; /* by the peer */
+	uint64_t taken;   /* by the relay: a receive has completed with it */
+	bool over;        /* broken, or ended by either side */
+	uint64_t
+		left_us; /* since when it is broken, or the relay has let go of it; 0: it has not */
+};
+
 struct sim_peer_events {
 	void (*on_open)(struct sim_peer *p);
 	void (*on_bytes)(struct sim_peer *p, struct span bytes);
@@ -39,7 +49,8 @@ struct sim_peer_events {
 
 struct sim_peer {
 	const struct sim_peer_events *events;
-	struct sim_socket *socket; /* NULL: no stream */
+	struct sim_socket *socket;         /* NULL: no stream */
+	const struct sim_traffic *traffic; /* of the present stream, or the last one */
 	struct net_address address;
 	uint64_t wake_us; /* 0: none */
 	struct list_node node;
@@ -62,8 +73,6 @@ typedef struct sim_peer *(*sim_accept_fn)(void *context, const struct net_addres
 void sim_net_serve(const struct net_address *address, sim_accept_fn on_connect, void *context);
 /* Returns how many bytes there was room for; where not for all, on_room follows. */
 size_t sim_peer_write(struct sim_peer *p, struct span bytes);
-/* All that was written has been handed to the relay itself. */
-bool sim_peer_all_taken(const struct sim_peer *p);
 void sim_peer_end(struct sim_peer *p);   /* FIN behind what was written */
 void sim_peer_reset(struct sim_peer *p); /* no on_broken follows */
 void sim_peer_stop_reading(struct sim_peer *p, bool stop);

@@ -14,7 +14,6 @@
 enum {
 	LINE_MOST = 2100,
 	RECIPIENTS_MOST = 128,
-	TAKEN_MOST = 512,
 	OUT_MOST = 4096,
 	TEXT_FIRST = 64 * 1024,
 };
@@ -38,6 +37,7 @@ struct channel {
 	size_t out_size;
 	bool answers_late;
 	bool closes; /* once all replies are out */
+	bool breaks; /* soon after its answer to a message */
 
 	/* Of the mail at hand. */
 	struct oracle_mail *m;
@@ -47,14 +47,6 @@ struct channel {
 	size_t text_size, text_places;
 	size_t bdat_left;
 	bool bdat_is_last;
-
-	/* Taken, and the relay may not know yet: it need not wait for our answer before it goes on
-	 * with its next mail (RFC 2920 3.1), so these may be of several mails. */
-	struct {
-		struct oracle_mail *m;
-		uint32_t recipient;
-	} taken[TAKEN_MOST];
-	unsigned taken_count;
 };
 
 static struct channel *
@@ -92,19 +84,6 @@ reply(struct channel *c, const char *text)
 	flush(c);
 }
 
-/* The relay has all our answers, or will never have the last ones. */
-static void
-settle(struct channel *c, bool answered)
-{
-	for (unsigned i = 0; i < c->taken_count; i++) {
-		if (answered)
-			oracle_answered(c->taken[i].m, c->taken[i].recipient);
-		else
-			oracle_answer_lost(c->taken[i].m, c->taken[i].recipient);
-	}
-	c->taken_count = 0;
-}
-
 /* Any command may be met with a drop, a 421, a deferral or a refusal. True: it was. */
 static bool
 misbehaves(struct channel *c)
@@ -112,7 +91,6 @@ misbehaves(struct channel *c)
 	const struct peer_faults *f = &c->sink->faults;
 
 	if (sim_chance(f->sink_drops)) {
-		settle(c, false);
 		c->phase = PHASE_CLOSING;
 		sim_peer_reset(&c->peer);
 		return true;
@@ -157,16 +135,32 @@ mail_forget(struct channel *c)
 	c->text_size = 0;
 }
 
+/* The answer carries a number of its own: with it the outcome is found in what is written to the
+ * disk and in the log. */
 static void
 take_message(struct channel *c)
 {
-	for (unsigned i = 0; i < c->count; i++) {
-		oracle_arrived(c->m, c->recipients[i], span_of(c->text, c->text_size));
-		ASSERT(c->taken_count < TAKEN_MOST);
-		c->taken[c->taken_count].m = c->m;
-		c->taken[c->taken_count++].recipient = c->recipients[i];
-	}
+	unsigned token = oracle_token();
+	char text[64];
+
+	for (unsigned i = 0; i < c->count; i++)
+		oracle_arrived(c->m, c->recipients[i], span_of(c->text, c->text_size), token,
+			       c->peer.traffic);
 	c->sink->messages++;
+	if (sim_chance(c->sink->faults.sink_drops)) { /* taken, and never said so */
+		c->phase = PHASE_CLOSING;
+		sim_peer_reset(&c->peer);
+		return;
+	}
+	snprintf(text, sizeof text, "250 2.0.0 " ORACLE_TOKEN "\r\n", token);
+	reply(c, text);
+	for (unsigned i = 0; i < c->count; i++)
+		oracle_answering(c->m, c->recipients[i], token,
+				 c->peer.traffic->written + c->out_size);
+	if (sim_chance(c->sink->faults.sink_drops) && !c->answers_late) {
+		c->breaks = true;
+		sim_peer_wake(&c->peer, world->now_us + sim_between(1, 1500));
+	}
 }
 
 static void
@@ -185,13 +179,6 @@ end_message(struct channel *c)
 		reply(c, "554 5.7.1 not this one\r\n");
 	} else {
 		take_message(c);
-		if (sim_chance(f->sink_drops)) { /* taken, and never said so */
-			settle(c, false);
-			c->phase = PHASE_CLOSING;
-			sim_peer_reset(&c->peer);
-		} else {
-			reply(c, "250 2.0.0 taken\r\n");
-		}
 	}
 	mail_forget(c);
 }
@@ -379,8 +366,6 @@ on_bytes(struct sim_peer *p, struct span bytes)
 {
 	struct channel *c = channel_of(p);
 
-	if (sim_peer_all_taken(p) && c->out_size == 0)
-		settle(c, true);
 	while (bytes.size > 0 && c->phase != PHASE_CLOSING && p->socket != NULL) {
 		size_t n = 1;
 		if (c->phase == PHASE_BDAT) {
@@ -425,8 +410,6 @@ on_end(struct sim_peer *p)
 {
 	struct channel *c = channel_of(p);
 
-	if (sim_peer_all_taken(p) && c->out_size == 0)
-		settle(c, true);
 	c->closes = true;
 	sim_peer_end(p);
 }
@@ -436,8 +419,6 @@ on_broken(struct sim_peer *p)
 {
 	struct channel *c = channel_of(p);
 
-	/* Whether the relay had read the answer is not known any more. */
-	settle(c, false);
 	c->phase = PHASE_CLOSING;
 	p->wake_us = 0;
 	list_unlink(&p->node);
@@ -448,6 +429,11 @@ on_time(struct sim_peer *p)
 {
 	struct channel *c = channel_of(p);
 
+	if (c->breaks) {
+		c->phase = PHASE_CLOSING;
+		sim_peer_reset(p);
+		return;
+	}
 	c->answers_late = false;
 	sim_peer_stop_reading(p, false);
 	flush(c);

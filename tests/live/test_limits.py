@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every limit answers in SMTP, is counted, and heals by itself."""
+import collections
 import contextlib
+import threading
 
 import pytest
 
 import ports
+from corpus import lines_of
 from daemon import Ringpost
-from sink import Sink
+from sink import CLOSE, Sink
 
 BODY = b"Subject: hi\r\n\r\nhello\r\n"
 
@@ -182,3 +185,54 @@ def test_four_buffers_and_a_thousand_stalled_clients(limited, sink):
                 assert healthy.mail(body=BODY)[0] == 250
         sink.wait(20)
     assert len(sink.mails) == 20
+
+
+def test_a_stalled_destination_gives_up_the_memory(folder, sink):
+    """Bodies of mails that wait for a sink that stands still leave the memory; mails for another
+    are delivered from it meanwhile, and what was dropped arrives whole once its sink goes on."""
+    gate = threading.Event()
+    bodies = [b"X-Number: %d\r\n\r\n" % n + lines_of(60000 + n) for n in range(200)]
+    stalled = Sink(faults={"mail": lambda *_: None if gate.wait() else CLOSE})
+    with stalled:
+        routes = [{"domain": "slow.test", "to": stalled.url}, {"domain": "*", "to": sink.url}]
+        # Half of it is for bodies: 200 mails of 60 KB are more than three quarters of 8 MiB.
+        config = {"workers": 1, "memory": {"budget": "16MiB"}}
+        with Ringpost(folder / "relay", config, routes) as running:
+            try:
+                with running.connect() as client:
+                    client.greet()
+                    for body in bodies:
+                        reply = client.mail(recipients=["one@slow.test"], body=body)
+                        assert reply[0] == 250, reply
+                    running.wait_metric(lambda m: m.sum("ringpost_bodies_dropped_total") > 0,
+                                        "bodies are dropped")
+                    for _ in range(20):
+                        assert client.mail(body=BODY)[0] == 250
+                sink.wait(20)
+                assert not stalled.mails
+                assert running.metrics().sum("ringpost_bodies_loaded_total") == 0
+            finally:
+                gate.set()
+            arrived = {mail.content[mail.content.find(b"X-Number"):]
+                       for mail in stalled.wait(len(bodies), 60)}
+            assert arrived == set(bodies)
+            assert len(stalled.mails) == len(bodies)
+            assert running.metrics().sum("ringpost_bodies_loaded_total") > 0
+
+
+@pytest.mark.parametrize("limited", [
+    {"workers": 1, "delivery": {"mails_per_connection": 10, "idle": "5m"}}], indirect=True)
+def test_mails_over_a_connection_to_a_next_hop(limited, sink):
+    """A connection that has carried all it may is closed at once, for that reason."""
+    with limited.connect() as client:
+        client.greet()
+        for _ in range(50):
+            assert client.mail(body=BODY)[0] == 250
+        mails = sink.wait(50)
+    assert max(collections.Counter(mail.session for mail in mails).values()) <= 10
+    full = sum(n == 10 for n in collections.Counter(mail.session for mail in mails).values())
+    assert full > 0
+    limited.wait_metric(
+        lambda m: m.sum("ringpost_connections_closed_total", reason="used_up") == full,
+        "used-up connections are closed")
+    assert limited.metrics().sum("ringpost_connections_closed_total", reason="idle") == 0

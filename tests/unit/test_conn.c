@@ -243,6 +243,43 @@ the_end_of_the_stream_comes_after_the_last_bytes(void **state)
 }
 
 /* Two receive buffers, eight clients that do not read: all are looked at, the ninth is served. */
+/* The peer has answered and gone; our next words find that out. */
+static void
+the_last_words_come_before_the_loss(void **state)
+{
+	struct session s;
+	int fd = start(&s, step_eat);
+
+	(void)state;
+	conn_write(&s.conn, SPAN("RSET\r\n"));
+	worker_turn(&w, 0); /* the receive is armed; the send leaves with the next turn */
+	put(fd, "250 ok\n");
+	close(fd);
+	UNTIL(s.closed == 1);
+	assert_int_equal(s.lost, 1);
+	assert_int_equal(s.seen_size, 7);
+	assert_memory_equal(s.seen, "250 ok\n", 7);
+}
+
+static void
+a_deadline_does_not_pass_over_what_has_come(void **state)
+{
+	struct session s;
+	int fd = start(&s, step_eat);
+
+	(void)state;
+	worker_turn(&w, 0);
+	put(fd, "250 ok\n");
+	uint64_t at_ms = w.now_ms + 2;
+	conn_deadline(&s.conn, at_ms);
+	while (clock_monotonic_ms() <= at_ms) /* due in the turn that harvests the bytes */
+		;
+	UNTIL(s.closed == 1);
+	assert_int_equal(s.seen_size, 7);
+	assert_int_equal(s.deadlines, 1);
+	close(fd);
+}
+
 static void
 paused_clients_hold_no_receive_buffer(void **state)
 {
@@ -902,6 +939,8 @@ main(int count, char **arguments)
 	static const struct CMUnitTest tests[] = {
 		TEST(a_part_of_a_line_is_kept_until_the_rest_comes),
 		TEST(the_end_of_the_stream_comes_after_the_last_bytes),
+		TEST(the_last_words_come_before_the_loss),
+		TEST(a_deadline_does_not_pass_over_what_has_come),
 		TEST(paused_clients_hold_no_receive_buffer),
 		TEST(output_is_held_back_until_the_peer_reads),
 		TEST(lent_memory_is_sent_in_its_place),

@@ -14,6 +14,7 @@ enum toy_bug {
 	TOY_NO_BUG,
 	TOY_CONFIRMS_EARLY,   /* a batch is confirmed although one in front of it is under way */
 	TOY_FORGETS_OUTCOMES, /* confirmed when they are in memory */
+	TOY_FORGETS_SOME,     /* outcomes, at recovery */
 	TOY_SKIPS_NAME_SYNC,  /* a new log's name is not synced */
 	TOY_LOSES_LAST_BYTE,  /* of large bodies, at recovery */
 	TOY_LEAKS_DESCRIPTOR,

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The part of the oracle that judges the log (ARCHITECTURE.md, invariant 2: each with an event).
+ *
+ * An event may be written only for what the store has confirmed, once for each, and with the answer
+ * that the sink has given. Whenever the log has written all that it was given, nothing that was
+ * confirmed may be without its event. The one permitted gap: what was confirmed, or was on its way
+ * to the disk, when the process died before its event was written; oracle_crashed() notes exactly
+ * these.
+ */
+#include <string.h>
+
+#include "core/base/buf.h"
+#include "tests/fault/oracle.h"
+#include "tests/fault/sim.h"
+
+/* The text of a field; what the simulation puts into them needs no escapes. Empty: none. */
+static struct span
+field(struct span line, const char *name)
+{
+	char mark[64];
+	struct buf b = buf_of(mark, sizeof mark);
+
+	buf_printf(&b, "\"%s\":\"", name);
+	const uint8_t *at = memmem(line.data, line.size, b.data, b.size);
+	if (at == NULL)
+		return span_none();
+	struct span rest = span_after(line, (size_t)(at - line.data) + b.size);
+	return span_first(rest, span_find(rest, '"', 0));
+}
+
+static struct oracle_mail *
+mail_of(struct span line)
+{
+	struct oracle_mail *m = oracle_mail_of_sender(field(line, "sender"));
+
+	if (m == NULL)
+		sim_fail("an event of no mail: %.*s", SPAN_ARG(line));
+	return m;
+}
+
+static void
+on_received(struct span line)
+{
+	struct oracle_mail *m = mail_of(line);
+
+	if (!m->durable || m->incarnation != world->oracle->incarnation)
+		sim_fail("mail %u: an event says that it was received, and it is not durable",
+			 m->number);
+	if (++m->received > 1)
+		sim_fail("mail %u: a second event says that it was received", m->number);
+}
+
+static uint8_t
+state_of(struct span result)
+{
+	static const char *const names[ORACLE_STATES] = {
+		[RECIPIENT_PENDING] = "deferred",    [RECIPIENT_DELIVERED] = "delivered",
+		[RECIPIENT_DISCARDED] = "discarded", [RECIPIENT_FAILED] = "failed",
+		[RECIPIENT_REMOVED] = "removed",
+	};
+
+	for (uint8_t s = 0; s < ORACLE_STATES; s++)
+		if (span_eq(result, span_of_string(names[s])))
+			return s;
+	sim_fail("an event with the result %.*s", SPAN_ARG(result));
+}
+
+static void
+on_delivery(struct span line)
+{
+	struct oracle_mail *m = mail_of(line);
+	uint32_t recipient = oracle_recipient_of(m, field(line, "recipient"));
+	struct oracle_recipient *r = &m->recipients[recipient];
+	uint8_t state = state_of(field(line, "result"));
+	char token[32];
+	struct buf b = buf_of(token, sizeof token);
+
+	if (++r->logged[state] > r->recorded[state])
+		sim_fail("mail %u recipient %u: an event reports \"%.*s\", which is not durable",
+			 m->number, recipient, SPAN_ARG(field(line, "result")));
+	buf_printf(&b, ORACLE_TOKEN, r->token);
+	if (state == RECIPIENT_DELIVERED && !span_eq(field(line, "reply"), buf_span(&b)))
+		sim_fail("mail %u recipient %u: the event's reply is not the sink's: %.*s",
+			 m->number, recipient, SPAN_ARG(field(line, "reply")));
+	world->oracle->events++;
+}
+
+void
+oracle_logged(struct span line)
+{
+	struct span event = field(line, "event");
+
+	if (span_eq(event, SPAN("received")))
+		on_received(line);
+	else if (span_eq(event, SPAN("delivery")))
+		on_delivery(line);
+}
+
+void
+oracle_check_logged(void)
+{
+	struct oracle *o = world->oracle;
+
+	for (uint32_t i = 0; i < o->mail_count; i++) {
+		const struct oracle_mail *m = &o->mails[i];
+		if (m->durable && m->incarnation == o->incarnation && m->received == 0)
+			sim_fail("mail %u is durable, and no event says so", m->number);
+		for (uint32_t k = 0; k < m->recipient_count; k++)
+			for (unsigned s = 0; s < ORACLE_STATES; s++)
+				if (m->recipients[k].logged[s] != m->recipients[k].recorded[s])
+					sim_fail("mail %u recipient %u: an outcome (%u) has no "
+						 "event",
+						 m->number, k, s);
+	}
+}
