@@ -3,6 +3,9 @@
 import os
 import select
 import signal
+import socket
+import struct
+import time
 
 
 def parents():
@@ -19,15 +22,20 @@ def parents():
     return found
 
 
-def descendants(root):
-    """Handles (pidfd) of all below root: a handle never means another process later."""
+def below(root):
+    """All that descend from root."""
     parent = parents()
     found, edge = [], {root}
     while edge:
         edge = {pid for pid, up in parent.items() if up in edge}
         found += edge
+    return found
+
+
+def descendants(root):
+    """Handles (pidfd) of all below root: a handle never means another process later."""
     handles = []
-    for pid in found:
+    for pid in below(root):
         try:
             handles.append(os.pidfd_open(pid))
         except ProcessLookupError:
@@ -56,3 +64,19 @@ def all_ended(handles, timeout_s):
         if not watch.poll(timeout_s * 1000):
             return False
     return True
+
+
+def wait_disconnected(host, port, patience_s):
+    """Until no socket of this machine is connected to host:port, but for those that linger only in
+    the kernel (TIME_WAIT). Returns after a while all the same."""
+    packed = struct.unpack("=I", socket.inet_aton(host))[0]
+    wanted = f"{packed:08X}:{port:04X}"
+    time_wait = "06"
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        with open("/proc/net/tcp", encoding="ascii") as file:
+            rows = [line.split() for line in file][1:]
+        if not any(row[2] == wanted and row[3] != time_wait for row in rows):
+            return True
+        select.select([], [], [], 0.05)  # the table has no event
+    return False

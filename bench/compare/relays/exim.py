@@ -22,7 +22,7 @@ USER = "Debian-exim"
 class Exim(Relay):
     name = "exim"
     title = "Exim"
-    synced = "fsync of the data file and of the header file, two a mail"
+    synced = "fsync of the data file, of the header file and of their folder, three a mail"
     delivery = "a process and a new connection for each mail"
 
     def program(self):

@@ -7,6 +7,7 @@ haraka-plugin-relay, and the project's page on performance (one process a core).
 """
 import json
 import pathlib
+import shutil
 
 from relays.relay import Relay, find_program
 
@@ -39,13 +40,14 @@ class Haraka(Relay):
             # loopback has to be allowed as a next hop.
             "outbound.ini": "concurrency_max=25\nenable_tls=false\nlocal_mx_ok=true\n"
                             "inet_prefer=v4\n",
-            "connection.ini": "[max]\nbytes=52428800\n",
+            "connection.ini": (MODULES / "Haraka/config/connection.ini").read_text().replace(
+                "bytes=26214400", "bytes=52428800"),
             "me": "relay.test\n",
         }
 
     def set_up(self):
         config = self.folder / "config"
-        config.mkdir()
+        shutil.copytree(MODULES / "Haraka/config", config)  # as haraka --install does
         (self.folder / "queue").mkdir()
         (self.folder / "plugins").mkdir()
         for name, text in self.files().items():

@@ -20,7 +20,8 @@ USERS = ("opensmtpd", "opensmtpq")
 class OpenSmtpd(Relay):
     name = "opensmtpd"
     title = "OpenSMTPD"
-    synced = "fsync of the message file and of each envelope file, two a mail"
+    # Seen with strace too: it writes the envelope and the message, renames, and says 250.
+    synced = "**nothing**: the files are written and renamed, not synced"
     delivery = "keeps connections to the next hop open, 1000 mails each; no pipelining"
 
     def program(self):
@@ -47,6 +48,8 @@ mta limit max-conn-per-connector 50
 mta limit max-conn-per-relay 50
 mta limit max-conn-per-domain 50
 mta limit conn-delay-host 0
+mta limit conn-delay-route 0
+mta limit reconn-delay-route 0
 mta limit conn-delay-source 0
 mta limit conn-delay-connector 0
 mta limit conn-delay-relay 0
