@@ -110,10 +110,11 @@ def measure(options, kinds, runner):
             for kind in kinds:
                 result = runner.run(kind, matrix.scenario(name), round_number)
                 results.append(result)
-                rate = verdict.member(result, verdict.RATE)
+                rate, share = (verdict.member(result, paths[0])
+                               for paths in (verdict.RATE, verdict.SHARE))
                 print(f"{name} {round_number}/{options.rounds} {kind.title}: "
                       f"{tables.number(rate)} mails/s, share of the rate without relay "
-                      f"{tables.number(verdict.member(result, verdict.SHARE))}", flush=True)
+                      f"{tables.number(share)}", flush=True)
     return syncs, results
 
 

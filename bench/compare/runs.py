@@ -62,8 +62,8 @@ class Runner:
         with locked(self.plan.lock), relay.running():
             mails = self.warm_up(relay, scenario)
             result = self.load(relay, scenario, mails, file)
-        result["compare"] = {"relay": kind.name, "version": relay.version(),
-                             "scenario": scenario.name, "round": round_number}
+        result["compare"].update(relay=kind.name, version=relay.version(),
+                                 scenario=scenario.name, round=round_number)
         file.write_text(json.dumps(result, indent=1) + "\n")
         return result
 
@@ -103,9 +103,15 @@ class Runner:
             "--label", relay.title, "--scenario", scenario.title, "--json", str(file)]
         if scenario.per_connection:
             command += ["--per-connection", str(scenario.per_connection)]
+        before_us = relay.cgroup.cpu_us()
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT_S)
         if done.returncode != 0:
             raise harness.Failure(f"{' '.join(command)}: exit status {done.returncode}\n"
                                   f"{done.stdout[-2000:]}{done.stderr[-2000:]}\n{relay.log()}")
         processes.wait_disconnected(relay.sink_host, relay.sink_port, LET_GO_S)
-        return json.loads(file.read_text())
+        result = json.loads(file.read_text())
+        result["compare"] = {}
+        if before_us is not None:
+            used_us = relay.cgroup.cpu_us() - before_us
+            result["compare"]["cpu_us_per_mail"] = used_us / result["totals"]["mails_accepted"]
+        return result

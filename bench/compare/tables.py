@@ -56,8 +56,8 @@ def show_bars(verdicts, title_of):
 def show_scenario(runs, scenario, relays):
     rows = []
     for relay in relays:
-        def of(path, factor=1.0, name=relay.name):
-            return with_spread(scaled(verdict.figure(runs, scenario.name, name, path), factor))
+        def of(paths, factor=1.0, name=relay.name):
+            return with_spread(scaled(verdict.figure(runs, scenario.name, name, paths), factor))
 
         times, normalised = "1", "1"
         if relay.name != verdict.SUBJECT:
@@ -66,7 +66,7 @@ def show_scenario(runs, scenario, relays):
                 verdict.ratio(runs, scenario.name, relay.name, verdict.SHARE, True))
         rows.append((relay.title, of(verdict.RATE), times, normalised, of(verdict.SHARE),
                      of(verdict.CPU), of(verdict.MEMORY, 1 / (1 << 20)),
-                     of("latency_us.accept.p50", 1e-3), of("latency_us.accept.p99", 1e-3)))
+                     of(verdict.ACCEPT_P50, 1e-3), of(verdict.ACCEPT_P99, 1e-3)))
     head = ("relay", "mails/s", "Ringpost is times as fast", "the same, normalised",
             "share of the rate without relay", "CPU µs a mail", "PSS MiB",
             "accept p50 ms", "accept p99 ms")

@@ -4,7 +4,8 @@
 Each relay takes mail from loopback without a password and sends all of it to one next hop, the sink
 of the load generator. It gets a folder of its own on a real disk; everything that it writes is
 there, with the queue of every relay on one file system. It listens on an address of 127.0.0.0/8
-that no other run uses. What it syncs before it says 250 is left as its makers ship it.
+that no other run uses. What it syncs before it says 250 is left as its makers ship it. It runs in a
+cgroup of its own, by which its CPU time is known.
 
 A class states its settings in set_up(), each with its reason; launch() starts the program in the
 foreground. Orphans of a relay (Exim's deliveries) stay below its root process, so that what they use
@@ -18,6 +19,7 @@ import shutil
 import signal
 import subprocess
 
+import cgroup
 import harness
 import processes
 
@@ -42,7 +44,7 @@ class Relay:
         self.folder = pathlib.Path(folder)
         self.sink_host, self.sink_port = sink
         self.host, self.port = harness.address(), harness.free_port()
-        self.process = None
+        self.process = self.cgroup = None
 
     @property
     def address(self):
@@ -74,16 +76,22 @@ class Relay:
 
     def start(self):
         """Until it answers EHLO. Returns the root process's id."""
+        self.cgroup = cgroup.Cgroup(self.name)
+
+        def prepare():
+            self.cgroup.join()
+            adopt_orphans()
+
         with open(self.folder / "output", "ab") as output:
             self.process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                cwd=self.folder, start_new_session=True, preexec_fn=adopt_orphans)
+                cwd=self.folder, start_new_session=True, preexec_fn=prepare)
         try:
             harness.wait_connectable(self.host, self.port, self.process)
             with harness.Client(self.host, self.port) as client:
                 client.greet()
                 client.command("QUIT")
-        except AssertionError as failure:
+        except (AssertionError, OSError, TypeError) as failure:  # TypeError: no reply at all
             self.stop()
             raise harness.Failure(f"{self.title}: {failure}\n{self.log()}") from None
         return self.root_pid()
@@ -96,6 +104,7 @@ class Relay:
         harness.terminate(self.process, signal.SIGTERM)
         processes.end(tree)
         self.process = None
+        self.cgroup.remove()
 
     def remove(self):
         shutil.rmtree(self.folder, ignore_errors=True)
