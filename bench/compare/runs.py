@@ -23,6 +23,7 @@ Plan = collections.namedtuple("Plan", "bench lock seconds mails")
 WARM_UP_S = 2.0
 CALIBRATE_FROM = 500
 MAILS_MAX = 4_000_000
+BASELINE = "3s"  # source to sink without the relay, before and after each measured run
 TIME_LIMIT_S = 600
 LET_GO_S = 30  # more than any of them keeps an idle connection
 
@@ -61,7 +62,7 @@ class Runner:
         file = self.out / "runs" / f"{self.number:03}-{scenario.name}-{kind.name}.json"
         with locked(self.plan.lock), relay.running():
             mails = self.warm_up(relay, scenario)
-            result = self.load(relay, scenario, mails, file)
+            result = self.load(relay, scenario, mails, file, BASELINE)
         result["compare"].update(relay=kind.name, version=relay.version(),
                                  scenario=scenario.name, round=round_number)
         file.write_text(json.dumps(result, indent=1) + "\n")
@@ -88,7 +89,7 @@ class Runner:
         self.mails[key] = min(max(wanted, matrix.CONNECTIONS), MAILS_MAX)
         return self.mails[key]
 
-    def load(self, relay, scenario, mails, file):
+    def load(self, relay, scenario, mails, file, baseline="0s"):
         """Runs ringpost-bench; a lost mail is a failure, of the relay and so of the comparison.
 
         Returns when the relay has let go of the sink, which ended: a connection that it keeps and
@@ -100,7 +101,8 @@ class Runner:
             "--relay-pid", str(relay.root_pid()),
             "--connections", str(matrix.CONNECTIONS), "--mode", scenario.mode,
             "--size", scenario.size, "--messages", str(mails),
-            "--label", relay.title, "--scenario", scenario.title, "--json", str(file)]
+            "--baseline", baseline, "--label", relay.title, "--scenario", scenario.title,
+            "--json", str(file)]
         if scenario.per_connection:
             command += ["--per-connection", str(scenario.per_connection)]
         before_us = relay.cgroup.cpu_us()
@@ -110,6 +112,8 @@ class Runner:
                                   f"{done.stdout[-2000:]}{done.stderr[-2000:]}\n{relay.log()}")
         processes.wait_disconnected(relay.sink_host, relay.sink_port, LET_GO_S)
         result = json.loads(file.read_text())
+        if not result["totals"]["mails_accepted"]:
+            raise harness.Failure(f"{relay.title} accepted no mail\n{relay.log()}")
         result["compare"] = {}
         if before_us is not None:
             used_us = relay.cgroup.cpu_us() - before_us

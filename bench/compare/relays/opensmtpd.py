@@ -20,6 +20,7 @@ USERS = ("opensmtpd", "opensmtpq")
 class OpenSmtpd(Relay):
     name = "opensmtpd"
     title = "OpenSMTPD"
+    pipelining = False
     # Seen with strace too: it writes the envelope and the message, renames, and says 250.
     synced = "**nothing**: the files are written and renamed, not synced"
     delivery = "keeps connections to the next hop open, 1000 mails each; no pipelining"

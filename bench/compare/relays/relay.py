@@ -39,6 +39,7 @@ class Relay:
     synced = ""    # what is on stable storage before 250, by default
     delivery = ""  # how it hands mail on
     needs_root = True
+    pipelining = True  # is it offered to clients?
 
     def __init__(self, folder, sink):
         self.folder = pathlib.Path(folder)
