@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs what building (build), testing (test) or both (all, the default) need on Debian 12.
-# Asks apt only for what is missing, as root or through sudo.
+# Installs what building (build), testing (test) or both (all, the default) need on Debian 12, and
+# the other relays of bench/compare (compare). Asks apt only for what is missing, as root or through
+# sudo.
 #
-#   tests/packages.sh [build|quickstart|test|all]
+#   tests/packages.sh [build|quickstart|test|all|compare]
 #
 # Servers that cannot be installed beside Postfix are unpacked into a folder of their own, which
 #   tests/packages.sh --peers-folder
@@ -20,6 +21,10 @@ test=(clang libclang-rt-14-dev clang-format llvm git curl e2fsprogs mount util-l
 	libpcre2-8-0 libgnutls30 libgnutls-dane0 libnsl2 libdb5.3 libidn12 libidn2-0)
 quickstart=(curl python3 swaks)
 unpacked=(exim4-base exim4-daemon-light prometheus)
+# Relays to compare with. Haraka comes from npm, Exim and OpenSMTPD are unpacked.
+compare=(postfix nodejs python3 python3-yaml mount util-linux libpcre2-8-0 libgnutls30
+	libgnutls-dane0 libnsl2 libdb5.3 libidn12 libidn2-0 libevent-2.1-7 libssl3 libpam0g)
+unpacked_compare=(exim4-base exim4-daemon-light opensmtpd)
 
 as_root() {
 	if [ "$(id -u)" = 0 ]; then
@@ -53,12 +58,19 @@ install_missing() {
 }
 
 # A folder all may read, owned by root: a server run by root must not be exchangeable by others.
+#   unpack_peers PROGRAM... -- PACKAGE...
 unpack_peers() {
-	[ -x "$peers_folder/usr/bin/promtool" ] && [ -x "$peers_folder/usr/sbin/exim4" ] && return 0
+	local missing=no
+	while [ "$1" != -- ]; do
+		[ -x "$peers_folder/$1" ] || missing=yes
+		shift
+	done
+	shift
+	[ $missing = yes ] || return 0
 	local work
 	work=$(mktemp -d)
 	as_root apt-get update -q
-	(cd "$work" && apt-get download -q "${unpacked[@]}")
+	(cd "$work" && apt-get download -q "$@")
 	as_root mkdir -p -m 755 "$peers_folder"
 	local archive
 	for archive in "$work"/*.deb; do
@@ -81,6 +93,14 @@ install_node_modules() {
 	(cd "$here/live" && npm ci --no-audit --no-fund --loglevel=error)
 }
 
+# Without its optional dependencies (filters that are not used) and scripts.
+install_haraka() {
+	local folder=$here/../bench/compare/haraka
+	[ -d "$folder/node_modules/Haraka" ] && return 0
+	command -v npm >/dev/null || install_missing npm
+	(cd "$folder" && npm ci --omit=optional --ignore-scripts --no-audit --no-fund --loglevel=error)
+}
+
 case ${1:-all} in
 --peers-folder)
 	echo "$peers_folder"
@@ -94,12 +114,17 @@ quickstart)
 test | all)
 	[ "${1:-all}" = test ] || install_missing "${build[@]}"
 	install_missing "${test[@]}"
-	unpack_peers
+	unpack_peers usr/bin/promtool usr/sbin/exim4 -- "${unpacked[@]}"
 	add_exim_user
 	install_node_modules
 	;;
+compare)
+	install_missing "${build[@]}" "${compare[@]}"
+	unpack_peers usr/sbin/exim4 usr/sbin/smtpd -- "${unpacked_compare[@]}"
+	install_haraka
+	;;
 *)
-	echo "usage: $0 [build|quickstart|test|all|--peers-folder]" >&2
+	echo "usage: $0 [build|quickstart|test|all|compare|--peers-folder]" >&2
 	exit 2
 	;;
 esac
