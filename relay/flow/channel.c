@@ -153,14 +153,12 @@ body_bytes(struct channel *c)
 }
 
 static size_t
-write_stuffed(struct channel *c, struct span bytes)
+write_stuffed(struct channel *c, struct span bytes, size_t room)
 {
 	struct buf *out = &c->flow->scratch;
 
 	buf_reset(out);
-	struct buf window = buf_of(out->data, conn_output_room(&c->conn) < out->capacity
-						      ? conn_output_room(&c->conn)
-						      : out->capacity);
+	struct buf window = buf_of(out->data, room < out->capacity ? room : out->capacity);
 	size_t used = body_out_feed(&c->stuffing, bytes, &window);
 	conn_write(&c->conn, buf_span(&window));
 	return used;
@@ -219,7 +217,7 @@ send_body(struct channel *c)
 		if (body_is_plain(c))
 			written = conn_write(&c->conn, span_first(bytes, used));
 		else
-			used = write_stuffed(c, bytes);
+			used = write_stuffed(c, bytes, room - OUTPUT_MARGIN);
 		if (!written || c->conn.state != CONN_OPEN)
 			return false;
 		c->piece_sent += used;

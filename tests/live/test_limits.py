@@ -9,7 +9,7 @@ import pytest
 import ports
 from corpus import lines_of
 from daemon import Ringpost
-from sink import CLOSE, Sink
+from sink import CLOSE, EXTENSIONS, Sink
 
 BODY = b"Subject: hi\r\n\r\nhello\r\n"
 
@@ -236,3 +236,21 @@ def test_mails_over_a_connection_to_a_next_hop(limited, sink):
         lambda m: m.sum("ringpost_connections_closed_total", reason="used_up") == full,
         "used-up connections are closed")
     assert limited.metrics().sum("ringpost_connections_closed_total", reason="idle") == 0
+
+
+def test_the_end_of_data_finds_room_behind_any_body(folder):
+    """Stuffed bodies that fill both output buffers of a connection to the last byte."""
+    extensions = [e for e in EXTENSIONS if e != "CHUNKING"]
+    with Sink(extensions=extensions) as sink:
+        routes = [{"domain": "*", "to": sink.url}]
+        with Ringpost(folder / "relay", {"workers": 1}, routes) as running:
+            # Our trace field in front takes 100 to 400 bytes of 2 * 32 KiB.
+            bodies = [b"..\r\n" + lines_of(size - 200)[:-2] + b"x" * (200 + size % 86) + b"\r\n"
+                      for size in range(2 * 32768 - 600, 2 * 32768, 3)]
+            with running.connect() as client:
+                client.greet()
+                for body in bodies:
+                    assert client.mail(body=body)[0] == 250
+            mails = sink.wait(len(bodies))
+            arrived = {mail.content[mail.content.find(b"\r\n.\r\n") + 2:] for mail in mails}
+            assert arrived == {body[1:] for body in bodies}
