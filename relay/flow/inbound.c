@@ -258,7 +258,7 @@ step(struct session *s)
 			receiver_end(&s->receiver, REPLY_SHUTTING_DOWN, CLOSE_SHUTDOWN);
 			continue;
 		}
-		if (conn_input_is_over(&s->conn))
+		if (conn_peer_has_ended(&s->conn))
 			conn_close(&s->conn, CLOSE_PEER_CLOSED);
 		else
 			conn_read_more(&s->conn);

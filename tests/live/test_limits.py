@@ -2,6 +2,7 @@
 """Every limit answers in SMTP, is counted, and heals by itself."""
 import collections
 import contextlib
+import socket
 import threading
 
 import pytest
@@ -254,3 +255,16 @@ def test_the_end_of_data_finds_room_behind_any_body(folder):
             mails = sink.wait(len(bodies))
             arrived = {mail.content[mail.content.find(b"\r\n.\r\n") + 2:] for mail in mails}
             assert arrived == {body[1:] for body in bodies}
+
+
+def test_a_command_cut_off_by_the_end_of_the_stream(folder, sink):
+    """A client that ends in the middle of a line is gone: its session does not stay until the
+    timeout for a command."""
+    with Ringpost(folder / "relay", {}, [{"domain": "*", "to": sink.url}]) as relay:
+        with relay.connect(timeout_s=30) as client:
+            client.greet()
+            client.write(b"NOOP without an end")
+            client.socket.shutdown(socket.SHUT_WR)
+            assert client.reply() is None
+        relay.wait_metric(lambda m: m.sum("ringpost_connections", side="receive") == 0,
+                          "no session")
