@@ -191,8 +191,8 @@ sample(struct session *s, uint64_t now_us, struct result_sample *out)
 		.accepted = now.recipients_accepted - s->seen.recipients_accepted,
 		.delivered = now.recipients_delivered - s->seen.recipients_delivered,
 		.errors = errors - s->seen_errors,
-		.queued = s->sink != NULL && now.recipients_accepted > now.recipients_delivered
-				  ? now.recipients_accepted - now.recipients_delivered
+		.queued = s->sink != NULL && now.recipients_accepted > now.recipients_settled
+				  ? now.recipients_accepted - now.recipients_settled
 				  : 0,
 	};
 	sample_latencies(s, out);
@@ -257,7 +257,7 @@ watch_arrivals(struct session *s)
 		if (arrivals != s->arrivals)
 			s->arrived_us = now_us;
 		s->arrivals = arrivals;
-		if (now.recipients_delivered >= now.recipients_accepted || s->interrupts > 1 ||
+		if (now.recipients_settled >= now.recipients_accepted || s->interrupts > 1 ||
 		    now_us - s->arrived_us > s->o->drain_ms * 1000)
 			return;
 		wait_a_while(s);
