@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test: uses bench machine */
+/* test: uses bench core machine */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
