@@ -39,8 +39,8 @@ struct letters;
  * line in `why`. */
 struct letters *letters_of_sizes(struct span sizes, size_t field_size, uint64_t seed,
 				 struct buf *why);
-/* Every regular file of the folder is a message, but for hidden ones; line ends become CRLF. Folders
- * in it are passed over. */
+/* Every regular file of the folder is a message, but for hidden ones; line ends become CRLF. What
+ * is a folder in it is passed over. */
 struct letters *letters_of_folder(const char *folder, size_t field_size, struct buf *why);
 void letters_free(struct letters *l);
 struct letter letters_pick(const struct letters *l, uint64_t *random);
