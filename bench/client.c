@@ -125,19 +125,20 @@ say_due(struct client *c, struct client_flight *f, struct client_action *out)
 
 /* ---- ends ---- */
 
-static size_t
-lose(struct client *c, const char *why)
+/* by: the reply that decided it; NULL: none. */
+static void
+lose(struct client *c, const char *why, const struct reply *by)
 {
 	c->state = LOST;
 	c->why = why;
-	return 0;
+	c->lost_by = by;
 }
 
 void
 client_lost(struct client *c, const char *why)
 {
 	if (c->state != LOST)
-		lose(c, c->state == ENDING ? NULL : why);
+		lose(c, c->state == ENDING ? NULL : why, NULL);
 }
 
 /* The first mail is over; the one behind it moves up. */
@@ -155,19 +156,31 @@ end_flight(struct client *c, enum client_fate fate, const struct reply *reply,
 	c->flights[1] = (struct client_flight){ 0 };
 }
 
+static enum client_fate
+fate_of_lost(struct client_flight *f)
+{
+	if (!f->body_sent)
+		return CLIENT_REFUSED;
+	if (f->kept == 0)
+		return CLIENT_IN_DOUBT;
+	while (f->at < f->mail->recipient_count)
+		f->mail->rejected[f->at++] = true;
+	return CLIENT_ACCEPTED;
+}
+
 static void
 step_lost(struct client *c, struct client_action *out)
 {
-	const struct client_flight *f = &c->flights[0];
+	struct client_flight *f = &c->flights[0];
 
 	if (f->mail != NULL) {
-		end_flight(c, f->body_sent ? CLIENT_IN_DOUBT : CLIENT_REFUSED, NULL, out);
+		end_flight(c, fate_of_lost(f), NULL, out);
 		return;
 	}
 	*out = (struct client_action){
 		.event = CLIENT_CLOSE,
 		.why = c->why,
-		.reply = reply_is_done(&c->reply) ? &c->reply : NULL,
+		.reply = c->lost_by,
 	};
 }
 
@@ -178,7 +191,7 @@ static void
 go_on(struct client *c, struct client_flight *f, enum awaits awaits, enum due due)
 {
 	f->awaits = (uint8_t)awaits;
-	if (!c->options->pipelined)
+	if (!c->pipelining)
 		f->due = (uint8_t)due;
 }
 
@@ -198,7 +211,7 @@ take_rcpt(struct client *c, struct client_flight *f, bool good, struct client_ac
 	f->at++;
 	if (f->at < f->mail->recipient_count)
 		go_on(c, f, AWAITS_RCPT, DUE_RCPT);
-	else if (f->taken == 0 && !c->options->pipelined)
+	else if (f->taken == 0 && !c->pipelining)
 		refuse(c, out);
 	else if (c->options->bdat)
 		go_on(c, f, AWAITS_END, DUE_DATA);
@@ -247,7 +260,7 @@ take_reply(struct client *c, struct client_action *out)
 		break;
 	case AWAITS_MAIL:
 		f->refused = !good;
-		if (!good && !c->options->pipelined)
+		if (!good && !c->pipelining)
 			end_flight(c, CLIENT_REFUSED, &c->reply, out);
 		else
 			go_on(c, f, AWAITS_RCPT, DUE_RCPT);
@@ -300,30 +313,42 @@ take_any_reply(struct client *c, struct client_action *out)
 		if (good)
 			say_hello(c, out);
 		else
-			lose(c, "the greeting was a refusal");
+			lose(c, "the greeting was a refusal", &c->reply);
 		break;
 	case HELLO:
 		if (!good)
-			lose(c, "EHLO was refused");
+			lose(c, "EHLO was refused", &c->reply);
 		else if (c->options->bdat && !c->chunking)
-			lose(c, "CHUNKING is not offered, which --bdat needs");
+			lose(c, "CHUNKING is not offered, which --bdat needs", NULL);
 		else
 			c->state = OPEN;
 		break;
 	case OPEN:
 		if (c->flights[0].mail == NULL)
-			lose(c, "a reply came without a command");
+			lose(c, "a reply came without a command", &c->reply);
 		else
 			take_reply(c, out);
 		break;
 	case ENDING:
-		lose(c, NULL);
+		lose(c, NULL, NULL);
 		break;
 	case LOST:
 		break;
 	}
 	if (c->reply.code == 421 && c->state == OPEN)
-		lose(c, "421");
+		lose(c, "the server ended it", &c->reply);
+}
+
+/* A line of the reply to EHLO. */
+static void
+take_offer(struct client *c, enum reply_event event)
+{
+	struct span line = reply_line(&c->reply);
+
+	c->chunking |= span_eq_nocase(line, SPAN("CHUNKING"));
+	c->pipelining |= c->options->pipelined && span_eq_nocase(line, SPAN("PIPELINING"));
+	if (event == REPLY_LINE)
+		reply_forget_text(&c->reply);
 }
 
 /* ---- the step ---- */
@@ -334,7 +359,7 @@ may_go_ahead(const struct client *c)
 {
 	const struct client_flight *f = &c->flights[0];
 
-	return c->options->pipelined && c->flights[1].mail == NULL && f->awaits == AWAITS_END &&
+	return c->pipelining && c->flights[1].mail == NULL && f->awaits == AWAITS_END &&
 	       f->due == DUE_NOTHING && f->taken > 0 && !f->refused;
 }
 
@@ -371,12 +396,9 @@ client_step(struct client *c, struct span in, struct client_action *out)
 		enum reply_event event;
 		used += reply_feed(&c->reply, span_after(in, used), &event);
 		if (event == REPLY_BAD)
-			lose(c, "the peer does not speak SMTP");
-		if (c->state == HELLO && (event == REPLY_LINE || event == REPLY_DONE)) {
-			c->chunking |= span_eq_nocase(reply_line(&c->reply), SPAN("CHUNKING"));
-			if (event == REPLY_LINE)
-				reply_forget_text(&c->reply);
-		}
+			lose(c, "the peer does not speak SMTP", NULL);
+		if (c->state == HELLO && (event == REPLY_LINE || event == REPLY_DONE))
+			take_offer(c, event);
 		if (event == REPLY_DONE)
 			take_any_reply(c, out);
 		if (out->event != CLIENT_NEED_INPUT)
@@ -399,9 +421,9 @@ client_offer(struct client *c, struct client_mail *m)
 	*f = (struct client_flight){
 		.mail = m,
 		.awaits = c->dirty ? AWAITS_RSET : AWAITS_MAIL,
-		.due = c->options->pipelined ? DUE_GROUP
-		       : c->dirty            ? DUE_RSET
-					     : DUE_MAIL,
+		.due = c->pipelining ? DUE_GROUP
+		       : c->dirty    ? DUE_RSET
+				     : DUE_MAIL,
 	};
 	c->dirty = false;
 	c->mails++;

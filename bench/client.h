@@ -7,13 +7,15 @@
  * - lockstep: each command waits for its reply.
  * - pipelined: MAIL, RCPT, DATA (or BDAT and the message) of a mail leave as one group, and the
  *   group of the next mail goes out behind the end of the present one without waiting for the reply
- *   to it. So one mail is ahead, never more, and by DATA a mail costs one round trip.
+ *   to it. So one mail is ahead, never more, and by DATA a mail costs one round trip. A peer that
+ *   does not offer PIPELINING is spoken to in lockstep.
  *
  * client_step() consumes a prefix of the peer's bytes and emits one action; call it until it says
  * NEED_INPUT. NEED_MAIL is NEED_INPUT with a place for another mail: give one with client_offer(),
  * then or later, or say client_quit(). A mail is lent until its OUTCOME; two may be lent at a time.
  * Text of WRITE lives until the next step; SEND_BODY means the message behind all text so far. What
- * comes out does not depend on how the input was cut.
+ * comes out does not depend on how lines were cut; what a peer says without having been asked ends
+ * the connection, or is taken for the reply to what was said meanwhile.
  */
 #ifndef BENCH_CLIENT_H
 #define BENCH_CLIENT_H
@@ -57,7 +59,9 @@ enum client_event {
 enum client_fate {
 	CLIENT_ACCEPTED, /* by 250 to the end of data */
 	CLIENT_REFUSED,  /* by another reply, or the connection ended before the end of data */
-	CLIENT_IN_DOUBT, /* the end of data was sent, the reply did not come */
+	/* The end of data was sent, the reply did not come. By LMTP, where some recipients have
+	 * theirs and one of them is good, the mail is accepted, and those without are rejected. */
+	CLIENT_IN_DOUBT,
 };
 
 struct client_action {
@@ -86,12 +90,14 @@ struct client {
 	struct buf *scratch;             /* for text; empty between steps */
 	struct client_flight flights[2]; /* [0] is answered first */
 	struct reply reply;
-	uint8_t state; /* enum state, in client.c */
-	bool chunking; /* the peer offers it */
-	bool dirty;    /* the peer may hold a transaction: RSET before the next MAIL */
-	bool quitting; /* no mail will be offered any more */
+	uint8_t state;   /* enum state, in client.c */
+	bool chunking;   /* the peer offers it */
+	bool pipelining; /* the peer offers it, and it was asked for */
+	bool dirty;      /* the peer may hold a transaction: RSET before the next MAIL */
+	bool quitting;   /* no mail will be offered any more */
 	const char *why;
-	uint64_t mails; /* offered on this connection */
+	const struct reply *lost_by; /* the reply that ended it; NULL: none did */
+	uint64_t mails;              /* offered on this connection */
 };
 
 /* Bytes of scratch that mails with so many recipients need. */

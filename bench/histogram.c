@@ -42,14 +42,17 @@ bump(_Atomic uint64_t *word, uint64_t n)
 void
 histogram_add(struct histogram *h, uint64_t value_us)
 {
+	_Atomic uint64_t *bucket = &h->buckets[bucket_of(value_us)];
 	uint64_t least = atomic_load_explicit(&h->least, memory_order_relaxed);
 
-	bump(&h->buckets[bucket_of(value_us)], 1);
 	bump(&h->sum, value_us);
 	if (least == 0 || value_us + 1 < least)
 		atomic_store_explicit(&h->least, value_us + 1, memory_order_relaxed);
 	if (value_us > atomic_load_explicit(&h->most, memory_order_relaxed))
 		atomic_store_explicit(&h->most, value_us, memory_order_relaxed);
+	/* Last: whoever sees it counted sees the bounds that enclose it. */
+	atomic_store_explicit(bucket, atomic_load_explicit(bucket, memory_order_relaxed) + 1,
+			      memory_order_release);
 }
 
 void
@@ -62,14 +65,13 @@ histogram_view_init(struct histogram_view *v)
 void
 histogram_read(const struct histogram *h, struct histogram_view *v)
 {
-	uint64_t least = atomic_load_explicit(&h->least, memory_order_relaxed);
-	uint64_t most = atomic_load_explicit(&h->most, memory_order_relaxed);
-
 	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
-		uint64_t n = atomic_load_explicit(&h->buckets[i], memory_order_relaxed);
+		uint64_t n = atomic_load_explicit(&h->buckets[i], memory_order_acquire);
 		v->buckets[i] += n;
 		v->count += n;
 	}
+	uint64_t least = atomic_load_explicit(&h->least, memory_order_relaxed);
+	uint64_t most = atomic_load_explicit(&h->most, memory_order_relaxed);
 	v->sum += atomic_load_explicit(&h->sum, memory_order_relaxed);
 	if (least != 0 && least - 1 < v->least)
 		v->least = least - 1;
@@ -102,7 +104,8 @@ histogram_at(const struct histogram_view *v, double share)
 	uint64_t seen = 0;
 
 	ASSERT(share >= 0 && share <= 1);
-	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+	/* The last bucket has no upper end: what is in it may be as great as the greatest. */
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS - 1; i++) {
 		seen += v->buckets[i];
 		if (seen > 0 && (double)seen >= wanted)
 			return histogram_bound(i) < v->most ? histogram_bound(i) : v->most;

@@ -96,6 +96,8 @@ parse_shapes(struct letters *l, struct span sizes)
 			return false;
 		l->weight += l->shapes[l->count].weight;
 		l->count++;
+		if (comma + 1 == sizes.size)
+			return false; /* nothing behind it */
 		sizes = span_after(sizes, comma + 1);
 	}
 	return l->count > 0;
@@ -180,24 +182,17 @@ letters_pick(const struct letters *l, uint64_t *random)
 /* ---- files ---- */
 
 static uint8_t *
-read_file(const char *path, size_t *size)
+read_file(const char *path, size_t size)
 {
 	FILE *f = fopen(path, "re");
-	struct stat about;
-	uint8_t *data = NULL;
+	uint8_t *data = f == NULL ? NULL : malloc(size + 1);
 
-	if (f == NULL)
-		return NULL;
-	if (fstat(fileno(f), &about) == 0 && S_ISREG(about.st_mode) &&
-	    about.st_size < LETTER_SIZE_MAX) {
-		*size = (size_t)about.st_size;
-		data = malloc(*size + 1);
-		if (data != NULL && fread(data, 1, *size, f) != *size) {
-			free(data);
-			data = NULL;
-		}
+	if (data != NULL && fread(data, 1, size, f) != size) {
+		free(data);
+		data = NULL;
 	}
-	fclose(f);
+	if (f != NULL)
+		fclose(f);
 	return data;
 }
 
@@ -210,12 +205,12 @@ copy_lines(struct span in, bool stuff)
 
 	if (out == NULL)
 		return span_none();
-	while (in.size > 0) {
+	for (bool first = true; in.size > 0; first = false) {
 		size_t end = span_find(in, '\n', 0);
 		struct span line = span_first(in, end);
 		if (line.size > 0 && line.data[line.size - 1] == '\r')
 			line.size--;
-		if (n > 0) {
+		if (!first) {
 			out[n++] = '\r';
 			out[n++] = '\n';
 		}
@@ -232,9 +227,16 @@ copy_lines(struct span in, bool stuff)
 static bool
 add_file(struct letters *l, const char *path)
 {
-	size_t size = 0;
-	uint8_t *data = read_file(path, &size);
+	struct stat about;
 
+	if (stat(path, &about) != 0)
+		return false;
+	if (S_ISDIR(about.st_mode))
+		return true;
+	size_t size = (size_t)about.st_size;
+	if (!S_ISREG(about.st_mode) || size > LETTER_SIZE_MAX)
+		return false;
+	uint8_t *data = read_file(path, size);
 	if (data == NULL)
 		return false;
 	struct letter letter = { .plain = copy_lines(span_of(data, size), false),
@@ -257,13 +259,14 @@ letters_of_folder(const char *folder, size_t field_size, struct buf *why)
 {
 	struct dirent **entries = NULL;
 	int n = scandir(folder, &entries, no_hidden, alphasort);
+	int error = errno;
 	struct letters *l = letters_new(field_size, n > 0 ? (size_t)n : 1);
 	bool good = n > 0 && l != NULL;
 
 	if (n < 0)
-		buf_printf(why, "--corpus %s: %s", folder, strerror(errno));
-	else if (n == 0)
-		buf_printf(why, "--corpus %s: no file in it; put messages there", folder);
+		buf_printf(why, "--corpus %s: %s", folder, strerror(error));
+	else if (l == NULL)
+		buf_append_string(why, "no memory for the mails");
 	for (int i = 0; i < n; i++) {
 		char path[4096];
 		int size = snprintf(path, sizeof path, "%s/%s", folder, entries[i]->d_name);
@@ -274,6 +277,10 @@ letters_of_folder(const char *folder, size_t field_size, struct buf *why)
 		free(entries[i]);
 	}
 	free(entries);
+	if (n == 0 || (good && l->count == 0)) {
+		buf_printf(why, "--corpus %s: no file in it; put messages there", folder);
+		good = false;
+	}
 	if (good)
 		return l;
 	letters_free(l);

@@ -5,7 +5,8 @@
  *
  * A letter is the message behind the field that bench/track.h puts on top. It is kept as it is sent
  * by BDAT and, where that differs, as it is sent by DATA (dots doubled); both without their final
- * CRLF, so that what follows them can be appended. Sizes count the whole message.
+ * CRLF, so that what follows them can be appended. Sizes count the whole message; where one would
+ * cut a CRLF in two, the message is a byte smaller.
  *
  * Randomness is a xorshift generator of the caller's, so that a seed repeats a load.
  */
@@ -38,7 +39,8 @@ struct letters;
  * line in `why`. */
 struct letters *letters_of_sizes(struct span sizes, size_t field_size, uint64_t seed,
 				 struct buf *why);
-/* Every regular file of the folder is a message; line ends become CRLF. */
+/* Every regular file of the folder is a message, but for hidden ones; line ends become CRLF. What
+ * is a folder in it is passed over. */
 struct letters *letters_of_folder(const char *folder, size_t field_size, struct buf *why);
 void letters_free(struct letters *l);
 struct letter letters_pick(const struct letters *l, uint64_t *random);

@@ -125,8 +125,11 @@ name_of(struct meter *m, const char *name)
 	for (unsigned i = 0; i < m->name_count; i++)
 		if (strcmp(m->names[i].name, name) == 0)
 			return &m->names[i];
-	if (m->name_count == METER_NAMES_MAX)
-		return &m->names[METER_NAMES_MAX - 1];
+	if (m->name_count == METER_NAMES_MAX) {
+		struct meter_process *last = &m->names[METER_NAMES_MAX - 1];
+		snprintf(last->name, sizeof last->name, "others");
+		return last;
+	}
 	struct meter_process *p = &m->names[m->name_count++];
 	snprintf(p->name, sizeof p->name, "%s", name);
 	return p;

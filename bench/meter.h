@@ -29,7 +29,8 @@ struct meter {
 	uint64_t bytes_written; /* handed to the disk */
 	uint64_t pss_bytes;     /* only with with_pss */
 	unsigned name_count;
-	struct meter_process names[METER_NAMES_MAX]; /* processes of one name as one */
+	/* Processes of one name as one; where there are more names, the last row is "others". */
+	struct meter_process names[METER_NAMES_MAX];
 };
 
 /* Reading PSS costs the kernel a walk over the page tables: not for every look. False: no such

@@ -7,14 +7,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/client.h"
 #include "bench/fault.h"
+#include "bench/letter.h"
+#include "bench/sink.h"
 #include "core/base/assert.h"
 #include "core/base/unit.h"
+#include "core/worker.h"
+
+#define RATE_LEAST   0.001
+#define TIME_MOST_MS ((uint64_t)30 * 24 * 3600 * 1000)
 
 enum {
 	EXIT_USAGE = 2,
 	HELP_COLUMN = 26,
 	VALUE_SIZE = 1024,
+	/* What the number of a mail has digits for in its field, and memory may be reserved for. */
+	MESSAGES_MOST = 1000 * 1000 * 1000,
+	NAME_MOST = 200, /* with "rK.userN@dN." it is no longer than CLIENT_ADDRESS_MAX */
+	ZIPF_MOST = 10,
 };
 
 enum kind {
@@ -146,8 +157,9 @@ set(struct bench_options *o, const struct row *r, const char *text)
 	case KIND_ADDRESS:
 		return set_address(field, text);
 	case KIND_ADDRESSES:
-		return addresses->count < OPTIONS_TEXTS_MAX &&
-		       set_address(&addresses->items[addresses->count++], text);
+		if (addresses->count == OPTIONS_TEXTS_MAX)
+			return false;
+		return set_address(&addresses->items[addresses->count++], text);
 	case KIND_COUNT:
 		return span_to_u64(span_of_string(text), field);
 	case KIND_NUMBER:
@@ -196,6 +208,50 @@ fail(const char *format, const char *what)
 
 /* ---- what must be, and what does not go together ---- */
 
+/* Rows with a number or a time that has bounds; durations in milliseconds. */
+static const struct limit {
+	const char *name;
+	uint64_t least;
+	uint64_t most;
+	const char *remedy;
+} limits[] = {
+	{ "connections", 1, 20000, "write a number from 1 to 20000" },
+	{ "messages", 0, MESSAGES_MOST, "write a number from 1 to 1000000000" },
+	{ "seconds", 0, TIME_MOST_MS, "write at most 30d" },
+	{ "recipients", 1, 1000, "write a number from 1 to 1000" },
+	{ "domains", 1, DOMAINS_MAX, "write a number from 1 to 1000000" },
+	{ "source-threads", 1, WORKERS_MAX, "write a number from 1 to 64" },
+	{ "timeout", 10, TIME_MOST_MS, "write a time from 10ms to 30d" },
+	{ "sink-threads", 1, WORKERS_MAX, "write a number from 1 to 64" },
+	{ "sink-connections", 1, 20000, "write a number from 1 to 20000" },
+	{ "baseline", 0, TIME_MOST_MS, "write at most 30d" },
+	{ "drain", 0, TIME_MOST_MS, "write at most 30d" },
+	{ "settle", 0, TIME_MOST_MS, "write at most 30d" },
+	{ "relay-pid", 0, INT32_MAX, "write the id of a process" },
+	{ "interval", 10, TIME_MOST_MS, "write a time from 10ms to 30d" },
+};
+
+static int
+check_limits(const struct bench_options *o)
+{
+	for (unsigned i = 0; i < ROWS; i++) {
+		uint64_t value;
+		if (!has(o, &rows[i]) ||
+		    (rows[i].kind != KIND_COUNT && rows[i].kind != KIND_DURATION))
+			continue;
+		memcpy(&value, (const char *)o + rows[i].offset, sizeof value);
+		for (size_t k = 0; k < sizeof limits / sizeof limits[0]; k++) {
+			const struct limit *l = &limits[k];
+			if (strcmp(l->name, rows[i].name) != 0 ||
+			    (value >= l->least && value <= l->most))
+				continue;
+			fprintf(stderr, "ringpost-bench: --%s: %s\n", l->name, l->remedy);
+			return EXIT_USAGE;
+		}
+	}
+	return -1;
+}
+
 static int
 check_source(const struct bench_options *o)
 {
@@ -205,16 +261,20 @@ check_source(const struct bench_options *o)
 		return fail("say either --messages N or --seconds TIME%s", "");
 	if (strcmp(o->mode, "pipelined") != 0 && strcmp(o->mode, "lockstep") != 0)
 		return fail("--mode '%s': write pipelined or lockstep", o->mode);
-	if (o->connections == 0 || o->connections > 20000)
-		return fail("--connections: write a number from 1 to 20000%s", "");
-	if (o->recipients == 0 || o->recipients > 1000)
-		return fail("--recipients: write a number from 1 to 1000%s", "");
-	if (o->domains == 0 || o->domains > 1000 * 1000)
-		return fail("--domains: write a number from 1 to 1000000%s", "");
-	if (o->source_threads == 0 || o->source_threads > 64 || o->source_threads > o->connections)
-		return fail("--source-threads: write a number from 1 to 64, at most one a "
-			    "connection%s",
+	if (o->source_threads > o->connections)
+		return fail("--source-threads: there are fewer --connections; write at most one "
+			    "a connection%s",
 			    "");
+	if (o->rate != 0 && o->rate < RATE_LEAST)
+		return fail("--rate: write at least 0.001, or 0 for a closed loop%s", "");
+	if (o->zipf > ZIPF_MOST)
+		return fail("--zipf: write a number from 0 to 10%s", "");
+	if (strlen(o->from) > CLIENT_ADDRESS_MAX)
+		return fail("--from '%s' is too long; write at most 256 bytes", o->from);
+	if (strlen(o->hello) == 0 || strlen(o->hello) > NAME_MOST)
+		return fail("--hello '%s': write a name of at most 200 bytes", o->hello);
+	if (strlen(o->domain) == 0 || strlen(o->domain) > NAME_MOST)
+		return fail("--domain '%s': write a name of at most 200 bytes", o->domain);
 	return -1;
 }
 
@@ -223,17 +283,19 @@ check_sink(const struct bench_options *o)
 {
 	if (o->sinks.count == 0)
 		return fail("--sink ADDRESS is missing: where to catch%s", "");
-	if (o->sink_threads == 0 || o->sink_threads > 64)
-		return fail("--sink-threads: write a number from 1 to 64%s", "");
-	if (o->sink_connections == 0 || o->sink_connections > 20000)
-		return fail("--sink-connections: write a number from 1 to 20000%s", "");
+	if (o->sinks.count > SINK_ADDRESSES_MAX)
+		return fail("--sink: there are too many; 16 are the limit%s", "");
+	if (o->command == BENCH_RUN && o->rest_count > 0 && o->relay_pid != 0)
+		return fail("--relay-pid: the command that is started is measured; leave out "
+			    "one of the two%s",
+			    "");
 	return -1;
 }
 
 static int
 check(const struct bench_options *o)
 {
-	int status = -1;
+	int status;
 
 	if (o->command == BENCH_REPORT) {
 		if (o->out == NULL || o->rest_count == 0)
@@ -242,9 +304,8 @@ check(const struct bench_options *o)
 	}
 	if (o->rest_count > 0 && o->command != BENCH_RUN)
 		return fail("'%s' is one word too many", o->rest[0]);
-	if (o->interval_ms < 10)
-		return fail("--interval: write at least 10ms%s", "");
-	if (o->command != BENCH_SINK)
+	status = check_limits(o);
+	if (status < 0 && o->command != BENCH_SINK)
 		status = check_source(o);
 	if (status < 0 && o->command != BENCH_SOURCE)
 		status = check_sink(o);

@@ -43,7 +43,7 @@ struct bench_options {
 	struct bench_addresses sinks;
 	uint64_t connections, messages, duration_ms, recipients, per_connection, domains;
 	uint64_t source_threads, sink_threads, sink_connections, timeout_ms;
-	uint64_t baseline_ms, drain_ms, relay_pid, seed, interval_ms;
+	uint64_t baseline_ms, drain_ms, settle_ms, relay_pid, seed, interval_ms;
 	double rate, zipf;
 	const char *size, *corpus, *mode, *domain, *from, *hello;
 	const char *label, *scenario, *json, *out;

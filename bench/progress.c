@@ -26,6 +26,15 @@ show_bar(double done)
 	fprintf(stderr, "] %3.0f%% ", done > 1 ? 100 : done * 100);
 }
 
+static void
+show_ms(uint64_t us)
+{
+	if (us == RESULT_NONE)
+		fputc('-', stderr);
+	else
+		fprintf(stderr, "%.1f", (double)us / 1e3);
+}
+
 void
 progress_show(struct progress *p, const struct result_sample *s, double done)
 {
@@ -35,11 +44,13 @@ progress_show(struct progress *p, const struct result_sample *s, double done)
 	fprintf(stderr, "%-6s %6.1f s ", p->what, s->t_s);
 	if (p->terminal)
 		show_bar(done);
-	fprintf(stderr,
-		"accepted %.0f/s, delivered %.0f/s, queued %llu, p99 %.1f / %.1f ms, errors %llu",
+	fprintf(stderr, "accepted %.0f/s, delivered %.0f/s, queued %llu, p99 ",
 		(double)s->accepted / s->seconds, (double)s->delivered / s->seconds,
-		(unsigned long long)s->queued, (double)s->accept_p99_us / 1e3,
-		(double)s->end_to_end_p99_us / 1e3, (unsigned long long)s->errors);
+		(unsigned long long)s->queued);
+	show_ms(s->accept_p99_us);
+	fputs(" / ", stderr);
+	show_ms(s->end_to_end_p99_us);
+	fprintf(stderr, " ms, errors %llu", (unsigned long long)s->errors);
 	fputs(p->terminal ? "" : "\n", stderr);
 	p->shown = p->terminal;
 }

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -49,6 +50,15 @@ greets(const struct net_address *address)
 }
 
 static bool
+is_interrupted(void)
+{
+	sigset_t pending;
+
+	return sigpending(&pending) == 0 &&
+	       (sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1);
+}
+
+static bool
 has_ended(const struct relay *r)
 {
 	siginfo_t info = { 0 };
@@ -65,19 +75,39 @@ relay_await(const struct relay *r, const struct net_address *address, unsigned s
 
 	while (!greets(address)) {
 		bool ended = has_ended(r);
-		if (!ended && clock_monotonic_ms() < until_ms) {
+		bool interrupted = is_interrupted();
+		if (!ended && !interrupted && clock_monotonic_ms() < until_ms) {
 			pause_ms(LOOK_MS);
 			continue;
 		}
-		buf_append_string(why, "the relay at ");
+		buf_append_string(why, interrupted ? "interrupted before the relay at "
+						   : "the relay at ");
 		net_address_show(address, why);
-		if (ended)
+		if (interrupted)
+			buf_append_string(why, " greeted");
+		else if (ended)
 			buf_append_string(why, " has ended instead of greeting; see its output");
 		else
 			buf_printf(why, " does not greet in %u s", seconds);
 		return false;
 	}
 	return true;
+}
+
+/* In the child. It begins as if a shell had started it. */
+static _Noreturn void
+run_command(char **command)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	setpgid(0, 0);
+	execvp(command[0], command);
+	fprintf(stderr, "ringpost-bench: %s: %s\n", command[0], strerror(errno));
+	_exit(127);
 }
 
 bool
@@ -91,15 +121,8 @@ relay_start(struct relay *r, char **command, const struct net_address *address, 
 		return false;
 	}
 	pid_t pid = fork();
-	if (pid == 0) {
-		sigset_t none;
-		sigemptyset(&none);
-		sigprocmask(SIG_SETMASK, &none, NULL);
-		setpgid(0, 0);
-		execvp(command[0], command);
-		fprintf(stderr, "ringpost-bench: %s: %s\n", command[0], strerror(errno));
-		_exit(127);
-	}
+	if (pid == 0)
+		run_command(command);
 	if (pid < 0) {
 		buf_printf(why, "%s cannot be started: %s", command[0], strerror(errno));
 		return false;
@@ -111,6 +134,12 @@ relay_start(struct relay *r, char **command, const struct net_address *address, 
 	return false;
 }
 
+bool
+relay_is_gone(const struct relay *r, const struct net_address *address)
+{
+	return has_ended(r) && !greets(address);
+}
+
 void
 relay_stop(struct relay *r)
 {
@@ -118,13 +147,10 @@ relay_stop(struct relay *r)
 		return;
 	uint64_t until_ms = clock_monotonic_ms() + STOP_SECONDS * 1000;
 	kill(r->pid, SIGTERM);
-	while (waitpid(r->pid, NULL, WNOHANG) == 0) {
-		if (clock_monotonic_ms() >= until_ms) {
-			kill(-r->pid, SIGKILL);
-			waitpid(r->pid, NULL, 0);
-			break;
-		}
+	while (!has_ended(r) && clock_monotonic_ms() < until_ms)
 		pause_ms(LOOK_MS);
-	}
+	/* Its id is its group's, and nobody else's until it has been waited for. */
+	kill(-r->pid, has_ended(r) ? SIGTERM : SIGKILL);
+	waitpid(r->pid, NULL, 0);
 	*r = (struct relay){ 0 };
 }

@@ -302,8 +302,9 @@ relay(const struct result *r)
 	return o;
 }
 
-/* One column of the series. The two kinds of columns differ in what they are divided by. */
+/* One column of the series: what its values are divided by, and who knows it. */
 enum column_kind { COLUMN_RATE, COLUMN_LEVEL, COLUMN_CORES };
+enum { BY_SOURCE = 1, BY_SINK = 2, BY_RELAY = 4, BY_BOTH = BY_SOURCE | BY_SINK };
 
 static json_t *
 column(const struct result *r, size_t offset, enum column_kind kind)
@@ -315,7 +316,9 @@ column(const struct result *r, size_t offset, enum column_kind kind)
 		uint64_t value;
 		memcpy(&value, (const char *)s + offset, sizeof value);
 		double v = (double)value;
-		if (kind == COLUMN_RATE)
+		if (value == RESULT_NONE)
+			json_array_append_new(list, json_null());
+		else if (kind == COLUMN_RATE)
 			json_array_append_new(list, json_real(v / s->seconds));
 		else if (kind == COLUMN_CORES)
 			json_array_append_new(list, json_real(v / 1e6 / s->seconds));
@@ -332,23 +335,27 @@ series(const struct result *r)
 		const char *name;
 		size_t offset;
 		enum column_kind kind;
+		unsigned known_by;
 	} columns[] = {
-#define COLUMN(name, field, kind) { name, offsetof(struct result_sample, field), COLUMN_##kind }
-		COLUMN("offered", offered, RATE),
-		COLUMN("accepted", accepted, RATE),
-		COLUMN("delivered", delivered, RATE),
-		COLUMN("errors", errors, RATE),
-		COLUMN("queued", queued, LEVEL),
-		COLUMN("accept_p50_us", accept_p50_us, LEVEL),
-		COLUMN("accept_p99_us", accept_p99_us, LEVEL),
-		COLUMN("end_to_end_p50_us", end_to_end_p50_us, LEVEL),
-		COLUMN("end_to_end_p99_us", end_to_end_p99_us, LEVEL),
-		COLUMN("relay_cpu", relay_cpu_us, CORES),
-		COLUMN("source_cpu", source_cpu_us, CORES),
-		COLUMN("sink_cpu", sink_cpu_us, CORES),
-		COLUMN("relay_pss_bytes", relay_pss_bytes, LEVEL),
+#define COLUMN(name, field, kind, by) \
+	{ name, offsetof(struct result_sample, field), COLUMN_##kind, BY_##by }
+		COLUMN("offered", offered, RATE, SOURCE),
+		COLUMN("accepted", accepted, RATE, SOURCE),
+		COLUMN("delivered", delivered, RATE, SINK),
+		COLUMN("errors", errors, RATE, SOURCE),
+		COLUMN("queued", queued, LEVEL, BOTH),
+		COLUMN("accept_p50_us", accept_p50_us, LEVEL, SOURCE),
+		COLUMN("accept_p99_us", accept_p99_us, LEVEL, SOURCE),
+		COLUMN("end_to_end_p50_us", end_to_end_p50_us, LEVEL, BOTH),
+		COLUMN("end_to_end_p99_us", end_to_end_p99_us, LEVEL, BOTH),
+		COLUMN("relay_cpu", relay_cpu_us, CORES, RELAY),
+		COLUMN("source_cpu", source_cpu_us, CORES, SOURCE),
+		COLUMN("sink_cpu", sink_cpu_us, CORES, SINK),
+		COLUMN("relay_pss_bytes", relay_pss_bytes, LEVEL, RELAY),
 #undef COLUMN
 	};
+	unsigned known = (r->has_source ? BY_SOURCE : 0U) | (r->has_sink ? BY_SINK : 0U) |
+			 (r->has_relay ? BY_RELAY : 0U);
 	json_t *o = json_object();
 	json_t *times = json_array();
 
@@ -357,9 +364,39 @@ series(const struct result *r)
 		json_array_append_new(times, json_real(r->samples[i].t_s));
 	json_object_set_new(o, "t_s", times);
 	for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++)
-		json_object_set_new(o, columns[i].name,
-				    column(r, columns[i].offset, columns[i].kind));
+		if ((columns[i].known_by & ~known) == 0)
+			json_object_set_new(o, columns[i].name,
+					    column(r, columns[i].offset, columns[i].kind));
 	return o;
+}
+
+static json_t *
+load(const struct result *r)
+{
+	json_t *o = json_object();
+
+	if (r->has_source)
+		put_real(o, "source_cpu_s", (double)r->source_cpu_us / 1e6);
+	if (r->has_sink)
+		put_real(o, "sink_cpu_s", (double)r->sink_cpu_us / 1e6);
+	return o;
+}
+
+/* What only a command that offers mails can know. */
+static void
+put_offering(json_t *o, const struct result *r)
+{
+	json_t *part = json_object();
+
+	put_real(part, "offer_s", r->offer_s);
+	put_real(part, "total_s", r->total_s);
+	json_object_set_new(o, "time", part);
+	json_object_set_new(o, "rate", rates(r));
+	part = json_object();
+	json_object_set_new(part, "accept", latency(&r->accept));
+	if (r->has_sink)
+		json_object_set_new(part, "end_to_end", latency(&r->end_to_end));
+	json_object_set_new(o, "latency_us", part);
 }
 
 static json_t *
@@ -372,30 +409,18 @@ whole(const struct result *r)
 	put_integer(o, "ringpost_bench", FORMAT_VERSION);
 	json_object_set_new(o, "command", json_string(names[r->options->command]));
 	json_object_set_new(o, "label", json_string(r->options->label));
-	json_object_set_new(o, "scenario", json_string(r->options->scenario));
+	if (r->options->scenario[0] != '\0')
+		json_object_set_new(o, "scenario", json_string(r->options->scenario));
 	json_object_set_new(o, "started", json_string(r->started));
 	options_show(r->options, put_option, part);
 	json_object_set_new(o, "options", part);
 	json_object_set_new(o, "machine", machine());
 	json_object_set_new(o, "totals", totals(r));
-	if (r->has_source) {
-		part = json_object();
-		put_real(part, "offer_s", r->offer_s);
-		put_real(part, "total_s", r->total_s);
-		json_object_set_new(o, "time", part);
-		json_object_set_new(o, "rate", rates(r));
-		part = json_object();
-		json_object_set_new(part, "accept", latency(&r->accept));
-		if (r->has_sink)
-			json_object_set_new(part, "end_to_end", latency(&r->end_to_end));
-		json_object_set_new(o, "latency_us", part);
-	}
+	if (r->has_source)
+		put_offering(o, r);
 	if (r->has_relay)
 		json_object_set_new(o, "relay", relay(r));
-	part = json_object();
-	put_real(part, "source_cpu_s", (double)r->source_cpu_us / 1e6);
-	put_real(part, "sink_cpu_s", (double)r->sink_cpu_us / 1e6);
-	json_object_set_new(o, "load", part);
+	json_object_set_new(o, "load", load(r));
 	json_object_set_new(o, "series", series(r));
 	return o;
 }

@@ -19,6 +19,9 @@
 #include "bench/source.h"
 #include "bench/track.h"
 
+/* Of a latency: there was none in the interval. */
+#define RESULT_NONE UINT64_MAX
+
 /* What came in one interval, and how things stood at its end. */
 struct result_sample {
 	double t_s; /* since the start */

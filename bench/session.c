@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench/session.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "bench/progress.h"
 #include "bench/relay.h"
@@ -18,7 +20,9 @@ enum {
 	EXIT_LOST = 1,
 	WHY_SIZE = 1024,
 	LOOK_MS = 20,
-	LOOKS_A_LINE = 5,
+	GREETING_SECONDS = 10,
+	/* The last sample of a run counts from this part of an interval on. */
+	LAST_SAMPLE_PARTS = 10,
 	/* Cells are reserved, not used: this bounds a run by time. */
 	MAILS_MOST = 256 * 1000 * 1000,
 	FIELD_SIZE = sizeof TRACK_FIELD - 1 + TRACK_ID_SIZE + 2,
@@ -33,6 +37,7 @@ struct session {
 	struct relay relay;
 	sigset_t signals;
 	unsigned interrupts;
+	bool relay_gone; /* it ended while it was loaded */
 	struct buf *why;
 
 	/* Of the load that runs now. */
@@ -45,6 +50,7 @@ struct session {
 	uint64_t sampled_us;
 	struct track_numbers seen;
 	uint64_t seen_errors;
+	uint64_t seen_caught;
 	uint64_t seen_cpu_us[3]; /* relay, source, sink */
 	struct histogram_view seen_accept, seen_end_to_end;
 	uint64_t arrivals;   /* as last seen, for the wait at the end */
@@ -145,11 +151,11 @@ sample_latencies(struct session *s, struct result_sample *out)
 
 	read_latencies(s, &accept, &end_to_end);
 	histogram_since(&accept, &s->seen_accept, &part);
-	out->accept_p50_us = histogram_at(&part, 0.5);
-	out->accept_p99_us = histogram_at(&part, 0.99);
+	out->accept_p50_us = part.count > 0 ? histogram_at(&part, 0.5) : RESULT_NONE;
+	out->accept_p99_us = part.count > 0 ? histogram_at(&part, 0.99) : RESULT_NONE;
 	histogram_since(&end_to_end, &s->seen_end_to_end, &part);
-	out->end_to_end_p50_us = histogram_at(&part, 0.5);
-	out->end_to_end_p99_us = histogram_at(&part, 0.99);
+	out->end_to_end_p50_us = part.count > 0 ? histogram_at(&part, 0.5) : RESULT_NONE;
+	out->end_to_end_p99_us = part.count > 0 ? histogram_at(&part, 0.99) : RESULT_NONE;
 	s->seen_accept = accept;
 	s->seen_end_to_end = end_to_end;
 }
@@ -175,6 +181,20 @@ sample_cpu(struct session *s, struct result_sample *out)
 		s->result->relay_pss_peak_bytes = m.pss_bytes;
 }
 
+/* Since the last look. A sink alone tracks no mail: it has caught what it has. */
+static uint64_t
+delivered_of(struct session *s, const struct track_numbers *now)
+{
+	struct sink_numbers caught;
+
+	if (s->o->command != BENCH_SINK)
+		return now->recipients_delivered - s->seen.recipients_delivered;
+	sink_count(s->sink, &caught);
+	uint64_t since = caught.recipients - s->seen_caught;
+	s->seen_caught = caught.recipients;
+	return since;
+}
+
 /* What came since the last one. */
 static void
 sample(struct session *s, uint64_t now_us, struct result_sample *out)
@@ -189,10 +209,10 @@ sample(struct session *s, uint64_t now_us, struct result_sample *out)
 		.seconds = (double)(now_us - s->sampled_us) / 1e6,
 		.offered = now.mails[TRACK_OFFERED] - s->seen.mails[TRACK_OFFERED],
 		.accepted = now.recipients_accepted - s->seen.recipients_accepted,
-		.delivered = now.recipients_delivered - s->seen.recipients_delivered,
+		.delivered = delivered_of(s, &now),
 		.errors = errors - s->seen_errors,
-		.queued = s->sink != NULL && now.recipients_accepted > now.recipients_delivered
-				  ? now.recipients_accepted - now.recipients_delivered
+		.queued = s->sink != NULL && now.recipients_accepted > now.recipients_settled
+				  ? now.recipients_accepted - now.recipients_settled
 				  : 0,
 	};
 	sample_latencies(s, out);
@@ -215,6 +235,17 @@ how_far(const struct session *s, uint64_t now_us)
 	return (double)seen / (double)s->o->messages;
 }
 
+/* A relay that was started here and has ended will not take the rest. */
+static void
+look_after_relay(struct session *s, const struct result_sample *now)
+{
+	if (!s->result->has_relay || now->accepted + now->delivered > 0 ||
+	    !relay_is_gone(&s->relay, &s->o->relay))
+		return;
+	s->relay_gone = true;
+	s->interrupts += 2;
+}
+
 static void
 look(struct session *s)
 {
@@ -227,6 +258,20 @@ look(struct session *s)
 	if (!result_add_sample(s->result, &now))
 		s->interrupts += 2; /* no memory for it: end with what there is */
 	progress_show(&s->progress, &now, how_far(s, now_us));
+	look_after_relay(s, &now);
+}
+
+/* What came since the last whole interval. */
+static void
+look_last(struct session *s)
+{
+	struct result_sample now;
+	uint64_t now_us = clock_monotonic_us();
+
+	if ((now_us - s->sampled_us) * LAST_SAMPLE_PARTS < s->o->interval_ms * 1000)
+		return;
+	sample(s, now_us, &now);
+	result_add_sample(s->result, &now);
 }
 
 /* ---- one load ---- */
@@ -244,21 +289,28 @@ watch_source(struct session *s)
 	}
 }
 
-/* Everything accepted has arrived, or nothing has for as long as --drain says. */
+/* Until nothing has arrived for as long as --drain says or, where everything accepted has, for
+ * settle_ms, in which duplicates and mails in doubt may come; they cannot make it longer than
+ * --drain. */
 static void
-watch_arrivals(struct session *s)
+watch_arrivals(struct session *s, uint64_t settle_ms)
 {
+	uint64_t settled_us = 0;
+
 	s->arrived_us = clock_monotonic_us();
-	for (;;) {
+	while (s->interrupts < 2) {
 		struct track_numbers now;
 		track_count(s->track, &now);
 		uint64_t arrivals = now.recipients_delivered + now.duplicated + now.foreign;
 		uint64_t now_us = clock_monotonic_us();
+		bool all = now.recipients_settled >= now.recipients_accepted;
 		if (arrivals != s->arrivals)
 			s->arrived_us = now_us;
 		s->arrivals = arrivals;
-		if (now.recipients_delivered >= now.recipients_accepted || s->interrupts > 1 ||
-		    now_us - s->arrived_us > s->o->drain_ms * 1000)
+		if (!all || settled_us == 0)
+			settled_us = now_us;
+		if (now_us - s->arrived_us >= (all ? settle_ms : s->o->drain_ms) * 1000 ||
+		    now_us - settled_us > s->o->drain_ms * 1000)
 			return;
 		wait_a_while(s);
 		look(s);
@@ -272,7 +324,7 @@ begin(struct session *s, struct result *r, struct track *track, const char *what
 	s->track = track;
 	s->began_us = s->sampled_us = clock_monotonic_us();
 	s->seen = (struct track_numbers){ 0 };
-	s->seen_errors = s->arrivals = 0;
+	s->seen_errors = s->seen_caught = s->arrivals = 0;
 	memset(s->seen_cpu_us, 0, sizeof s->seen_cpu_us);
 	if (r->has_relay) {
 		struct meter m;
@@ -308,6 +360,7 @@ end(struct session *s)
 	progress_end(&s->progress);
 	if (s->source != NULL)
 		source_stop(s->source);
+	look_last(s);
 	read_latencies(s, &r->accept, &r->end_to_end);
 	if (s->sink != NULL) {
 		sink_count(s->sink, &r->sink);
@@ -361,7 +414,7 @@ measure_without(struct session *s, const char *what, double *per_s)
 	bool good = s->source != NULL;
 	if (good) {
 		watch_source(s);
-		watch_arrivals(s);
+		watch_arrivals(s, 0);
 	}
 	if (s->sink != NULL)
 		end(s);
@@ -376,21 +429,26 @@ measure_without(struct session *s, const char *what, double *per_s)
 	return good;
 }
 
+/* What processes that left the tree had used is missing afterwards. */
+static void
+take_off(uint64_t *after, uint64_t before)
+{
+	*after = *after > before ? *after - before : 0;
+}
+
 static void
 subtract(struct meter *after, const struct meter *before)
 {
-	after->user_us -= before->user_us;
-	after->system_us -= before->system_us;
-	after->context_switches = after->context_switches > before->context_switches
-					  ? after->context_switches - before->context_switches
-					  : 0;
-	after->bytes_written -= before->bytes_written;
+	take_off(&after->user_us, before->user_us);
+	take_off(&after->system_us, before->system_us);
+	take_off(&after->context_switches, before->context_switches);
+	take_off(&after->bytes_written, before->bytes_written);
 	for (unsigned i = 0; i < after->name_count; i++) {
 		for (unsigned k = 0; k < before->name_count; k++) {
 			if (strcmp(after->names[i].name, before->names[k].name) != 0)
 				continue;
-			after->names[i].user_us -= before->names[k].user_us;
-			after->names[i].system_us -= before->names[k].system_us;
+			take_off(&after->names[i].user_us, before->names[k].user_us);
+			take_off(&after->names[i].system_us, before->names[k].system_us);
 		}
 	}
 }
@@ -418,7 +476,7 @@ measure(struct session *s, struct result *r)
 	if (good) {
 		watch_source(s);
 		if (r->has_sink)
-			watch_arrivals(s);
+			watch_arrivals(s, s->o->settle_ms);
 		if (r->has_relay) {
 			meter_read(s->relay.pid, true, &r->relay);
 			subtract(&r->relay, &before);
@@ -448,8 +506,10 @@ run_sink(struct session *s, struct result *r)
 		track_free(track);
 		return false;
 	}
-	while (s->interrupts == 0)
+	while (s->interrupts == 0) {
 		wait_a_while(s);
+		look(s);
+	}
 	end(s);
 	track_free(track);
 	return true;
@@ -462,16 +522,38 @@ run_around(struct session *s, struct result *r)
 
 	if (o->baseline_ms > 0 && !measure_without(s, "before", &r->before_per_s))
 		return false;
+	if (s->interrupts > 0) {
+		buf_append_string(s->why, "interrupted before the relay was loaded");
+		return false;
+	}
 	s->relay.pid = (pid_t)o->relay_pid;
 	if (o->rest_count > 0 && !relay_start(&s->relay, o->rest, &o->relay, s->why))
 		return false;
 	r->has_relay = s->relay.pid > 0;
-	bool good = (o->rest_count > 0 || relay_await(&s->relay, &o->relay, 10, s->why)) &&
+	bool good = (o->rest_count > 0 ||
+		     relay_await(&s->relay, &o->relay, GREETING_SECONDS, s->why)) &&
 		    measure(s, r);
 	relay_stop(&s->relay);
 	if (good && o->baseline_ms > 0 && s->interrupts == 0)
 		good = measure_without(s, "after", &r->after_per_s);
 	return good;
+}
+
+/* Better told now than after an hour of load. */
+static bool
+can_write(const char *file, struct buf *why)
+{
+	bool is_new = access(file, F_OK) != 0;
+	FILE *f = fopen(file, "ae");
+
+	if (f != NULL) {
+		fclose(f);
+		if (is_new)
+			unlink(file);
+		return true;
+	}
+	buf_printf(why, "--json %s: %s", file, strerror(errno));
+	return false;
 }
 
 /* What all commands need, from the options. */
@@ -490,6 +572,8 @@ prepare(struct session *s)
 			   o->without.items[i]);
 		return false;
 	}
+	if (o->json != NULL && !can_write(o->json, s->why))
+		return false;
 	if (o->command == BENCH_SINK)
 		return true;
 	s->domains = domains_new(span_of_string(o->domain), (uint32_t)o->domains, o->zipf);
@@ -534,7 +618,8 @@ run(struct session *s, struct result *r)
 	switch (s->o->command) {
 	case BENCH_SOURCE:
 		r->has_source = true;
-		return measure(s, r);
+		return relay_await(&s->relay, &s->o->relay, GREETING_SECONDS, s->why) &&
+		       measure(s, r);
 	case BENCH_SINK:
 		r->has_sink = true;
 		return run_sink(s, r);
@@ -564,8 +649,11 @@ session_command(const struct bench_options *options)
 		good = result_write(&r, options->json, &why);
 	if (!good)
 		fprintf(stderr, "ringpost-bench: %.*s\n", SPAN_ARG(buf_span(&why)));
-	bool lost = r.has_source && r.has_sink &&
-		    (r.verdict.lost > 0 || r.track.mails[TRACK_OFFERED] == 0);
+	if (s.relay_gone)
+		fputs("ringpost-bench: the relay has ended under the load; see its output\n",
+		      stderr);
+	bool lost = s.relay_gone || (r.has_source && r.track.mails[TRACK_OFFERED] == 0) ||
+		    r.verdict.lost > 0;
 	result_free(&r);
 	letters_free(s.letters);
 	domains_free(s.domains);

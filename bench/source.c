@@ -130,6 +130,36 @@ note(struct thread *t, const char *what, const struct reply *reply)
 	reason_of(t, (const char *)memory)->count++;
 }
 
+/* ---- time ---- */
+
+static uint64_t
+deadline_of(const struct thread *t)
+{
+	return t->member->worker.now_ms + t->source->options.timeout_ms;
+}
+
+/* No mail will be offered any more: by the clock, by source_cut, or since all have been. What was
+ * due by then and found no connection is not forgotten. */
+static void
+end_offering(struct thread *t, uint64_t now_us)
+{
+	double end_us = (double)(t->until_us != 0 && t->until_us < now_us ? t->until_us : now_us);
+
+	if (t->over)
+		return;
+	t->over = true;
+	if (t->step_us > 0 && t->next_us < end_us)
+		add(&t->not_offered, (uint64_t)((end_us - t->next_us) / t->step_us) + 1);
+}
+
+static void
+look_at_the_clock(struct thread *t, uint64_t now_us)
+{
+	if (atomic_load_explicit(&t->source->cut, memory_order_relaxed) ||
+	    (t->until_us != 0 && now_us >= t->until_us))
+		end_offering(t, now_us);
+}
+
 /* ---- mails ---- */
 
 static bool
@@ -182,13 +212,11 @@ offer(struct load *l)
 	uint64_t now_us = clock_monotonic_us();
 	uint64_t intended_us;
 
-	if (atomic_load_explicit(&t->source->cut, memory_order_relaxed) ||
-	    (t->until_us != 0 && now_us >= t->until_us))
-		t->over = true;
+	look_at_the_clock(t, now_us);
 	if (t->over || !is_due(t, now_us, &intended_us))
 		return false;
 	if (!track_offer(t->source->track, intended_us, &m->number)) {
-		t->over = true;
+		t->over = true; /* all have been offered, so that none is left out */
 		return false;
 	}
 	t->next_us += t->step_us;
@@ -199,7 +227,6 @@ offer(struct load *l)
 	if (atomic_load_explicit(&t->first_offer_us, memory_order_relaxed) == 0)
 		atomic_store_explicit(&t->first_offer_us, now_us, memory_order_relaxed);
 	client_offer(&l->client, &m->mail);
-	conn_deadline(&l->conn, t->member->worker.now_ms + t->source->options.timeout_ms);
 	return true;
 }
 
@@ -217,15 +244,15 @@ learn(struct load *l, const struct client_action *a)
 
 	ASSERT(m == &l->mails[0] || m == &l->mails[1]);
 	track_learn(t->source->track, m->number, fates[a->fate], m->mail.rejected);
-	if (a->fate == CLIENT_ACCEPTED)
+	if (a->fate == CLIENT_ACCEPTED) {
 		histogram_add(&t->latency, now_us - m->intended_us);
-	else if (a->reply != NULL)
+		l->again_ms = 0; /* what ends this connection later is a new failure */
+	} else if (a->reply != NULL) {
 		note(t, "", a->reply);
+	}
 	atomic_store_explicit(&t->last_reply_us, now_us, memory_order_relaxed);
 	l->used[m == &l->mails[1]] = false;
-	conn_deadline(&l->conn, l->used[0] || l->used[1]
-					? t->member->worker.now_ms + t->source->options.timeout_ms
-					: 0);
+	conn_deadline(&l->conn, l->used[0] || l->used[1] ? deadline_of(t) : 0);
 }
 
 /* ---- output ---- */
@@ -321,6 +348,7 @@ act(struct load *l, const struct client_action *a)
 		return false;
 	case CLIENT_WRITE:
 		add_piece(l, a->text);
+		conn_deadline(&l->conn, deadline_of(t));
 		return true;
 	case CLIENT_SEND_BODY:
 		add_body(l, a->mail);
@@ -391,7 +419,7 @@ on_connected(struct conn *c, enum err e)
 	}
 	add(&t->connections, 1);
 	l->connected = true;
-	conn_deadline(c, t->member->worker.now_ms + t->source->options.timeout_ms);
+	conn_deadline(c, deadline_of(t));
 	conn_read_more(c);
 }
 
@@ -481,7 +509,7 @@ connect_load(struct load *l)
 	buf_reset(&l->text);
 	client_init(&l->client, &t->source->options.client, &l->text);
 	conn_init(&l->conn, w, fd, RING_PEERS, &events);
-	conn_deadline(&l->conn, w->now_ms + t->source->options.timeout_ms);
+	conn_deadline(&l->conn, deadline_of(t));
 	conn_connect(&l->conn, &t->source->options.relay);
 }
 
@@ -527,9 +555,7 @@ on_turn(struct crew_member *m)
 	uint64_t intended_us;
 	struct list_node *node;
 
-	if (atomic_load_explicit(&t->source->cut, memory_order_relaxed) ||
-	    (t->until_us != 0 && now_us >= t->until_us))
-		t->over = true;
+	look_at_the_clock(t, now_us);
 	while (!list_is_empty(&t->waiting) && (t->over || is_due(t, now_us, &intended_us))) {
 		node = list_shift(&t->waiting);
 		pump(LIST_ITEM(node, struct load, waiting));
@@ -540,10 +566,6 @@ on_turn(struct crew_member *m)
 		m->wait_us = t->next_us > (double)now_us
 				     ? (uint64_t)(t->next_us - (double)now_us) + 1
 				     : WAIT_MOST_US;
-	if (t->over && t->step_us > 0 && t->until_us != 0 && t->next_us < (double)t->until_us)
-		atomic_store_explicit(&t->not_offered,
-				      (uint64_t)(((double)t->until_us - t->next_us) / t->step_us),
-				      memory_order_relaxed);
 }
 
 static bool
@@ -551,7 +573,7 @@ on_stop(struct crew_member *m)
 {
 	struct thread *t = m->context;
 
-	t->over = true;
+	end_offering(t, clock_monotonic_us());
 	for (unsigned i = 0; i < t->count; i++) {
 		struct load *l = &t->loads[i];
 		if (l->ended)

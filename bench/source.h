@@ -29,7 +29,7 @@ struct source_options {
 	uint32_t recipients;  /* of each mail */
 	uint64_t duration_us; /* offer so long; 0: until the track's table is full */
 	double rate;          /* mails a second over all threads; 0: closed loop */
-	uint64_t timeout_ms;  /* for any reply */
+	uint64_t timeout_ms;  /* for any reply, that to QUIT too */
 	uint64_t seed;
 	struct client_options client;  /* of every connection */
 	const struct letters *letters; /* lent, like domains */
@@ -46,7 +46,7 @@ struct source_numbers {
 	uint64_t connections; /* that were up */
 	uint64_t connection_errors;
 	uint64_t bytes;       /* of messages offered */
-	uint64_t not_offered; /* open loop: mails whose time had come when the offering ended */
+	uint64_t not_offered; /* open loop: mails whose time had come before the offering ended */
 	uint64_t first_offer_us, last_reply_us; /* clock_monotonic_us; 0: none */
 };
 

@@ -48,6 +48,9 @@ run_member(void *argument)
 	uint8_t memory[512];
 	struct buf why = buf_of(memory, sizeof memory);
 
+	/* Until all threads exist nobody knows how many the barrier is for. */
+	pthread_mutex_lock(&c->starting);
+	pthread_mutex_unlock(&c->starting);
 	m->opened = worker_open(&m->worker, &c->options, &why);
 	pthread_barrier_wait(&c->barrier); /* all rings exist, or some failed */
 	pthread_barrier_wait(&c->barrier); /* crew_start has decided */
@@ -58,30 +61,45 @@ run_member(void *argument)
 	return NULL;
 }
 
+static void
+create_threads(struct crew *c)
+{
+	pthread_mutex_lock(&c->starting);
+	for (; c->started < c->count; c->started++) {
+		struct crew_member *m = &c->members[c->started];
+		if (pthread_create(&m->thread, NULL, run_member, m) != 0)
+			break;
+		int error = pthread_getcpuclockid(m->thread, &m->clock);
+		ASSERT(error == 0);
+	}
+	int error = pthread_barrier_init(&c->barrier, NULL, c->started + 1);
+	ASSERT(error == 0);
+	pthread_mutex_unlock(&c->starting);
+}
+
 static bool
 start_threads(struct crew *c, struct buf *why)
 {
 	bool opened = true;
 
-	for (unsigned i = 0; i < c->count; i++) {
-		struct crew_member *m = &c->members[i];
-		/* Without all of them the barrier would never open: there is no way back. */
-		if (pthread_create(&m->thread, NULL, run_member, m) != 0)
-			abort();
-		if (pthread_getcpuclockid(m->thread, &m->clock) != 0)
-			abort();
-	}
+	create_threads(c);
 	pthread_barrier_wait(&c->barrier);
-	for (unsigned i = 0; i < c->count; i++)
+	for (unsigned i = 0; i < c->started; i++)
 		opened &= c->members[i].opened;
-	c->running = opened;
+	c->running = opened && c->started == c->count;
 	pthread_barrier_wait(&c->barrier);
-	if (opened)
+	if (c->running)
 		return true;
-	buf_printf(why,
-		   "no io_uring for the %s: this needs kernel 6.1 or newer, with io_uring "
-		   "allowed (sysctl kernel.io_uring_disabled=0)",
-		   c->name);
+	if (c->started < c->count)
+		buf_printf(why,
+			   "thread %u of the %s cannot be started; use fewer threads, or allow "
+			   "more (ulimit -u, cgroup pids.max)",
+			   c->started + 1, c->name);
+	else
+		buf_printf(why,
+			   "no io_uring for the %s: this needs kernel 6.1 or newer, with io_uring "
+			   "allowed (sysctl kernel.io_uring_disabled=0)",
+			   c->name);
 	crew_stop(c);
 	return false;
 }
@@ -92,7 +110,7 @@ crew_start(struct crew *c, size_t conns, struct buf *why)
 	ASSERT(c->count > 0 && c->count <= WORKERS_MAX && c->on_start != NULL);
 	ASSERT(c->members == NULL);
 	c->members = calloc(c->count, sizeof *c->members);
-	if (c->members == NULL || pthread_barrier_init(&c->barrier, NULL, c->count + 1) != 0) {
+	if (c->members == NULL) {
 		buf_printf(why, "no memory for the threads of the %s", c->name);
 		return false;
 	}
@@ -111,19 +129,23 @@ crew_start(struct crew *c, size_t conns, struct buf *why)
 		c->peers[i] = &m->worker;
 		worker_init(&m->worker, i, c->count, c->peers, &c->options);
 	}
+	int error = pthread_mutex_init(&c->starting, NULL);
+	ASSERT(error == 0);
 	return start_threads(c, why);
 }
 
 void
 crew_stop(struct crew *c)
 {
-	if (c->members == NULL)
+	if (c->started == 0)
 		return;
 	atomic_store_explicit(&c->stopping, true, memory_order_relaxed);
-	for (unsigned i = 0; i < c->count; i++)
+	for (unsigned i = 0; i < c->started; i++)
 		pthread_join(c->members[i].thread, NULL);
 	c->running = false;
+	c->started = 0;
 	pthread_barrier_destroy(&c->barrier);
+	pthread_mutex_destroy(&c->starting);
 }
 
 void

@@ -42,6 +42,8 @@ struct crew {
 	 * call begins the closing. */
 	bool (*on_stop)(struct crew_member *m);
 	void *context;
+	unsigned started; /* threads that exist */
+	pthread_mutex_t starting;
 	pthread_barrier_t barrier;
 	atomic_bool stopping;
 	bool running;

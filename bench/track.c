@@ -30,6 +30,7 @@ struct track {
 	_Atomic uint64_t fates[TRACK_IN_DOUBT + 1];
 	_Atomic uint64_t accepted;
 	_Atomic uint64_t delivered;
+	_Atomic uint64_t settled;
 	_Atomic uint64_t duplicated;
 	_Atomic uint64_t foreign;
 	_Atomic uint64_t last_arrival_us;
@@ -106,23 +107,25 @@ track_offer(struct track *t, uint64_t intended_us, uint64_t *mail)
 void
 track_learn(struct track *t, uint64_t mail, enum track_fate fate, const bool *rejected)
 {
+	ASSERT(mail < t->mails_max && fate != TRACK_OFFERED);
 	uint64_t cell = atomic_load_explicit(&t->mails[mail], memory_order_relaxed);
-
-	ASSERT(mail < t->mails_max && (cell & ((1 << FATE_BITS) - 1)) == TRACK_OFFERED);
-	ASSERT(fate != TRACK_OFFERED);
+	ASSERT(cell != 0 && (cell & ((1 << FATE_BITS) - 1)) == TRACK_OFFERED);
 	atomic_store_explicit(&t->mails[mail], cell | fate, memory_order_relaxed);
 	count(&t->fates[fate], 1);
 	if (fate != TRACK_ACCEPTED)
 		return;
 	uint64_t accepted = 0;
+	uint64_t settled = 0;
 	for (uint32_t i = 0; i < t->recipients; i++) {
 		if (rejected != NULL && rejected[i])
 			continue;
-		atomic_fetch_or_explicit(&t->deliveries[mail * t->recipients + i], ACCEPTED,
-					 memory_order_relaxed);
+		uint8_t before = atomic_fetch_or_explicit(&t->deliveries[mail * t->recipients + i],
+							  ACCEPTED, memory_order_relaxed);
+		settled += (before & ARRIVALS_MOST) != 0;
 		accepted++;
 	}
 	count(&t->accepted, accepted);
+	count(&t->settled, settled);
 }
 
 static void
@@ -156,12 +159,15 @@ track_arrive(struct track *t, uint64_t mail, uint32_t recipient, uint64_t now_us
 			break;
 	} while (!atomic_compare_exchange_weak_explicit(
 		delivery, &before, before + 1, memory_order_relaxed, memory_order_relaxed));
-	note_last(t, now_us);
 	if ((before & ARRIVALS_MOST) != 0) {
 		count(&t->duplicated, 1);
 		return;
 	}
+	note_last(t, now_us);
 	count(&t->delivered, 1);
+	/* Of the arrival and the 250, both of which change this cell, the later one counts. */
+	if ((before & ACCEPTED) != 0)
+		count(&t->settled, 1);
 	uint64_t offered_us = t->began_us + (cell >> FATE_BITS) - 1;
 	histogram_add(latency, now_us > offered_us ? now_us - offered_us : 0);
 }
@@ -211,6 +217,7 @@ track_count(const struct track *t, struct track_numbers *out)
 {
 	*out = (struct track_numbers){
 		.recipients_delivered = atomic_load_explicit(&t->delivered, memory_order_relaxed),
+		.recipients_settled = atomic_load_explicit(&t->settled, memory_order_relaxed),
 		.recipients_accepted = atomic_load_explicit(&t->accepted, memory_order_relaxed),
 		.duplicated = atomic_load_explicit(&t->duplicated, memory_order_relaxed),
 		.foreign = atomic_load_explicit(&t->foreign, memory_order_relaxed),

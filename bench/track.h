@@ -42,9 +42,10 @@ struct track_numbers {
 	uint64_t mails[TRACK_IN_DOUBT + 1]; /* by fate: now; OFFERED: all that were */
 	uint64_t recipients_accepted;
 	uint64_t recipients_delivered; /* at least once */
+	uint64_t recipients_settled;   /* accepted, and delivered */
 	uint64_t duplicated;           /* arrivals beyond the first of each */
 	uint64_t foreign;              /* arrivals of no mail of this run */
-	uint64_t last_arrival_us;      /* clock_monotonic_us; 0: none */
+	uint64_t last_arrival_us;      /* of a first one, clock_monotonic_us; 0: none */
 };
 
 /* Exact, from all cells, when source and sink have ended. */
@@ -60,8 +61,8 @@ void track_free(struct track *t);
 /* The next mail, which is to be offered at intended_us (clock_monotonic_us). False: no cell is
  * left. Any source thread. */
 bool track_offer(struct track *t, uint64_t intended_us, uint64_t *mail);
-/* What became of it at the source; `accepted` of its recipients had a 250 to RCPT, by their bits
- * where `rejected` is not NULL. Called once a mail. */
+/* What became of it at the source. Of a mail that was accepted, the recipients that are not set in
+ * `rejected` are; NULL: all. Called once a mail. */
 void track_learn(struct track *t, uint64_t mail, enum track_fate fate, const bool *rejected);
 /* One recipient of a mail has arrived, at now_us. Any sink thread; `latency` is that thread's. */
 void track_arrive(struct track *t, uint64_t mail, uint32_t recipient, uint64_t now_us,
