@@ -98,7 +98,8 @@ install_haraka() {
 	local folder=$here/../bench/compare/haraka
 	[ -d "$folder/node_modules/Haraka" ] && return 0
 	command -v npm >/dev/null || install_missing npm
-	(cd "$folder" && npm ci --omit=optional --ignore-scripts --no-audit --no-fund --loglevel=error)
+	(cd "$folder" && npm ci --omit=optional --ignore-scripts --no-audit --no-fund \
+		--loglevel=error)
 }
 
 case ${1:-all} in

@@ -382,8 +382,8 @@ struct spool {
 	bool direct; /* O_DIRECT works here */
 	uint64_t segment_size;
 	atomic_uint_fast64_t next_sequence;
-	atomic_uint_fast64_t commits; /* of all workers */
-	atomic_bool zeroing;          /* some worker has a piece of zeros on its way */
+	atomic_uint_fast64_t commits;     /* of all workers */
+	atomic_bool zeroing;              /* some worker has a piece of zeros on its way */
 	atomic_int_fast64_t bytes_left;   /* of the disk, as far as we know */
 	atomic_uint_fast32_t numbers_end; /* no file has this number or a higher one */
 	atomic_uint_fast64_t *sequences; /* by file number: 0 no file, 1 spare, else its sequence */

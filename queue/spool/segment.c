@@ -349,10 +349,10 @@ segments_fill(struct spool_end *e)
 {
 	size_t step = e->is_quiet ? FILL_QUIET : FILL_BUSY;
 
-	/* One piece at a time, of all workers together, since they share the disk: with many of them
-	 * the first mails would else wait for gigabytes of zeros. Never while the log has work, and
-	 * where it has some now and then, no more than it has earned: several times what it writes
-	 * itself. Who finds another one at it comes again at the next commit or upkeep. */
+	/* One piece at a time, of all workers together, since they share the disk: with many of
+	 * them the first mails would else wait for gigabytes of zeros. Never while the log has
+	 * work, and where it has some now and then, no more than it has earned: several times what
+	 * it writes itself. Who finds another one at it comes again with a commit or upkeep. */
 	if (e->filling || e->stopping || e->zeros == NULL || !list_is_empty(&e->log.pending) ||
 	    !list_is_empty(&e->log.flying) || (!e->is_quiet && e->fill_credit < step))
 		return;

@@ -8,8 +8,8 @@ that no other run uses. What it syncs before it says 250 is left as its makers s
 cgroup of its own, by which its CPU time is known.
 
 A class states its settings in set_up(), each with its reason; launch() starts the program in the
-foreground. Orphans of a relay (Exim's deliveries) stay below its root process, so that what they use
-is counted: it is made their subreaper.
+foreground. Orphans of a relay (Exim's deliveries) stay below its root process, so that what they
+use is counted: it is made their subreaper.
 """
 import contextlib
 import ctypes
