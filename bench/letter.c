@@ -145,6 +145,7 @@ letters_of_sizes(struct span sizes, size_t field_size, uint64_t seed, struct buf
 	}
 	for (size_t i = 0; i < l->count; i++)
 		most = l->shapes[i].most > most ? l->shapes[i].most : most;
+	ASSERT(most >= LETTER_SIZE_MIN); /* so that the head fits */
 	l->text = malloc(most);
 	if (l->text == NULL)
 		return fail(l, why, "no memory for the mails");

@@ -18,6 +18,7 @@
 
 enum {
 	EXIT_LOST = 1,
+	EXIT_USAGE = 2,
 	WHY_SIZE = 1024,
 	LOOK_MS = 20,
 	GREETING_SECONDS = 10,
@@ -418,8 +419,8 @@ measure_without(struct session *s, const char *what, double *per_s)
 	}
 	if (s->sink != NULL)
 		end(s);
-	*per_s = result_delivered_per_s(&r);
-	if (good && *per_s == 0) {
+	*per_s = s->interrupts == 0 ? result_delivered_per_s(&r) : 0;
+	if (good && s->interrupts == 0 && *per_s == 0) {
 		buf_printf(s->why, "without the relay nothing arrives: %s",
 			   r.reason_count > 0 ? r.reasons[0].text : "no reason is known");
 		good = false;
@@ -572,8 +573,6 @@ prepare(struct session *s)
 			   o->without.items[i]);
 		return false;
 	}
-	if (o->json != NULL && !can_write(o->json, s->why))
-		return false;
 	if (o->command == BENCH_SINK)
 		return true;
 	s->domains = domains_new(span_of_string(o->domain), (uint32_t)o->domains, o->zipf);
@@ -613,7 +612,7 @@ run(struct session *s, struct result *r)
 
 	gmtime_r(&now, &utc);
 	strftime(r->started, sizeof r->started, "%Y-%m-%dT%H:%M:%SZ", &utc);
-	if (!prepare(s))
+	if (s->o->json != NULL && !can_write(s->o->json, s->why))
 		return false;
 	switch (s->o->command) {
 	case BENCH_SOURCE:
@@ -642,7 +641,8 @@ session_command(const struct bench_options *options)
 
 	raise_descriptors();
 	take_signals(&s);
-	bool good = run(&s, &r);
+	bool understood = prepare(&s);
+	bool good = understood && run(&s, &r);
 	if (good)
 		result_print(&r, stdout);
 	if (good && options->json != NULL)
@@ -653,9 +653,9 @@ session_command(const struct bench_options *options)
 		fputs("ringpost-bench: the relay has ended under the load; see its output\n",
 		      stderr);
 	bool lost = s.relay_gone || (r.has_source && r.track.mails[TRACK_OFFERED] == 0) ||
-		    r.verdict.lost > 0;
+		    (r.has_source && r.has_sink && r.verdict.lost > 0);
 	result_free(&r);
 	letters_free(s.letters);
 	domains_free(s.domains);
-	return good && !lost ? 0 : EXIT_LOST;
+	return !understood ? EXIT_USAGE : !good || lost ? EXIT_LOST : 0;
 }
