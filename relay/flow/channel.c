@@ -195,8 +195,10 @@ drop_loaded(struct channel *c)
 	c->load.bytes = span_none();
 }
 
-/* Room that is kept for commands and the end of data. */
-enum { OUTPUT_MARGIN = 1024 };
+enum {
+	OUTPUT_MARGIN = 1024, /* kept for commands and the end of data */
+	STUFFED_LEAST = 2,    /* with less room body_out_feed() may take nothing */
+};
 
 /* Sends as much of the piece as fits. True when it is all written. */
 static bool
@@ -204,7 +206,7 @@ send_body(struct channel *c)
 {
 	while (c->piece_sent < c->piece.size) {
 		size_t room = conn_output_room(&c->conn);
-		if (room <= OUTPUT_MARGIN)
+		if (room < OUTPUT_MARGIN + STUFFED_LEAST)
 			return false;
 		struct span bytes = body_bytes(c);
 		if (bytes.size == 0) {
@@ -220,6 +222,7 @@ send_body(struct channel *c)
 			used = write_stuffed(c, bytes, room - OUTPUT_MARGIN);
 		if (!written || c->conn.state != CONN_OPEN)
 			return false;
+		ASSERT(used > 0);
 		c->piece_sent += used;
 	}
 	if (c->piece.stuffed && c->piece.last)

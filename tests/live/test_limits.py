@@ -268,3 +268,20 @@ def test_a_command_cut_off_by_the_end_of_the_stream(folder, sink):
             assert client.reply() is None
         relay.wait_metric(lambda m: m.sum("ringpost_connections", side="receive") == 0,
                           "no session")
+
+
+def test_bodies_of_nothing_but_dots_go_on_at_any_room(folder):
+    """A dot that must be doubled needs two bytes of room: with one, sending waits for more."""
+    extensions = [e for e in EXTENSIONS if e != "CHUNKING"]
+    with Sink(extensions=extensions) as sink:
+        routes = [{"domain": "*", "to": sink.url}]
+        with Ringpost(folder / "relay", {"workers": 1}, routes) as running:
+            bodies = [b"X-Length: " + b"x" * n + b"\r\n\r\n" + b"..\r\n" * 60000
+                      for n in range(8)]
+            with running.connect() as client:
+                client.greet()
+                for body in bodies:
+                    assert client.mail(body=body)[0] == 250
+            mails = sink.wait(len(bodies))
+            arrived = {mail.content[mail.content.find(b"X-Length"):] for mail in mails}
+            assert arrived == {body.replace(b"\r\n..", b"\r\n.") for body in bodies}
