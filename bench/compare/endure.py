@@ -4,8 +4,8 @@
 
     endure.py steady [--seconds 600]    the rate of the last minute against that of the first, each
                                         divided by the rate without relay right before and after
-    endure.py stall [--seconds 120]     1000 mails/s to a good sink alone, then beside 2000 mails/s to
-                                        a sink that never answers
+    endure.py stall [--seconds 120]     1000 mails/s to a good sink alone, then beside 2000 mails/s
+                                        to a sink that never answers
 
 Both start the release build of ringpostd and drive it with ringpost-bench. What is required is at
 the top of each function; the exit status is 1 where it is missed. --out keeps the results.
