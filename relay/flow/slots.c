@@ -35,7 +35,9 @@ slots_home_init(struct slots_home *h, struct site *site)
 		letter_init(&h->recall[i], site, NULL);
 }
 
-/* Sends a letter of ours to worker `number`, with room reserved for its answer. */
+/* Sends a letter of ours to worker `number`, with room reserved for its answer. The home's own
+ * never go through a mailbox: all its places may be reserved for jobs that other homes have of us,
+ * whose turn may have to wait for ours. */
 static bool
 post_letter(struct slot_letter *l, struct site *site, unsigned number, message_fn on_message)
 {
@@ -43,6 +45,12 @@ post_letter(struct slot_letter *l, struct site *site, unsigned number, message_f
 	struct worker *theirs = mine->peers[number];
 
 	ASSERT(!l->out);
+	if (mine == theirs) {
+		l->out = true;
+		l->to = l->from;
+		on_message(&l->message, NULL);
+		return true;
+	}
 	if (!mailbox_reserve(&mine->mailbox, 1))
 		return false;
 	if (!mailbox_reserve(&theirs->mailbox, 1)) {
@@ -59,6 +67,10 @@ post_letter(struct slot_letter *l, struct site *site, unsigned number, message_f
 static void
 answer(struct slot_letter *l, message_fn on_answer)
 {
+	if (l->to == l->from) {
+		on_answer(&l->message, NULL);
+		return;
+	}
 	l->message.on_message = on_answer;
 	worker_post(l->to->worker, l->from->worker, &l->message);
 }

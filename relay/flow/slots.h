@@ -11,7 +11,7 @@
  * Each letter exists once a worker and site and is embedded here; it reserves the place for its
  * answer before it leaves (mailbox.h). Where a mailbox is full the letter stays, and
  * slots_settle() is to be called again later: it returns false. The home uses the same letters
- * with itself. All functions run on the worker of the site.
+ * with itself, at once and without its mailbox. All functions run on the worker of the site.
  */
 #ifndef RELAY_FLOW_SLOTS_H
 #define RELAY_FLOW_SLOTS_H

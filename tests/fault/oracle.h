@@ -70,6 +70,7 @@ struct oracle_recipient {
 	uint64_t answer_end; /* the sink's answer ends there; UINT64_MAX: it never gave one */
 	bool durable;        /* the outcome is: on the disk, or as the store has confirmed */
 	bool died;           /* the relay has died before that */
+	bool stopped;        /* the relay has given up the stream itself */
 	/* Bits 1 << enum recipient_state; RECIPIENT_PENDING is a deferral. */
 	uint8_t recording; /* the store was asked to record it and has not said that it is */
 	uint8_t eventless; /* it may have been durable when the relay died before its event */
@@ -173,7 +174,8 @@ void oracle_check_arrived(void);
 /* What the relay asks of the store, and what the store says. */
 void oracle_putting(struct oracle_mail *m, struct mail_id id);
 void oracle_put_done(struct oracle_mail *m, enum err e);
-void oracle_outcome_asked(struct oracle_mail *m, uint32_t recipient, uint8_t state);
+void oracle_outcome_asked(struct oracle_mail *m, uint32_t recipient, uint8_t state,
+			  struct span reply);
 void oracle_outcome_done(struct oracle_mail *m, uint32_t recipient, uint8_t state);
 /* Has the write with this token completed, and all before it? Tokens are noted where they are
  * written; false where this one never was. */

@@ -8,6 +8,7 @@
  * to the disk, when the process died before its event was written; oracle_crashed() notes exactly
  * these.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "core/base/buf.h"
@@ -91,6 +92,8 @@ oracle_logged(struct span line)
 {
 	struct span event = field(line, "event");
 
+	if (world->verbose)
+		fprintf(stderr, "log: %.*s\n", SPAN_ARG(line));
 	if (span_eq(event, SPAN("received")))
 		on_received(line);
 	else if (span_eq(event, SPAN("delivery")))

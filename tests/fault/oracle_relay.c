@@ -6,9 +6,11 @@
  * invariant 4a): the relay has died, and the outcome was not durable then; or the stream is over,
  * and the relay has not received all of the sink's answer. The first is decided by what the store
  * has confirmed and by what the disk holds, the second by the bytes that the relay's receives have
- * completed with. A copy that a slow sink reads late, from a stream that the relay had let go of
- * before it sent the next one, is one of these, too. A mail that was refused may come only where
- * the store was in doubt of its put (4b), and only after a crash.
+ * completed with; or the relay has ended the stream itself, for want of memory or of time in a
+ * drain, before it looked at what it had received, and has recorded just that. A copy that a slow
+ * sink reads late, from a stream that the relay had let go of before it sent the next one, is one
+ * of these, too. A mail that was refused may come only where the store was in doubt of its put
+ * (4b), and only after a crash.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,7 +161,7 @@ may_come_again(const struct oracle_recipient *r)
 {
 	if (r->durable)
 		return false;
-	return r->died || (r->stream->over && !has_answer(r));
+	return r->died || (r->stream->over && (r->stopped || !has_answer(r)));
 }
 
 /* A copy that the relay had sent before the last one, on a stream that it has let go of since: the
@@ -202,7 +204,7 @@ oracle_arrived(struct oracle_mail *m, uint32_t recipient, struct span data, unsi
 	r->token = token;
 	r->stream = stream;
 	r->answer_end = UINT64_MAX;
-	r->durable = r->died = false;
+	r->durable = r->died = r->stopped = false;
 }
 
 void
@@ -254,7 +256,7 @@ oracle_put_done(struct oracle_mail *m, enum err e)
 enum { FINAL = 1 << RECIPIENT_DELIVERED | 1 << RECIPIENT_FAILED };
 
 void
-oracle_outcome_asked(struct oracle_mail *m, uint32_t recipient, uint8_t state)
+oracle_outcome_asked(struct oracle_mail *m, uint32_t recipient, uint8_t state, struct span reply)
 {
 	struct oracle_recipient *r = &m->recipients[recipient];
 
@@ -269,6 +271,7 @@ oracle_outcome_asked(struct oracle_mail *m, uint32_t recipient, uint8_t state)
 	if (state != RECIPIENT_PENDING && !(FINAL & 1 << state))
 		sim_fail("mail %u recipient %u: nobody has asked for state %u", m->number,
 			 recipient, state);
+	r->stopped = span_eq(reply, SPAN("451 4.3.2 we ended the connection"));
 	r->recording |= (uint8_t)(1 << state);
 	sim_note("recording", (uint64_t)m->number << 8 | recipient, state);
 }

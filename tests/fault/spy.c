@@ -90,7 +90,8 @@ record(struct queue *q, struct queue_record *r)
 
 	for (uint32_t i = 0; i < r->result_count; i++)
 		if (r->results[i].tried)
-			oracle_outcome_asked(m, r->results[i].recipient, r->results[i].state);
+			oracle_outcome_asked(m, r->results[i].recipient, r->results[i].state,
+					     r->results[i].reply);
 	*find(NULL) = (struct request){ .request = r, .m = m, .on_record = r->on_done };
 	r->on_done = on_recorded;
 	store_driver->record(q, r);
