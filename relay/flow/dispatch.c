@@ -98,6 +98,14 @@ on_recorded(struct queue_record *r, enum err e)
 	struct job *j = CONTAINER_OF(r, struct job, record);
 	struct flow *f = j->owner;
 
+	if (e != ERR_OK && f->cut_off) {
+		/* A drain does not wait for a store that cannot write: the mail stays queued as it
+		 * was, and what was delivered of it comes again after the next start. */
+		flow_event_outcome_given_up(f, j, e);
+		j->due_at_ms = f->worker->now_wall_ms;
+		release_job(j);
+		return;
+	}
 	if (e != ERR_OK) {
 		/* The item stays ours. Nothing is lost: the outcome is recorded when the store can,
 		 * and a crash before that is the duplicate of invariant 4 (a). */

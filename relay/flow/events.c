@@ -462,6 +462,20 @@ flow_event_record_failed(struct flow *f, const struct job *j, enum err e)
 }
 
 void
+flow_event_outcome_given_up(struct flow *f, const struct job *j, enum err e)
+{
+	uint64_t delivered = 0;
+
+	for (uint32_t i = 0; i < j->result_count; i++)
+		delivered += j->results[i].state == RECIPIENT_DELIVERED;
+	METRIC_ADD_LABEL(f->worker->metrics, DUPLICATES_POSSIBLE, LABEL_DUPLICATE_OUTCOME_LOST,
+			 delivered);
+	METRIC_ADD_LABEL(f->worker->metrics, SPOOL_ERRORS, (unsigned)e, 1);
+	problem(f, SPAN("record an outcome before the end"), e,
+		"make room on the spool's disk; the mail is tried again after the next start");
+}
+
+void
 flow_event_claim_failed(struct flow *f, const struct site *s, enum err e)
 {
 	METRIC_ADD_LABEL(f->worker->metrics, SPOOL_ERRORS, (unsigned)e, 1);

@@ -45,6 +45,8 @@ void flow_refresh_gauges(struct flow *f);
 /* The queue. */
 void flow_event_outcomes(struct flow *f, const struct job *j);
 void flow_event_record_failed(struct flow *f, const struct job *j, enum err e);
+/* The relay ends, and the outcomes of this job could not be written. */
+void flow_event_outcome_given_up(struct flow *f, const struct job *j, enum err e);
 void flow_event_claim_failed(struct flow *f, const struct site *s, enum err e);
 void flow_event_held(struct flow *f, struct mail_id id, unsigned starts, enum err e);
 

@@ -329,6 +329,7 @@ stop(void)
 		queue_stop(queue_end(store, i), on_stopped, NULL);
 	pump_until(all_gone, "stopping the queue");
 	pump_until(nothing_in_rings, "the last operations");
+	oracle_stopped();
 	queue_close(store);
 	for (unsigned i = 0; i < drive_worker_count; i++)
 		flow_free(drive_workers[i]->flow);

@@ -167,6 +167,8 @@ void oracle_bounced(struct oracle_mail *m, uint32_t recipient);
 void oracle_token_durable(unsigned token);
 /* What the relay knew and had not recorded is forgotten. */
 void oracle_crashed(void);
+/* The relay has ended as planned: outcomes that the store has refused to the last are forgotten. */
+void oracle_stopped(void);
 /* Every recipient of every mail that was kept has arrived, or was refused by its sink; each outcome
  * has its event. */
 void oracle_check_arrived(void);

@@ -3,7 +3,8 @@
  * The part of the oracle that judges what arrives at the sinks.
  *
  * A mail may come again for a recipient only where the relay cannot know that it need not (DESIGN,
- * invariant 4a): the relay has died, and the outcome was not durable then; or the stream is over,
+ * invariant 4a): the relay has died, and the outcome was not durable then (or has ended, when its
+ * time for that was over, while the store refused the outcome); or the stream is over,
  * and the relay has not received all of the sink's answer. The first is decided by what the store
  * has confirmed and by what the disk holds, the second by the bytes that the relay's receives have
  * completed with; or the relay has ended the stream itself, for want of memory or of time in a
@@ -321,6 +322,21 @@ oracle_crashed(void)
 		m->eventless |= m->incarnation == o->incarnation && m->received == 0;
 		for (uint32_t k = 0; k < m->recipient_count; k++)
 			recipient_crashed(&m->recipients[k]);
+	}
+}
+
+void
+oracle_stopped(void)
+{
+	struct oracle *o = world->oracle;
+
+	for (uint32_t i = 0; i < o->mail_count; i++) {
+		struct oracle_mail *m = &o->mails[i];
+		for (uint32_t k = 0; k < m->recipient_count; k++) {
+			struct oracle_recipient *r = &m->recipients[k];
+			r->died |= r->arrived > 0 && !r->durable && r->recording != 0;
+			r->recording = 0;
+		}
 	}
 }
 
