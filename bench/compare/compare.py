@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import platform
+import signal
 import subprocess
 import sys
 
@@ -136,6 +137,8 @@ def write_out(options, kinds, syncs, results, disk):
 
 def main(arguments=None):
     options = parse_options(arguments)
+    # An exception, so that the relay that runs is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     kinds = [RELAYS[name] for name in options.relays]
     try:
         disk = check_folder(options.folder)
