@@ -7,13 +7,16 @@ needed, builds the release and calls this. Exit status: 0, 1 where mail was lost
 2 for a wrong option; whether the bars are met does not change it.
 """
 import argparse
+import contextlib
 import json
 import os
 import pathlib
 import platform
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
@@ -22,6 +25,7 @@ import matrix  # noqa: E402
 import runs  # noqa: E402
 import tables  # noqa: E402
 import verdict  # noqa: E402
+from loopdisk import LoopDisk  # noqa: E402
 from relays.exim import Exim  # noqa: E402
 from relays.haraka import Haraka  # noqa: E402
 from relays.opensmtpd import OpenSmtpd  # noqa: E402
@@ -59,6 +63,9 @@ def parse_options(arguments):
     parser.add_argument("--folder", type=pathlib.Path,
                         default=pathlib.Path("/var/tmp/ringpost-compare"),
                         help="folder for the relays' queues, on a real disk")
+    parser.add_argument("--image-mib", type=int, default=0, metavar="N",
+                        help="put the queues on an ext4 as mkfs makes it, in a file of N MiB in the"
+                             " folder, by a loop device with direct I/O; 0: in the folder itself")
     parser.add_argument("--bench", default=os.environ.get(
         "RINGPOST_BENCH", str(ROOT / "build/release/ringpost-bench")),
         help="path of ringpost-bench")
@@ -70,26 +77,35 @@ def parse_options(arguments):
     return options
 
 
-def file_system(path):
-    """Its type, from the mount that the path lies below."""
+def mount_of(path):
+    """File system type and device (major:minor) of the mount that the path lies below."""
     path = path.resolve()
-    best, kind = -1, "unknown"
+    best, found = -1, ("unknown", "0:0")
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
         for line in file:
             fields, _, rest = line.partition(" - ")
             point = pathlib.Path(fields.split()[4].replace("\\040", " "))
             if path.is_relative_to(point) and len(point.parts) >= best:
-                best, kind = len(point.parts), rest.split()[0]
-    return kind
+                best, found = len(point.parts), (rest.split()[0], fields.split()[2])
+    return found
+
+
+def describe_disk(path):
+    """"ext4, with a journal": without one, creating and syncing files costs other amounts."""
+    kind, device = mount_of(path)
+    if kind not in ("ext4", "ext3"):
+        return kind
+    name = pathlib.Path(f"/sys/dev/block/{device}").resolve().name
+    journals = list(pathlib.Path("/proc/fs/jbd2").glob(f"{name}-*"))
+    return f"{kind}, {'with' if journals else 'without'} a journal"
 
 
 def check_folder(folder):
     folder.mkdir(parents=True, exist_ok=True, mode=0o755)
-    kind = file_system(folder)
+    kind = mount_of(folder)[0]
     if kind in MEMORY_FILE_SYSTEMS:
         raise harness.Failure(f"{folder} is on {kind}, which is memory: a sync costs nothing there;"
                               " choose a folder on a disk with --folder")
-    return kind
 
 
 def describe_machine(disk):
@@ -141,14 +157,22 @@ def main(arguments=None):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     kinds = [RELAYS[name] for name in options.relays]
     try:
-        disk = check_folder(options.folder)
+        check_folder(options.folder)
         for kind in kinds:
             if kind.needs_root and os.geteuid() != 0:
                 raise harness.Failure(f"{kind.title} needs root")
         plan = runs.Plan(options.bench, options.lock, options.seconds,
                          QUICK_MAILS if options.quick else None)
-        runner = runs.Runner(plan, options.folder, options.out)
-        syncs, results = measure(options, kinds, runner)
+        with contextlib.ExitStack() as stack:
+            queues = options.folder
+            if options.image_mib:
+                image = pathlib.Path(tempfile.mkdtemp(prefix="image-", dir=options.folder))
+                image.chmod(0o755)
+                stack.callback(shutil.rmtree, image)
+                queues = stack.enter_context(LoopDisk(image, options.image_mib, True)).path
+            disk = describe_disk(queues) + (" in a file" if options.image_mib else "")
+            runner = runs.Runner(plan, queues, options.out)
+            syncs, results = measure(options, kinds, runner)
         print(write_out(options, kinds, syncs, results, disk))
         print(f"written to {options.out}")
     except (harness.Failure, subprocess.SubprocessError, AssertionError) as failure:

@@ -9,7 +9,6 @@ processing), 55 (security: deliver_drop_privilege).
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 
 import namespace

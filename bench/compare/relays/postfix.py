@@ -5,9 +5,7 @@ Sources of the settings: TUNING_README, SCHEDULER_README, CONNECTION_CACHE_READM
 table of services is the package's own (master.cf.dist), without its chroot column, which costs
 nothing while it runs but would need copies of /etc in the queue.
 """
-import os
 import pathlib
-import shutil
 import subprocess
 
 from relays.relay import Relay, find_program, own
@@ -73,7 +71,6 @@ max_use = 10000
 # The active queue holds the whole backlog of a run.
 qmgr_message_active_limit = 100000
 qmgr_message_recipient_limit = 100000
-# Retries do not occur; the queue is read soon after a start all the same.
 message_size_limit = 52428800
 """
 

@@ -42,8 +42,8 @@ class Ringpost(Relay):
                                    "cmake --build build/release")
 
     def version(self):
-        # It prints none; the reference page is printed by every build.
-        return "working tree"
+        return subprocess.run([self.program(), "--version"], check=True, capture_output=True,
+                              text=True).stdout.split()[-1]
 
     def set_up(self):
         (self.folder / "spool").mkdir()
