@@ -61,6 +61,17 @@ list_prepend(struct list *l, struct list_node *n)
 	l->head.next = n;
 }
 
+/* In front of `at`, which is in a list. */
+static inline void
+list_insert_before(struct list_node *at, struct list_node *n)
+{
+	ASSERT(!list_is_linked(n) && list_is_linked(at));
+	n->next = at;
+	n->previous = at->previous;
+	at->previous->next = n;
+	at->previous = n;
+}
+
 static inline void
 list_unlink(struct list_node *n)
 {
