@@ -44,12 +44,19 @@
 #undef CHOICES_END
 /* clang-format on */
 
-enum config_target_kind { TARGET_SMTP, TARGET_LMTP, TARGET_DISCARD };
+enum config_target_kind { TARGET_SMTP, TARGET_LMTP, TARGET_MX, TARGET_DISCARD };
+
+/* A next hop, by number or by name. */
+struct config_host {
+	struct net_address address; /* size 0: by name */
+	struct span name;           /* lower case; empty: by number */
+	uint16_t port;              /* of a name */
+};
 
 /* Where a route leads. Routes with the same text are the same destination. */
 struct config_target {
 	enum config_target_kind kind;
-	const struct net_address *hosts; /* none for TARGET_DISCARD */
+	const struct config_host *hosts; /* none for TARGET_MX and TARGET_DISCARD */
 	size_t hosts_count;
 	struct span text; /* canonical: "smtp://192.0.2.1:25,smtp://192.0.2.2:25" */
 };

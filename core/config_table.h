@@ -44,7 +44,7 @@ enum option_kind {
 	OPTION_ROUTE_DOMAIN, /* the same or * */
 	OPTION_ADDRESS,      /* IP and port */
 	OPTION_NETWORKS,     /* a list of CIDR networks */
-	OPTION_TARGET,       /* one URL, a list of them, or discard */
+	OPTION_TARGET,       /* mx, one URL, a list of them, or discard */
 	OPTION_DURATIONS,    /* a list, at least one */
 	OPTION_KINDS
 };
@@ -97,6 +97,8 @@ const char *value_describe(enum option_kind kind);
 bool value_refuse(struct buf *why, struct span text, const char *message);
 /* Does the text look as if a name stood where an address must? */
 bool value_is_named(struct span text);
+/* Letters, digits and hyphens in labels. */
+bool value_is_hostname(struct span text);
 bool target_parse(const struct span *items, size_t count, struct arena *arena,
 		  struct config_target *out, struct buf *why, size_t *bad);
 void target_print(const struct config_target *target, struct buf *out);

@@ -7,7 +7,7 @@
 
 enum {
 	HOSTS_MAX = 64,
-	HOST_TEXT_MAX = 160, /* scheme and the longest address */
+	HOST_TEXT_MAX = 288, /* scheme, the longest name or address, port */
 };
 
 /* "10.0.0.1:25", "[::1]", or a path, behind the scheme. */
@@ -32,51 +32,75 @@ parse_host_address(struct span text, bool smtp, struct net_address *out)
 	return !full.overflow && net_address_parse(buf_span(&full), out);
 }
 
+/* "mail.example.org:2525", behind the scheme. */
 static bool
-parse_host(struct span text, enum config_target_kind *kind, struct net_address *host,
-	   struct buf *why)
+parse_host_name(struct span text, bool smtp, struct arena *arena, struct config_host *out)
+{
+	size_t colon = span_find(text, ':', 0);
+	struct span name = span_first(text, colon);
+	uint64_t port = smtp ? 25 : 24;
+
+	if (!value_is_named(text) || !value_is_hostname(name))
+		return false;
+	if (colon < text.size && !span_to_u64(span_after(text, colon + 1), &port))
+		return false;
+	if (port == 0 || port > UINT16_MAX)
+		return false;
+	uint8_t *lower = arena_take(arena, name.size);
+	if (lower == NULL)
+		return false;
+	for (size_t i = 0; i < name.size; i++)
+		lower[i] = ascii_lower(name.data[i]);
+	out->name = span_of(lower, name.size);
+	out->port = (uint16_t)port;
+	return true;
+}
+
+static bool
+parse_host(struct span text, struct arena *arena, enum config_target_kind *kind,
+	   struct config_host *host, struct buf *why)
 {
 	bool smtp = span_starts_with(text, SPAN("smtp://"));
 
-	if (span_eq(text, SPAN("mx")))
-		return value_refuse(
-			why, text,
-			"cannot be used yet, since it needs the resolver; write the next hop "
-			"as smtp://IP:port");
-	if (span_eq(text, SPAN("discard")))
-		return value_refuse(why, text, "cannot stand in a list; write to: discard");
+	if (span_eq(text, SPAN("mx")) || span_eq(text, SPAN("discard")))
+		return value_refuse(why, text,
+				    "cannot stand in a list; write it alone, as in to: mx");
 	if (!smtp && !span_starts_with(text, SPAN("lmtp://")))
 		return value_refuse(why, text,
-				    "is no next hop; write smtp://IP:port, lmtp://IP:port, "
+				    "is no next hop; write mx, smtp://HOST:port, lmtp://HOST:port, "
 				    "lmtp:///path/to/socket or discard");
 	*kind = smtp ? TARGET_SMTP : TARGET_LMTP;
 	struct span rest = span_after(text, 7);
-	if (parse_host_address(rest, smtp, host))
+	*host = (struct config_host){ 0 };
+	if (parse_host_address(rest, smtp, &host->address))
 		return true;
-	if (value_is_named(rest))
-		return value_refuse(why, text,
-				    "has a host name, which cannot be used yet, since it needs the "
-				    "resolver; write the IP address");
+	host->address.size = 0;
+	if (parse_host_name(rest, smtp, arena, host))
+		return true;
 	if (!smtp && span_starts_with(rest, SPAN("/")))
 		return value_refuse(why, text,
 				    "has a path that is too long; use one of up to 107 bytes");
 	return value_refuse(why, text,
-			    "has no valid address; write it as smtp://192.0.2.1:25 or "
-			    "\"smtp://[2001:db8::1]:25\"");
+			    "has no valid host; write it as smtp://192.0.2.1:25, "
+			    "\"smtp://[2001:db8::1]:25\" or smtp://mail.example.org:25");
 }
 
 static void
-show_host(enum config_target_kind kind, const struct net_address *host, struct buf *out)
+show_host(enum config_target_kind kind, const struct config_host *host, struct buf *out)
 {
 	uint8_t memory[HOST_TEXT_MAX];
 	struct buf address = buf_of(memory, sizeof memory);
 
-	net_address_show(host, &address);
+	buf_append_string(out, kind == TARGET_SMTP ? "smtp://" : "lmtp://");
+	if (host->name.size > 0) {
+		buf_printf(out, "%.*s:%u", SPAN_ARG(host->name), host->port);
+		return;
+	}
+	net_address_show(&host->address, &address);
 	ASSERT(!address.overflow);
 	struct span text = buf_span(&address);
 	if (span_starts_with(text, SPAN("unix:")))
 		text = span_after(text, 5);
-	buf_append_string(out, kind == TARGET_SMTP ? "smtp://" : "lmtp://");
 	buf_append(out, text);
 }
 
@@ -87,8 +111,8 @@ make_text(struct config_target *target, struct arena *arena)
 	uint8_t memory[HOSTS_MAX * HOST_TEXT_MAX];
 	struct buf text = buf_of(memory, sizeof memory);
 
-	if (target->kind == TARGET_DISCARD)
-		buf_append_string(&text, "discard");
+	if (target->hosts_count == 0)
+		buf_append_string(&text, target->kind == TARGET_MX ? "mx" : "discard");
 	for (size_t i = 0; i < target->hosts_count; i++) {
 		if (i > 0)
 			buf_append_byte(&text, ',');
@@ -100,10 +124,12 @@ make_text(struct config_target *target, struct arena *arena)
 }
 
 static bool
-is_listed(const struct net_address *hosts, size_t count)
+is_listed(const struct config_host *hosts, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
-		if (net_address_eq(&hosts[i], &hosts[count]))
+		if (net_address_eq(&hosts[i].address, &hosts[count].address) &&
+		    span_eq(hosts[i].name, hosts[count].name) &&
+		    hosts[i].port == hosts[count].port)
 			return true;
 	}
 	return false;
@@ -113,21 +139,23 @@ bool
 target_parse(const struct span *items, size_t count, struct arena *arena, struct config_target *out,
 	     struct buf *why, size_t *bad)
 {
-	if (count == 1 && span_eq(items[0], SPAN("discard"))) {
-		*out = (struct config_target){ .kind = TARGET_DISCARD };
+	if (count == 1 && (span_eq(items[0], SPAN("discard")) || span_eq(items[0], SPAN("mx")))) {
+		*out = (struct config_target){ .kind = span_eq(items[0], SPAN("mx"))
+							       ? TARGET_MX
+							       : TARGET_DISCARD };
 		return make_text(out, arena);
 	}
 	if (count == 0 || count > HOSTS_MAX)
 		return value_refuse(why, span_none(),
 				    "has no next hop or more than 64; name 1 to 64");
-	struct net_address *hosts = arena_take(arena, count * sizeof *hosts);
+	struct config_host *hosts = arena_take(arena, count * sizeof *hosts);
 	if (hosts == NULL)
 		return value_refuse(why, span_none(), "does not fit in memory; shorten the file");
 	*out = (struct config_target){ .hosts = hosts, .hosts_count = count };
 	for (size_t i = 0; i < count; i++) {
 		enum config_target_kind kind = TARGET_SMTP;
 		*bad = i;
-		if (!parse_host(items[i], &kind, &hosts[i], why))
+		if (!parse_host(items[i], arena, &kind, &hosts[i], why))
 			return false;
 		if (i > 0 && kind != out->kind)
 			return value_refuse(
@@ -143,8 +171,8 @@ target_parse(const struct span *items, size_t count, struct arena *arena, struct
 void
 target_print(const struct config_target *target, struct buf *out)
 {
-	if (target->kind == TARGET_DISCARD) {
-		buf_append_string(out, "discard");
+	if (target->hosts_count == 0) {
+		buf_append(out, target->text);
 		return;
 	}
 	for (size_t i = 0; i < target->hosts_count; i++) {

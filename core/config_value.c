@@ -235,6 +235,12 @@ parse_text(const struct option *o, struct span text, struct arena *arena, void *
 }
 
 bool
+value_is_hostname(struct span text)
+{
+	return is_domain(text, false);
+}
+
+bool
 value_is_named(struct span text)
 {
 	struct span host = span_first(text, span_find(text, ':', 0));
@@ -539,7 +545,7 @@ value_describe(enum option_kind kind)
 		[OPTION_ROUTE_DOMAIN] = "a domain such as example.org or .example.org, or \"*\"",
 		[OPTION_ADDRESS] = "an IP address with port such as 127.0.0.1:25 or \"[::1]:25\"",
 		[OPTION_NETWORKS] = "a list of networks such as [192.0.2.0/24, \"2001:db8::/32\"]",
-		[OPTION_TARGET] = "one URL, a list of URLs, or discard",
+		[OPTION_TARGET] = "mx, one URL, a list of URLs, or discard",
 		[OPTION_DURATIONS] = "durations such as [1m, 5m, 1h] (units: ms, s, m, h, d)",
 	};
 

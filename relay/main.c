@@ -47,7 +47,6 @@ struct daemon {
 	const struct metrics *blocks[WORKERS_MAX + EXTRA_BLOCKS];
 	struct log *log;
 	struct limits *limits;
-	struct site_book *book;
 	struct queue_store *store;
 	struct http *http;
 	struct buf why;
@@ -213,22 +212,14 @@ open_log(struct daemon *d)
 	return true;
 }
 
-static struct site_id
-site_of(void *context, struct span address)
-{
-	struct daemon *d = context;
-
-	return routing_site(control_routing(&d->control), address);
-}
-
 static bool
 open_queue(struct daemon *d)
 {
 	const struct config *c = d->config;
 	struct queue_hooks hooks = {
-		.site_of = site_of,
+		.site_of = flow_site_of,
 		.on_due = flow_on_due,
-		.context = d,
+		.on_site_unused = flow_on_site_unused,
 	};
 	struct queue_options options = {
 		.spool_path = (const char *)c->queue.spool.path.data,
@@ -259,14 +250,12 @@ make_workers(struct daemon *d)
 
 	d->metrics = aligned_alloc(64, blocks * sizeof *d->metrics);
 	d->limits = limits_new(d->config->limits.client_table);
-	d->book = site_book_new(d->workers);
-	if (d->metrics == NULL || d->limits == NULL || d->book == NULL)
+	if (d->metrics == NULL || d->limits == NULL)
 		return false;
 	memset(d->metrics, 0, blocks * sizeof *d->metrics);
-	d->control.routing = routing_new(d->book, d->config, &d->why);
+	d->control.routing = routing_new(d->config, &d->why);
 	if (d->control.routing == NULL)
 		return false;
-	atomic_init(&d->control.newest, d->control.routing);
 	for (unsigned i = 0; i < d->workers; i++)
 		d->peers[i] = &d->crew[i].worker;
 	for (unsigned i = 0; i < d->workers; i++) {
@@ -276,7 +265,7 @@ make_workers(struct daemon *d)
 		w->log = log_ring(d->log, i, w->metrics);
 		w->limits = d->limits;
 		w->config = d->config;
-		if (flow_new(w, d->book, d->control.routing, key_seed) == NULL)
+		if (flow_new(w, d->control.routing, key_seed) == NULL)
 			return false;
 	}
 	return true;
@@ -303,7 +292,6 @@ make_control(struct daemon *d)
 	c->crew = d->crew;
 	c->crew_count = d->workers;
 	c->log = d->log;
-	c->book = d->book;
 	c->config_path = d->config_path;
 	c->store = d->store;
 	c->daemon = d;
@@ -492,7 +480,6 @@ go_down(struct daemon *d)
 	for (unsigned i = 0; i < d->workers; i++)
 		flow_free(d->crew[i].worker.flow);
 	routing_put(d->control.routing);
-	site_book_free(d->book);
 	limits_free(d->limits);
 	log_stop(d->log);
 	log_free(d->log);

@@ -258,7 +258,7 @@ reload(struct control *c)
 	const struct config *next = load_next(c);
 	if (next == NULL)
 		return;
-	c->next_routing = routing_new(c->book, next, &why);
+	c->next_routing = routing_new(next, &why);
 	config_put(next);
 	if (c->next_routing == NULL) {
 		refuse_reload(c, buf_span(&why), span_none());
@@ -266,7 +266,6 @@ reload(struct control *c)
 	}
 	if (!span_eq(next->log.file, *file))
 		reopen_log(c, next);
-	atomic_store(&c->newest, c->next_routing);
 	send_all(c, CONTROL_RELOAD);
 }
 
@@ -356,12 +355,6 @@ control_run(struct control *c)
 		ring_cancel(c->worker.ring, &c->cancel, &c->signal_poll);
 	while (ring_ops(c->worker.ring) > 0)
 		worker_turn(&c->worker, BEAT_MS * 1000);
-}
-
-const struct routing *
-control_routing(struct control *c)
-{
-	return atomic_load(&c->newest);
 }
 
 /* ---- for the HTTP thread ---- */

@@ -48,13 +48,8 @@ struct control {
 	struct crew *crew;
 	unsigned crew_count;
 	struct log *log;
-	struct site_book *book;
 	struct routing *routing;      /* in effect */
 	struct routing *next_routing; /* being adopted, or NULL */
-	/* The later of the two. Workers read it (control_routing): the one that it replaces is
-	 * freed only after each of them has answered its letter, hence has ended the turn in which
-	 * it may have read the old one. */
-	_Atomic(struct routing *) newest;
 	const char *config_path;
 	struct queue_store *store;
 
@@ -78,9 +73,6 @@ bool control_take_signals(struct control *c, struct buf *why);
 void control_run(struct control *c);
 /* On each worker's thread, before it runs: starts its heart beat. */
 void crew_start(struct crew *m);
-
-/* The newest routing, for hooks that run on any worker; good until the worker's turn ends. */
-const struct routing *control_routing(struct control *c);
 
 /* For the HTTP thread. Healthy while it starts; ready only when every worker takes mail. */
 bool control_is_healthy(void *control);

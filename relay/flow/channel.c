@@ -51,7 +51,7 @@ phase_ms(const struct channel *c, enum sender_phase phase)
 	case SENDER_PHASE_END:
 		return t->end_ms;
 	case SENDER_PHASE_IDLE:
-		return c->routing->config->delivery.idle_ms;
+		return c->idle_ms;
 	case SENDER_PHASE_COUNT:
 		break;
 	}
@@ -324,6 +324,8 @@ act(struct channel *c, const struct sender_action *a)
 		return true;
 	case SENDER_RECIPIENT_OUTCOME:
 		flow_count_outcome(c->flow, job_of(a->transaction), &a->outcome);
+		if (a->outcome.class == SENDER_OK)
+			slots_success(c->site);
 		job_take_outcome(job_of(a->transaction), &a->outcome);
 		return true;
 	case SENDER_DONE:
@@ -434,7 +436,7 @@ explain(struct channel *c, const char *status, const char *what, const char *whe
 	struct buf why = buf_of(c->why, sizeof c->why);
 
 	buf_printf(&why, "451 %s ", status);
-	net_address_show(&c->site->info->hosts[c->host], &why);
+	plan_host_show(&c->site->hosts[c->host].host, &why);
 	buf_printf(&why, ": %s (%s)", what, where);
 	c->why_size = (uint8_t)why.size;
 }
@@ -519,6 +521,8 @@ on_closed(struct conn *conn)
 	s->channels--;
 	s->closing--;
 	c->flow->channel_count--;
+	ASSERT(s->hosts[c->host].channels > 0);
+	s->hosts[c->host].channels--;
 	if (c->ready)
 		s->hosts[c->host].ready--;
 	if (c->flow->channels_were_full) {
@@ -544,7 +548,7 @@ bool
 channel_open(struct site *s, struct job *j)
 {
 	struct flow *f = s->flow;
-	const struct net_address *peer = &s->info->hosts[j->host];
+	const struct net_address *peer = &s->hosts[j->host].host.address;
 	struct channel *c = pool_get(&f->channels);
 
 	if (c == NULL)
@@ -562,9 +566,14 @@ channel_open(struct site *s, struct job *j)
 		.host = j->host,
 	};
 	op_init(&c->load.op, NULL);
-	sender_init(&c->sender, &c->routing->sender[s->info->kind == SITE_LMTP], &f->scratch);
+	c->options = c->routing->sender[s->kind == SITE_LMTP];
+	c->options.recipients_max = site_shaping(s)->recipients_max;
+	c->options.mails_max = site_shaping(s)->mails_per_connection;
+	c->idle_ms = site_shaping(s)->idle_ms;
+	sender_init(&c->sender, &c->options, &f->scratch);
 	conn_init(&c->conn, f->worker, fd, RING_PEERS, &channel_events);
 	s->channels++;
+	s->hosts[c->host].channels++;
 	f->channel_count++;
 	list_append(&s->busy, &c->link);
 	conn_deadline(&c->conn, f->worker->now_ms + c->routing->config->timeouts.send.connect_ms);
@@ -592,8 +601,7 @@ channel_take(struct channel *c, struct job *j)
 		c->flow->busy_count++;
 	}
 	c->job_count++;
-	j->host = c->host;
-	j->peer = c->site->info->hosts[c->host];
+	job_note_host(j, c->site, c->host);
 	j->starved = false;
 	j->times.taken_ms = c->flow->worker->now_ms;
 	j->times.taken_wall_ms = c->flow->worker->now_wall_ms;

@@ -21,6 +21,8 @@ struct channel {
 	struct flow *flow;
 	struct site *site;
 	struct routing *routing;
+	struct sender_options options; /* of the routing, with what the site takes */
+	uint64_t idle_ms;
 	unsigned host;
 	bool ready;         /* EHLO is done */
 	bool used;          /* it was given a job before */

@@ -4,13 +4,18 @@
 #include "core/base/clock.h"
 #include "queue/schedule.h"
 #include "relay/flow/channel.h"
+#include "relay/flow/destination.h"
 #include "relay/flow/events.h"
 #include "relay/flow/flow.h"
 
 enum {
 	WAITING_MAX = 2048,     /* jobs of a site in line; what is above waits in the queue */
 	WAITING_LOW = 256,      /* claim more when fewer are left */
+	COST_BYTES = 16 * 1024, /* a body of this size costs a sender a second turn */
+	CLAIMS_MAX = 8,         /* of a site's destinations at a time */
 	AGAIN_MS = 20,          /* a mailbox was full */
+	RATE_SLACK_US = 16 * 1000,
+	MINUTE_US = 60 * 1000 * 1000,
 	RECORD_AGAIN_MS = 1000, /* the store could not record an outcome */
 	ROUNDS_MAX = 64,        /* of a job without progress, against peers that refuse in turns */
 };
@@ -38,7 +43,7 @@ down_ms(const struct site *s)
 static unsigned
 in_line(const struct site *s)
 {
-	return s->waiting_count + s->away;
+	return s->waiting.count + s->away;
 }
 
 /* Looks at the site again after this time, or earlier if that was wanted. */
@@ -114,7 +119,6 @@ on_recorded(struct queue_record *r, enum err e)
 		return;
 	}
 	flow_event_outcomes(f, j);
-	site_pump_soon(site_of_number(f, j->site));
 	end_job(j);
 }
 
@@ -176,6 +180,12 @@ finish_job(struct job *j)
 	queue_record(j->owner->worker->queue, &j->record);
 }
 
+void
+dispatch_finish(struct job *j)
+{
+	finish_job(j);
+}
+
 /* A job is back with its owner. */
 static void
 settle(struct job *j)
@@ -197,10 +207,14 @@ on_returned(struct message *m, void *context)
 
 	(void)context;
 	OBJ_CHECK(j, JOB_MAGIC);
-	struct site *s = site_of_number(j->owner, j->site);
+	struct site *s = j->sent_by;
+	OBJ_CHECK(s, SITE_MAGIC);
 	ASSERT(s->away > 0);
 	s->away--;
 	j->server = j->owner;
+	j->sent_by = NULL;
+	plan_put(j->plan);
+	j->plan = NULL;
 	site_pump_soon(s);
 	settle(j);
 }
@@ -248,13 +262,18 @@ return_down(struct site *s, struct job *j)
 	return_unserved(j, down_ms(s));
 }
 
-/* ---- the waiting list ---- */
-
-static void
-add_waiting(struct site *s, struct job *j)
+void
+dispatch_put_back(struct job *j, uint64_t pause_ms)
 {
-	list_append(&s->waiting, &j->link);
-	s->waiting_count++;
+	return_unserved(j, pause_ms);
+}
+
+/* ---- the line ---- */
+
+void
+dispatch_wait(struct site *s, struct job *j)
+{
+	line_add(&s->waiting, &j->line, j->sender_key, 1 + j->mail->envelope->body_size / COST_BYTES);
 	bodies_wait(s, j, false);
 	site_pump_soon(s);
 }
@@ -262,8 +281,7 @@ add_waiting(struct site *s, struct job *j)
 static void
 wait_in_front(struct site *s, struct job *j)
 {
-	list_prepend(&s->waiting, &j->link);
-	s->waiting_count++;
+	line_add_first(&s->waiting, &j->line);
 	bodies_wait(s, j, true);
 }
 
@@ -273,7 +291,7 @@ dispatch_served(struct site *s, struct job *j)
 	unsigned hosts_max = j->server->routing->config->delivery.hosts_max;
 
 	unsigned tried = (unsigned)__builtin_popcount(j->tried_hosts);
-	bool hosts_left = tried < s->info->host_count && tried < hosts_max;
+	bool hosts_left = site_hosts_left(s, j->tried_hosts) > 0 && tried < hosts_max;
 	if (!job_is_resolved(j) && (!hosts_left || j->unreadable || j->rounds >= ROUNDS_MAX))
 		job_defer_rest(j, SPAN("451 4.4.1 no host of the destination took the mail"));
 	if (!job_is_resolved(j) && (s->flow->draining || j->starved)) {
@@ -296,9 +314,9 @@ dispatch_served(struct site *s, struct job *j)
 static struct job *
 first_waiting(struct site *s)
 {
-	struct list_node *n = list_first(&s->waiting);
+	struct line_node *n = line_first(&s->waiting);
 
-	return n == NULL ? NULL : LIST_ITEM(n, struct job, link);
+	return n == NULL ? NULL : CONTAINER_OF(n, struct job, line);
 }
 
 static struct job *
@@ -306,9 +324,8 @@ take_waiting(struct site *s)
 {
 	struct job *j = first_waiting(s);
 
-	ASSERT(j != NULL && s->waiting_count > 0);
-	list_unlink(&j->link);
-	s->waiting_count--;
+	ASSERT(j != NULL);
+	line_take(&s->waiting, &j->line);
 	bodies_wait_ended(s, j);
 	return j;
 }
@@ -321,13 +338,13 @@ on_handed_over(struct message *m, void *context)
 
 	(void)context;
 	OBJ_CHECK(j, JOB_MAGIC);
-	s = site_of_number(j->server, j->site);
+	s = site_of_plan(j->server, j->plan);
 	/* While a suspect runs alone here, nothing else does. */
 	if (s == NULL || s->flow->draining || s->flow->suspects.alone != NULL) {
 		return_unserved(j, RECORD_AGAIN_MS);
 		return;
 	}
-	add_waiting(s, j);
+	dispatch_wait(s, j);
 }
 
 /* Gives waiting jobs to the home. False: a mailbox is full. */
@@ -335,9 +352,9 @@ static bool
 hand_over(struct site *s)
 {
 	struct worker *mine = worker_of(s);
-	struct worker *home = mine->peers[s->info->home];
+	struct worker *home = mine->peers[s->home];
 
-	while (!list_is_empty(&s->waiting)) {
+	while (s->waiting.count > 0) {
 		if (!mailbox_reserve(&mine->mailbox, 1))
 			return false;
 		if (!mailbox_reserve(&home->mailbox, 1)) {
@@ -347,6 +364,10 @@ hand_over(struct site *s)
 		struct job *j = take_waiting(s);
 		bodies_hand_over(j);
 		s->away++;
+		j->sent_by = s;
+		j->plan = plan_get(s->plan);
+		/* Hosts have other places there. */
+		j->tried_hosts = 0;
 		j->server = home->flow;
 		j->message.on_message = on_handed_over;
 		worker_post(mine, home, &j->message);
@@ -390,25 +411,48 @@ channel_for_one_ahead(struct site *s, const struct job *j)
 	return NULL;
 }
 
+/* Has the site failed lately, and not shown since that it works? */
+static bool
+is_doubtful(const struct site *s)
+{
+	for (unsigned i = 0; i < s->host_count; i++) {
+		if (s->hosts[i].planned && s->hosts[i].failures == 0)
+			return false;
+	}
+	return true;
+}
+
+/* Is there a connection left of this worker's share of all? Those that have failed lately may not
+ * have the last quarter: thousands of dead hosts hold up nobody who lives. */
+static bool
+may_open(struct site *s)
+{
+	struct flow *f = s->flow;
+	size_t most = f->routing->config->delivery.connections / f->worker->count;
+
+	if (most == 0)
+		most = 1;
+	if (is_doubtful(s))
+		most -= most / 4;
+	if (f->channel_count < most)
+		return true;
+	if (!f->channels_were_full)
+		FLOW_LIMIT_HIT(f, DELIVERY_CONNECTIONS);
+	f->channels_were_full = true;
+	return false;
+}
+
 /* Opens a connection for the first waiting job; false where that is not possible now. */
 static bool
 open_channel(struct site *s)
 {
-	struct flow *f = s->flow;
 	struct job *j = first_waiting(s);
-	unsigned most = f->routing->config->delivery.connections / f->worker->count;
 
 	/* What was closed for a recall is given back, not opened again. */
-	if (s->channels >= slots_usable(&s->slots))
+	if (s->channels >= slots_usable(&s->slots) || !may_open(s))
 		return false;
-	if (f->channel_count >= (most == 0 ? 1 : most)) {
-		if (!f->channels_were_full)
-			FLOW_LIMIT_HIT(f, DELIVERY_CONNECTIONS);
-		f->channels_were_full = true;
-		return false;
-	}
 	j->host = site_next_host(s, j->tried_hosts, j->tried_hosts != 0);
-	if (j->host >= s->info->host_count) {
+	if (j->host >= s->host_count) {
 		/* All hosts failed a short while ago: this one waits for its turn in the queue. */
 		take_waiting(s);
 		return_down(s, j);
@@ -427,13 +471,33 @@ open_channel(struct site *s)
 static bool
 is_probing(const struct site *s)
 {
-	if (s->down_until_ms == 0 || s->channels == 0)
-		return false;
-	for (unsigned i = 0; i < s->info->host_count; i++) {
-		if (s->hosts[i].failures == 0)
-			return false;
-	}
-	return true;
+	return s->down_until_ms != 0 && s->channels > 0 && is_doubtful(s);
+}
+
+/* With a rate: is it time for another mail? If not, the site looks again when it is. */
+static bool
+is_time(struct site *s)
+{
+	uint64_t now_us = worker_of(s)->now_ms * 1000;
+
+	if (site_shaping(s)->rate == 0 || s->next_mail_us <= now_us)
+		return true;
+	pump_within(s, (s->next_mail_us - now_us) / 1000 + 1);
+	return false;
+}
+
+static void
+count_mail(struct site *s)
+{
+	uint64_t now_us = worker_of(s)->now_ms * 1000;
+	uint32_t rate = site_shaping(s)->rate;
+
+	if (rate == 0)
+		return;
+	/* What was not used within a tick is lost: a rate has no bursts. */
+	if (s->next_mail_us + RATE_SLACK_US < now_us)
+		s->next_mail_us = now_us;
+	s->next_mail_us += MINUTE_US / rate;
 }
 
 /* All connections that may be are open, and none leads to a host that the first job may go to: an
@@ -459,10 +523,12 @@ serve_waiting(struct site *s)
 {
 	struct job *j;
 
-	while ((j = first_waiting(s)) != NULL) {
+	while ((j = first_waiting(s)) != NULL && is_time(s)) {
 		struct channel *c = idle_channel(s, j);
-		if (c == NULL && !is_probing(s) && open_channel(s))
+		if (c == NULL && !is_probing(s) && open_channel(s)) {
+			count_mail(s);
 			continue;
+		}
 		if (c == NULL && !is_above_share(s))
 			c = channel_for_one_ahead(s, j);
 		if (c == NULL) {
@@ -470,6 +536,7 @@ serve_waiting(struct site *s)
 			return;
 		}
 		take_waiting(s);
+		count_mail(s);
 		channel_take(c, j);
 	}
 }
@@ -477,8 +544,8 @@ serve_waiting(struct site *s)
 static void
 release_waiting(struct site *s)
 {
-	while (!list_is_empty(&s->waiting)) {
-		if (s->flow->draining)
+	while (s->waiting.count > 0) {
+		if (s->flow->draining || s->suspended)
 			return_unserved(take_waiting(s), 0);
 		else
 			return_down(s, take_waiting(s));
@@ -501,35 +568,25 @@ close_idle_above(struct site *s, unsigned most)
 
 /* ---- claiming ---- */
 
-static void
-on_claimed(struct queue_claim *c, enum err e)
+bool
+dispatch_may_claim(struct flow *f)
 {
-	struct site *s = CONTAINER_OF(c, struct site, claim);
-	unsigned got = 0;
-
-	s->claiming = false;
-	for (struct list_node *n = list_first(&c->items); n != NULL; n = list_next(&c->items, n))
-		got++;
-	if (e != ERR_OK) {
-		flow_event_claim_failed(s->flow, s, e);
-		s->claim_after_ms = worker_of(s)->now_ms + RECORD_AGAIN_MS;
-	} else if (got < c->most) {
-		s->due = false; /* on_due comes again for what falls due later */
-	}
-	dispatch_items(s->flow, &c->items, 0);
-	site_pump_soon(s);
-	flow_check_drained(s->flow);
+	if (f->job_count < f->routing->config->queue.active_max && !flow_must_pause(f))
+		return true;
+	f->jobs_were_full |= f->job_count >= f->routing->config->queue.active_max;
+	return false;
 }
 
-/* May the site claim now? If not, it looks again when what hinders it is over: its own jobs pump it
- * as they end, the end of a lack of jobs wakes all sites, and for the rest there is a timer. */
+/* May the site's destinations claim now? If not, it looks again when what hinders it is over: its
+ * own jobs pump it as they end, the end of a lack of jobs wakes all sites, and for the rest there
+ * is a timer. */
 static bool
 may_claim(struct site *s)
 {
 	struct flow *f = s->flow;
 	struct queue *q = f->worker->queue;
 
-	if (!s->due || s->claiming || f->draining || in_line(s) >= WAITING_LOW)
+	if (s->claiming >= CLAIMS_MAX || f->draining || s->suspended || in_line(s) >= WAITING_LOW)
 		return false;
 	if (f->job_count >= f->routing->config->queue.active_max) {
 		f->jobs_were_full = true;
@@ -539,40 +596,29 @@ may_claim(struct site *s)
 		pump_within(s, down_ms(s));
 		return false;
 	}
-	bool failed = s->claim_after_ms > worker_of(s)->now_ms;
 	/* Bodies of mails that would only wait are not worth the little memory that is left. */
 	bool tight = in_line(s) > 0 && queue_memory_is_tight(q);
-	if (failed || tight || !queue_may_deliver(q) || flow_must_pause(f)) {
+	if (tight || !queue_may_deliver(q) || flow_must_pause(f)) {
 		pump_within(s, RECORD_AGAIN_MS);
 		return false;
 	}
 	return true;
 }
 
+/* The destinations in turns: who has more due gets in line again behind the others. */
 static void
 claim_more(struct site *s)
 {
-	if (!may_claim(s))
-		return;
-	s->claiming = true;
-	s->claim.site = s->info->id;
-	s->claim.most = s->flow->routing->config->queue.claim_batch;
-	s->claim.with_bodies = true;
-	s->claim.on_done = on_claimed;
-	list_init(&s->claim.items);
-	queue_claim(worker_of(s)->queue, &s->claim);
-}
+	struct list_node *n = list_first(&s->hungry);
 
-void
-dispatch_due(struct queue *q, struct site_id id)
-{
-	struct flow *f = flow_of_queue(q);
-	struct site *s = site_of_number(f, id);
-
-	if (s == NULL)
-		return;
-	s->due = true;
-	site_pump_soon(s);
+	while (n != NULL && may_claim(s)) {
+		struct destination *d = LIST_ITEM(n, struct destination, hungry_link);
+		n = list_next(&s->hungry, n);
+		if (d->claim_after_ms > worker_of(s)->now_ms)
+			pump_within(s, d->claim_after_ms - worker_of(s)->now_ms);
+		else
+			destination_claim(d);
+	}
 }
 
 /* Only the home delivers. A suspect that ran here alone may have left us a connection of its own,
@@ -589,12 +635,12 @@ serve_by_home(struct site *s)
 static bool
 serve_here(struct site *s)
 {
-	unsigned limit = site_limit(s->info);
+	unsigned limit = site_shaping(s)->connections;
 
 	if (s->slots.recall != NULL)
 		close_idle_above(s, s->slots.recall->number);
 	serve_waiting(s);
-	unsigned wanted = s->channels + s->waiting_count;
+	unsigned wanted = s->channels + s->waiting.count;
 	return slots_settle(s, wanted < limit ? wanted : limit);
 }
 
@@ -602,16 +648,15 @@ void
 dispatch_pump(struct site *s)
 {
 	OBJ_CHECK(s, SITE_MAGIC);
-	bool settled = true;
-	bool home_delivers = site_is_home_only(s) && s->info->home != worker_of(s)->number &&
+	bool home_delivers = site_is_home_only(s) && s->home != worker_of(s)->number &&
 			     s->flow->suspects.alone == NULL;
 
-	if (s->flow->draining || is_down(s))
+	s->used_at_ms = worker_of(s)->now_ms;
+	if (s->flow->draining || s->suspended || is_down(s))
 		release_waiting(s);
-	if (s->flow->draining)
+	if (s->flow->draining || s->suspended)
 		close_idle_above(s, 0);
-	if (s->info->kind == SITE_SMTP || s->info->kind == SITE_LMTP)
-		settled = home_delivers ? serve_by_home(s) : serve_here(s);
+	bool settled = home_delivers ? serve_by_home(s) : serve_here(s);
 	if (!settled) {
 		METRIC_ADD(worker_of(s)->metrics, MAILBOX_FULL, 1);
 		pump_within(s, AGAIN_MS);
@@ -622,16 +667,16 @@ dispatch_pump(struct site *s)
 
 /* ---- items ---- */
 
-/* Do the present routes lead all of the item's recipients to its site? */
+/* Do the present routes lead all of the item's recipients to its destination? */
 static bool
 is_on_its_route(struct flow *f, const struct queue_item *item)
 {
+	const struct destination *d = destination_at(f, item->site);
 	const struct mail_envelope *e = item->mail->envelope;
 
 	for (uint32_t i = queue_item_recipient(item, 0); i < e->recipient_count;
 	     i = queue_item_recipient(item, i + 1)) {
-		struct site_id site = routing_site(f->routing, e->recipients[i].address);
-		if (site.number != item->site.number)
+		if (!destination_serves(d, f->routing, e->recipients[i].address))
 			return false;
 	}
 	return true;
@@ -640,9 +685,8 @@ is_on_its_route(struct flow *f, const struct queue_item *item)
 static void
 start_job(struct flow *f, struct job *j)
 {
-	struct site *s = site_of_number(f, j->site);
-
-	switch (s->info->kind) {
+	(void)f;
+	switch (j->destination->kind) {
 	case SITE_DISCARD:
 		job_resolve_all(j, RECIPIENT_DISCARDED, SPAN("250 2.0.0 discarded by a route"));
 		finish_job(j);
@@ -653,7 +697,7 @@ start_job(struct flow *f, struct job *j)
 		return;
 	case SITE_SMTP:
 	case SITE_LMTP:
-		add_waiting(s, j);
+		destination_deliver(j->destination, j);
 		return;
 	}
 }
@@ -688,8 +732,18 @@ begin_job(struct flow *f, struct job *j)
 	queue_attempt(f->worker->queue, &j->attempt);
 }
 
+bool
+dispatch_site_has_room(const struct site *s)
+{
+	size_t most = s->flow->routing->config->queue.active_max;
+
+	/* Half of the jobs are for those whose lines are short, so that a few destinations that
+	 * stand still cannot have them all. */
+	return in_line(s) < (s->flow->job_count < most / 2 ? WAITING_MAX : WAITING_LOW);
+}
+
 static bool
-has_room(struct flow *f, const struct site *s)
+has_room(struct flow *f, const struct destination *d)
 {
 	struct queue *q = f->worker->queue;
 	size_t most = f->routing->config->queue.active_max;
@@ -698,7 +752,12 @@ has_room(struct flow *f, const struct site *s)
 		f->jobs_were_full = true;
 		return false;
 	}
-	if (s == NULL || f->draining || is_down(s) || !queue_may_deliver(q) || flow_must_pause(f))
+	if (f->draining || !queue_may_deliver(q) || flow_must_pause(f))
+		return false;
+	if (d->site == NULL)
+		return destination_has_room(d);
+	const struct site *s = d->site;
+	if (is_down(s) || s->suspended)
 		return false;
 	/* Little memory left: a mail that would only wait waits in the queue, and what waits here
 	 * gives up its memory. */
@@ -706,23 +765,21 @@ has_room(struct flow *f, const struct site *s)
 		bodies_make_room(f);
 		return false;
 	}
-	/* Half of the jobs are for those whose lines are short, so that a few destinations that
-	 * stand still cannot have them all. */
-	return in_line(s) < (f->job_count < most / 2 ? WAITING_MAX : WAITING_LOW);
+	return dispatch_site_has_room(s);
 }
 
 static void
 dispatch_item(struct flow *f, struct queue_item *item, uint64_t receive_ms)
 {
-	struct site *s = site_of_number(f, item->site);
+	struct destination *d = destination_at(f, item->site);
 	uint64_t now_wall_ms = f->worker->now_wall_ms;
 
 	if (!is_on_its_route(f, item)) {
 		queue_reroute(f->worker->queue, item);
 		return;
 	}
-	if (!has_room(f, s)) {
-		release_item(f, item, now_wall_ms + (s != NULL ? down_ms(s) : 0));
+	if (!has_room(f, d)) {
+		release_item(f, item, now_wall_ms + (d->site != NULL ? down_ms(d->site) : 0));
 		return;
 	}
 	enum suspect_verdict verdict = suspects_judge(f, item);
@@ -733,7 +790,7 @@ dispatch_item(struct flow *f, struct queue_item *item, uint64_t receive_ms)
 		suspects_hold(f, id, starts);
 		return;
 	}
-	struct job *j = verdict == SUSPECT_LATER ? NULL : job_new(f, item);
+	struct job *j = verdict == SUSPECT_LATER ? NULL : job_new(f, item, d);
 	if (j == NULL) {
 		release_item(f, item, now_wall_ms + RECORD_AGAIN_MS);
 		return;

@@ -3,13 +3,13 @@
  * dispatch: brings claimed items to connections and their outcomes back to the queue.
  *
  * The way of an item on its owner's worker: dispatch_items (from a put or a claim) makes a job →
- * the site's waiting list → dispatch_pump gives it to a channel here, or hands it over to the
- * site's home → dispatch_served on the worker that served it → back to the owner → queue_record →
+ * its destination finds the site → the site's line → dispatch_pump gives it to a channel here, or
+ * hands it over to the site's home → dispatch_served on the worker that served it → back to the owner → queue_record →
  * events, and the job ends. What cannot be served now (too many wait, the site is down, the relay
  * drains) goes back to the queue untried: waiting costs an item of the queue, not a job.
  *
- * Each site has its own waiting list and claims its own items, so one that stalls holds nothing of
- * another's. All functions run on the worker of their flow or site.
+ * Each site has its own line, and its destinations claim their own items for it, so one that stalls
+ * holds nothing of another's. All functions run on the worker of their flow or site.
  */
 #ifndef RELAY_FLOW_DISPATCH_H
 #define RELAY_FLOW_DISPATCH_H
@@ -22,8 +22,15 @@ struct channel;
 /* Takes claimed items of this worker (struct queue_item.link). receive_ms: how long it took to
  * receive the mail, 0 for items that were claimed. */
 void dispatch_items(struct flow *f, struct list *items, uint64_t receive_ms);
-/* The queue has something due for this site (queue_hooks.on_due). */
-void dispatch_due(struct queue *q, struct site_id id);
+/* A job of this worker gets in the site's line. */
+void dispatch_wait(struct site *s, struct job *j);
+/* All recipients of a job of this worker have an outcome. */
+void dispatch_finish(struct job *j);
+/* A job of this worker goes back to the queue untried, due after this time. */
+void dispatch_put_back(struct job *j, uint64_t pause_ms);
+/* May the site's line take one more job, or the flow more claims? */
+bool dispatch_site_has_room(const struct site *s);
+bool dispatch_may_claim(struct flow *f);
 /* Does for a site whatever can be done now. */
 void dispatch_pump(struct site *s);
 /* A channel has no more to do for this job: resolved, or to be tried on. */

@@ -260,12 +260,28 @@ flow_event_host_failed(struct flow *f, const struct site *s, unsigned host, cons
 	event_host_failed(
 		f->worker->log,
 		&(struct event_host_failed){
-			.destination = s->info->name,
-			.peer = peer_text(&s->info->hosts[host], memory),
+			.destination = s->name,
+			.host = s->hosts[host].host.name,
+			.peer = peer_text(&s->hosts[host].host.address, memory),
 			.phase = span_of_string(phase),
 			.error = error,
 			.pause = until_ms > f->worker->now_ms ? until_ms - f->worker->now_ms : 0,
 		});
+}
+
+void
+flow_event_unresolved(struct flow *f, const struct destination *d)
+{
+	const struct mx_hosts *found = d->found;
+	uint64_t now_ms = f->worker->now_ms;
+
+	event_unresolved(f->worker->log,
+			 &(struct event_unresolved){
+				 .destination = d->name,
+				 .result = span_of_string(mx_outcome_label(found->outcome)),
+				 .error = found->why,
+				 .pause = d->expires_at_ms > now_ms ? d->expires_at_ms - now_ms : 0,
+			 });
 }
 
 void
@@ -346,8 +362,8 @@ flow_refresh_gauges(struct flow *f)
 	for (struct list_node *n = list_first(&f->site_list); n != NULL;
 	     n = list_next(&f->site_list, n)) {
 		const struct site *s = LIST_ITEM(n, struct site, link);
-		busy += s->channels + s->waiting_count > 0;
-		waiting += s->waiting_count;
+		busy += s->channels + s->waiting.count > 0;
+		waiting += s->waiting.count;
 	}
 	METRIC_SET(f->worker->metrics, DESTINATIONS, busy);
 	METRIC_SET(f->worker->metrics, DESTINATION_WAITING, waiting);
@@ -423,7 +439,9 @@ flow_event_outcomes(struct flow *f, const struct job *j)
 	struct event_delivery event = {
 		.id = id_text(e->id, id_memory),
 		.sender = e->sender,
-		.destination = site_book_at(f->book, j->site)->name,
+		.destination = j->destination->name,
+		.site = j->destination->site != NULL ? j->destination->site->name : span_none(),
+		.host = j->host_name,
 		.peer = peer_text(&j->peer, memory),
 		.size = e->body_size,
 		.delay_a = j->times.receive_ms,
@@ -476,10 +494,10 @@ flow_event_outcome_given_up(struct flow *f, const struct job *j, enum err e)
 }
 
 void
-flow_event_claim_failed(struct flow *f, const struct site *s, enum err e)
+flow_event_claim_failed(struct flow *f, struct span destination, enum err e)
 {
 	METRIC_ADD_LABEL(f->worker->metrics, SPOOL_ERRORS, (unsigned)e, 1);
-	problem(f, s->info->name, e, "look at the spool's disk: mails could not be read");
+	problem(f, destination, e, "look at the spool's disk: mails could not be read");
 }
 
 void

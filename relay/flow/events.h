@@ -32,6 +32,8 @@ void flow_event_client_timeout(struct flow *f, const struct session *s);
 /* Next hops. */
 void flow_event_host_failed(struct flow *f, const struct site *s, unsigned host, const char *phase,
 			    struct span error);
+/* A destination has no hosts: why is in d->found. */
+void flow_event_unresolved(struct flow *f, const struct destination *d);
 void flow_event_no_socket(struct flow *f, enum err e);
 void flow_event_load_failed(struct flow *f, struct mail_id id, enum err e);
 void flow_event_channel_open(struct flow *f);
@@ -47,7 +49,7 @@ void flow_event_outcomes(struct flow *f, const struct job *j);
 void flow_event_record_failed(struct flow *f, const struct job *j, enum err e);
 /* The relay ends, and the outcomes of this job could not be written. */
 void flow_event_outcome_given_up(struct flow *f, const struct job *j, enum err e);
-void flow_event_claim_failed(struct flow *f, const struct site *s, enum err e);
+void flow_event_claim_failed(struct flow *f, struct span destination, enum err e);
 void flow_event_held(struct flow *f, struct mail_id id, unsigned starts, enum err e);
 
 #endif

@@ -46,7 +46,12 @@ on_drain_check(struct task *t)
 	for (struct list_node *n = list_first(&f->site_list); n != NULL;
 	     n = list_next(&f->site_list, n)) {
 		struct site *s = LIST_ITEM(n, struct site, link);
-		if (s->claiming || !slots_are_quiet(s))
+		if (s->claiming > 0 || !slots_are_quiet(s))
+			return;
+	}
+	for (struct list_node *n = list_first(&f->destinations.all); n != NULL;
+	     n = list_next(&f->destinations.all, n)) {
+		if (destination_is_busy(LIST_ITEM(n, struct destination, link)))
 			return;
 	}
 	if (f->drained || listening || f->session_count > 0 || f->channel_count > 0 ||
@@ -82,7 +87,7 @@ on_drain_deadline(struct timer *t)
 }
 
 struct flow *
-flow_new(struct worker *w, struct site_book *book, struct routing *routing, uint64_t key_seed)
+flow_new(struct worker *w, struct routing *routing, uint64_t key_seed)
 {
 	struct flow *f = calloc(1, sizeof *f);
 
@@ -95,7 +100,6 @@ flow_new(struct worker *w, struct site_book *book, struct routing *routing, uint
 	}
 	f->magic = FLOW_MAGIC;
 	f->worker = w;
-	f->book = book;
 	f->routing = routing_get(routing);
 	f->key_seed = key_seed;
 	f->scratch = buf_of(f->scratch_memory, FLOW_SCRATCH_SIZE);
@@ -105,6 +109,10 @@ flow_new(struct worker *w, struct site_book *book, struct routing *routing, uint
 	bodies_init(f);
 	make_pools(f);
 	w->flow = f;
+	if (!destinations_init(f)) {
+		flow_free(f);
+		return NULL;
+	}
 	return f;
 }
 
@@ -115,6 +123,7 @@ flow_free(struct flow *f)
 
 	OBJ_FINI(f, FLOW_MAGIC);
 	task_cancel(&f->bodies.task);
+	destinations_fini(f);
 	while ((n = list_first(&f->site_list)) != NULL)
 		site_free(LIST_ITEM(n, struct site, link));
 	pool_fini(&f->sessions);
@@ -163,6 +172,7 @@ flow_drain(struct flow *f, void (*on_drained)(struct flow *f, void *context), vo
 	for (unsigned i = 0; i < f->listener_count; i++)
 		listener_stop(&f->listeners[i]);
 	inbound_drain(f);
+	destinations_drain(f);
 	flow_wake_sites(f);
 	timer_set(&f->worker->timers, &f->drain_deadline,
 		  f->worker->now_ms + f->routing->config->timeouts.drain_ms);
@@ -188,7 +198,27 @@ flow_of_queue(struct queue *q)
 void
 flow_on_due(struct queue *q, struct site_id site)
 {
-	dispatch_due(q, site);
+	destination_due(destination_at(flow_of_queue(q), site));
+}
+
+struct site_id
+flow_site_of(struct queue *q, struct span address)
+{
+	struct flow *f = flow_of_queue(q);
+	struct destination *d = destination_of(f, f->routing, address);
+
+	/* Without memory for it the mail waits where mail without a route does, and is looked at
+	 * again when it falls due. */
+	if (d == NULL)
+		return (struct site_id){ 0 };
+	destination_queued(d);
+	return d->id;
+}
+
+void
+flow_on_site_unused(struct queue *q, struct site_id site)
+{
+	destination_unused(destination_at(flow_of_queue(q), site));
 }
 
 bool

@@ -19,6 +19,7 @@
 #include "core/worker.h"
 #include "queue/queue.h"
 #include "relay/flow/bodies.h"
+#include "relay/flow/destination.h"
 #include "relay/flow/inbound.h"
 #include "relay/flow/listener.h"
 #include "relay/flow/routing.h"
@@ -30,9 +31,9 @@ enum { FLOW_SCRATCH_SIZE = 32 * 1024, FLOW_LISTENERS_MAX = 64 };
 struct flow {
 	uint32_t magic;
 	struct worker *worker;
-	struct site_book *book;
 	struct routing *routing; /* for what begins now; one reference */
-	struct site *sites[SITES_MAX];
+	struct destinations destinations;
+	struct site *sites[SITE_BUCKETS];
 	struct list site_list;
 
 	struct pool sessions;
@@ -67,8 +68,7 @@ struct flow {
 #define FLOW_MAGIC 0x464c4f57u
 
 /* Takes its own reference of `routing`. NULL: no memory. */
-struct flow *flow_new(struct worker *w, struct site_book *book, struct routing *routing,
-		      uint64_t key_seed);
+struct flow *flow_new(struct worker *w, struct routing *routing, uint64_t key_seed);
 void flow_free(struct flow *f);
 
 /* On the worker: starts to accept on these descriptors, which listen (by config->listeners). */
@@ -82,6 +82,8 @@ void flow_check_drained(struct flow *f);
 
 /* Hooks for queue_open; context is not used. */
 void flow_on_due(struct queue *q, struct site_id site);
+struct site_id flow_site_of(struct queue *q, struct span address);
+void flow_on_site_unused(struct queue *q, struct site_id site);
 struct flow *flow_of_queue(struct queue *q);
 /* The log cannot keep up: start nothing that makes outcomes. */
 bool flow_must_pause(const struct flow *f);

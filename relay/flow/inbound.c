@@ -117,8 +117,10 @@ on_put_done(struct queue_put *p, enum err e)
 		conn_run(&s->conn);
 	}
 	flow_event_received(f, s, t, e);
-	if (e == ERR_OK)
+	if (e == ERR_OK) {
+		transaction_queued(t);
 		dispatch_items(f, &p->items, f->worker->now_ms - t->started_ms);
+	}
 	transaction_free(s);
 	conn_unhold(&s->conn);
 	flow_check_drained(f);

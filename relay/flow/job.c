@@ -24,7 +24,7 @@ take_arrays(struct job *j, uint32_t n)
 }
 
 struct job *
-job_new(struct flow *owner, struct queue_item *item)
+job_new(struct flow *owner, struct queue_item *item, struct destination *d)
 {
 	struct job *j = pool_get(&owner->jobs);
 
@@ -36,8 +36,11 @@ job_new(struct flow *owner, struct queue_item *item)
 		.server = owner,
 		.item = item,
 		.mail = item->mail,
-		.site = item->site,
+		.destination = d,
+		.sender_key = (uint32_t)span_hash_nocase(item->mail->envelope->sender,
+							 owner->key_seed),
 	};
+	destination_hold(d);
 	arena_init(&j->memory, JOB_CHUNK_SIZE, JOB_MEMORY_MAX);
 	const struct mail_envelope *e = item->mail->envelope;
 	for (uint32_t i = queue_item_recipient(item, 0); i < e->recipient_count;
@@ -61,11 +64,29 @@ void
 job_free(struct job *j)
 {
 	OBJ_FINI(j, JOB_MAGIC);
-	ASSERT(!list_is_linked(&j->link) && !list_is_linked(&j->body_link));
-	ASSERT(j->body == NULL);
+	ASSERT(!list_is_linked(&j->line.link) && !list_is_linked(&j->body_link));
+	ASSERT(!list_is_linked(&j->resolving_link));
+	ASSERT(j->body == NULL && j->plan == NULL);
+	destination_release(j->destination);
+	if (j->via != NULL)
+		plan_put(j->via);
 	timer_stop(&j->owner->worker->timers, &j->again);
 	arena_reset(&j->memory);
 	pool_put(&j->owner->jobs, j);
+}
+
+void
+job_note_host(struct job *j, const struct site *s, unsigned host)
+{
+	const struct plan_host *h = &s->hosts[host].host;
+
+	j->host = host;
+	j->peer = h->address;
+	if (j->via != NULL)
+		plan_put(j->via);
+	/* The names of a site's hosts stand in its newest plan. */
+	j->via = h->name.size > 0 ? plan_get(s->plan) : NULL;
+	j->host_name = h->name;
 }
 
 void

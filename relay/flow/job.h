@@ -18,6 +18,7 @@
 #include "core/base/arena.h"
 #include "core/mailbox.h"
 #include "queue/queue.h"
+#include "relay/flow/destination.h"
 #include "relay/flow/site.h"
 #include "relay/smtp/sender.h"
 
@@ -34,14 +35,18 @@ struct job_times {
 struct job {
 	uint32_t magic;
 	struct message message;     /* hand-over, and the way back */
-	struct list_node link;      /* in a site's waiting list */
+	struct line_node line;      /* in a site's line */
+	struct list_node resolving_link; /* of its destination, while that looks for hosts */
 	struct list_node body_link; /* bodies.h */
 	struct body *body; /* while it may be read for this job; NULL: it is in the store alone */
 	struct flow *owner;
 	struct flow *server;           /* who serves it now: the owner, or the site's home */
 	struct queue_item *item;       /* the queue's again once its outcomes are recorded */
 	const struct queue_mail *mail; /* of the item; readable until the record is done */
-	struct site_id site;
+	struct destination *destination; /* of the owner */
+	struct site *sent_by;            /* the owner's, while the job is handed over */
+	struct plan *plan;               /* likewise: the hosts that it may go to; a reference */
+	uint32_t sender_key;             /* a hash of who sent it */
 	bool suspect;       /* suspects.h */
 	bool starved;       /* we had no memory for its connection: not at once again */
 	bool unreadable;    /* the store could not read its body */
@@ -65,6 +70,8 @@ struct job {
 
 	struct job_times times;
 	struct net_address peer; /* the last one, for the log */
+	struct plan *via;        /* a reference: where host_name stands; NULL: it is empty */
+	struct span host_name;   /* of peer */
 
 	struct queue_record record;
 	struct queue_attempt attempt;
@@ -75,10 +82,12 @@ struct job {
 #define JOB_MAGIC 0x4a4f4221u
 
 /* For a claimed item of this worker. NULL: the pool or the memory is used up. */
-struct job *job_new(struct flow *owner, struct queue_item *item);
+struct job *job_new(struct flow *owner, struct queue_item *item, struct destination *d);
 /* Only on the owner's worker. */
 void job_free(struct job *j);
 
+/* The last host that serves it, for the log. */
+void job_note_host(struct job *j, const struct site *s, unsigned host);
 /* Fills job->transaction with the recipients that are not resolved. Not for a job without any. */
 void job_begin(struct job *j);
 /* Takes an outcome of the sender for recipient `index` of the transaction. */

@@ -38,70 +38,91 @@ fill_options(struct routing *r)
 	}
 }
 
-static enum site_kind
-kind_of(enum config_target_kind kind)
+/* The slot of a target's text: of its first route, or an empty one. */
+static uint32_t *
+slot_of(const struct routing *r, struct span text)
 {
-	switch (kind) {
-	case TARGET_SMTP:
-		return SITE_SMTP;
-	case TARGET_LMTP:
-		return SITE_LMTP;
-	case TARGET_DISCARD:
-		return SITE_DISCARD;
-	}
-	return SITE_NOWHERE;
+	size_t at = span_hash_nocase(text, 0) & r->targets_mask;
+
+	while (r->targets[at] != 0 &&
+	       !span_eq(r->config->routes[r->targets[at] - 1].to.text, text))
+		at = (at + 1) & r->targets_mask;
+	return &r->targets[at];
 }
 
-/* Routes to the same destination share the least of their limits. */
-static void
-set_limits(struct site_book *book, const struct routing *r)
+/* Routes to the same destination share the least of their limits: that of the first one is it. */
+static bool
+index_targets(struct routing *r)
 {
-	uint32_t least[SITES_MAX] = { 0 };
+	size_t count = r->config->routes_count;
+	size_t size = 4;
 
-	for (size_t i = 0; i < r->config->routes_count; i++) {
-		uint32_t number = r->route_sites[i].number;
-		uint32_t limit = r->config->routes[i].connections;
-		if (least[number] == 0 || limit < least[number])
-			least[number] = limit;
+	while (size < 2 * count)
+		size *= 2;
+	r->targets_mask = size - 1;
+	r->targets = calloc(size, sizeof *r->targets);
+	r->connections = calloc(count + 1, sizeof *r->connections);
+	if (r->targets == NULL || r->connections == NULL)
+		return false;
+	for (size_t i = 0; i < count; i++) {
+		const struct config_route *route = &r->config->routes[i];
+		uint32_t *slot = slot_of(r, route->to.text);
+		if (*slot == 0)
+			*slot = (uint32_t)i + 1;
+		uint32_t *least = &r->connections[*slot - 1];
+		if (*least == 0 || route->connections < *least)
+			*least = route->connections;
 	}
-	for (uint32_t n = 0; n < SITES_MAX; n++) {
-		if (least[n] != 0)
-			site_book_set_limit(book, (struct site_id){ n }, least[n]);
-	}
+	return true;
+}
+
+/* Mail that would come back to ourselves is not sent: our name, and the addresses that we listen
+ * on. One that stands for all addresses says nothing. */
+static bool
+know_ourselves(struct routing *r)
+{
+	const struct config *c = r->config;
+	struct net_address *addresses = calloc(c->listeners_count + 1, sizeof *addresses);
+
+	if (addresses == NULL)
+		return false;
+	for (size_t i = 0; i < c->listeners_count; i++)
+		addresses[i] = c->listeners[i].address;
+	r->self = (struct mx_self){
+		.names = &c->hostname,
+		.name_count = 1,
+		.addresses = addresses,
+		.address_count = (unsigned)c->listeners_count,
+	};
+	return true;
 }
 
 struct routing *
-routing_new(struct site_book *book, const struct config *config, struct buf *why)
+routing_new(const struct config *config, struct buf *why)
 {
 	struct routing *r = calloc(1, sizeof *r);
-	size_t count = config->routes_count;
 
-	if (r != NULL)
-		r->route_sites = calloc(count + 1, sizeof *r->route_sites);
-	if (r == NULL || r->route_sites == NULL) {
+	if (r == NULL) {
 		buf_append_string(why, "out of memory for the routes");
-		free(r);
 		return NULL;
 	}
 	atomic_init(&r->references, 1);
 	r->config = config_get(config);
 	fill_options(r);
-	for (size_t i = 0; i < count; i++) {
-		const struct config_route *route = &config->routes[i];
-		const struct site_info *info =
-			site_book_intern(book, kind_of(route->to.kind), route->to.hosts,
-					 (unsigned)route->to.hosts_count, route->to.text);
-		if (info == NULL) {
-			buf_printf(why,
-				   "routes: more than %d destinations since the start; restart",
-				   SITES_MAX);
-			routing_put(r);
-			return NULL;
-		}
-		r->route_sites[i] = info->id;
+	if (!index_targets(r) || !know_ourselves(r)) {
+		buf_append_string(why, "out of memory for the routes");
+		routing_put(r);
+		return NULL;
 	}
-	set_limits(book, r);
 	return r;
+}
+
+uint32_t
+routing_connections(const struct routing *r, struct span target)
+{
+	uint32_t slot = *slot_of(r, target);
+
+	return slot == 0 ? 1 : r->connections[slot - 1];
 }
 
 struct routing *
@@ -118,7 +139,9 @@ routing_put(struct routing *r)
 	if (atomic_fetch_sub_explicit(&r->references, 1, memory_order_acq_rel) != 1)
 		return;
 	config_put(r->config);
-	free(r->route_sites);
+	free((struct net_address *)(uintptr_t)r->self.addresses);
+	free(r->targets);
+	free(r->connections);
 	free(r);
 }
 
@@ -133,14 +156,26 @@ address_domain(struct span address)
 	return span_none();
 }
 
-struct site_id
-routing_site(const struct routing *r, struct span address)
+struct routing_step
+routing_find(const struct routing *r, struct span address)
 {
+	static const enum site_kind kinds[] = {
+		[TARGET_SMTP] = SITE_SMTP,
+		[TARGET_LMTP] = SITE_LMTP,
+		[TARGET_MX] = SITE_SMTP,
+		[TARGET_DISCARD] = SITE_DISCARD,
+	};
 	struct span domain = address_domain(address);
-	const struct config_route *route =
-		config_route_find(r->config, domain.size == 0 ? r->config->hostname : domain);
 
+	if (domain.size == 0)
+		domain = r->config->hostname;
+	const struct config_route *route = config_route_find(r->config, domain);
 	if (route == NULL)
-		return (struct site_id){ 0 };
-	return r->route_sites[route - r->config->routes];
+		return (struct routing_step){ .kind = SITE_NOWHERE, .domain = domain };
+	return (struct routing_step){
+		.kind = kinds[route->to.kind],
+		.by_mx = route->to.kind == TARGET_MX,
+		.target = &route->to,
+		.domain = domain,
+	};
 }

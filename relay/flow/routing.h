@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * routing: one configuration as the flow uses it: options of the protocol machines, and the site
- * that each route leads to. Immutable and shared by all workers; counted references, since sessions
- * and transactions finish on the one that they began with.
+ * routing: one configuration as the flow uses it: options of the protocol machines, who we are to
+ * other mail hosts, and what each route leads to. Immutable and shared by all workers; counted
+ * references, since sessions and transactions finish on the one that they began with.
  *
- * Made by the main or control thread for each configuration (it interns sites), read by workers.
+ * Made by the main or control thread for each configuration, read by workers.
  */
 #ifndef RELAY_FLOW_ROUTING_H
 #define RELAY_FLOW_ROUTING_H
@@ -12,8 +12,8 @@
 #include <stdatomic.h>
 
 #include "core/config.h"
-#include "queue/mail.h"
-#include "relay/flow/site.h"
+#include "dns/mx.h"
+#include "relay/flow/plan.h"
 #include "relay/smtp/receiver.h"
 #include "relay/smtp/sender.h"
 
@@ -22,16 +22,29 @@ struct routing {
 	const struct config *config;
 	struct receiver_options receiver;
 	struct sender_options sender[2]; /* [0] SMTP, [1] LMTP */
-	struct site_id *route_sites;     /* by index of config->routes */
+	struct mx_self self;             /* for the loop check of MX records */
+	/* By hash of the target's text, open addressing: index of a route plus 1. */
+	uint32_t *targets;
+	size_t targets_mask;
+	uint32_t *connections; /* by route: the least of all routes with its target */
 };
 
 /* Takes its own reference of `config`. NULL with a line in `why`. */
-struct routing *routing_new(struct site_book *book, const struct config *config, struct buf *why);
+struct routing *routing_new(const struct config *config, struct buf *why);
 struct routing *routing_get(struct routing *r);
 void routing_put(struct routing *r);
 
-/* The site for an address "local@domain" (or "postmaster"); number 0 where no route leads. */
-struct site_id routing_site(const struct routing *r, struct span address);
+/* Where mail for an address goes. */
+struct routing_step {
+	enum site_kind kind;
+	bool by_mx;                         /* ask for the MX hosts of `domain` */
+	const struct config_target *target; /* NULL for SITE_NOWHERE */
+	struct span domain;                 /* of the address; the hostname for "postmaster" */
+};
+
+struct routing_step routing_find(const struct routing *r, struct span address);
+/* The limit of the routes with this target ("mx", "smtp://192.0.2.1:25"); 1 where there is none. */
+uint32_t routing_connections(const struct routing *r, struct span target);
 /* The domain of an address; empty for "postmaster". */
 struct span address_domain(struct span address);
 

@@ -1,107 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/flow/site.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "relay/flow/destination.h"
 #include "relay/flow/dispatch.h"
 #include "relay/flow/flow.h"
 
-enum { HOST_PAUSE_FACTOR_MAX = 16 };
-
-struct site_book {
-	unsigned worker_count;
-	struct arena memory;
-	atomic_uint count; /* infos below it are complete */
-	struct site_info *infos[SITES_MAX];
-	/* By hash of kind and name, for who interns alone: numbers plus 1; 0 ends a chain. */
-	unsigned buckets[SITES_MAX];
-	unsigned next[SITES_MAX];
+enum {
+	HOST_PAUSE_FACTOR_MAX = 16,
+	SITE_IDLE_MS = 10 * 60 * 1000, /* what was learnt of it is kept so long */
 };
 
-struct site_book *
-site_book_new(unsigned worker_count)
+/* ---- made, found, freed ---- */
+
+struct site *
+site_find(const struct flow *f, enum site_kind kind, struct span name)
 {
-	struct site_book *b = calloc(1, sizeof *b);
+	uint64_t hash = plan_hash(kind, name);
+	struct site *s = f->sites[hash % SITE_BUCKETS];
 
-	if (b == NULL)
-		return NULL;
-	ASSERT(worker_count > 0);
-	b->worker_count = worker_count;
-	arena_init(&b->memory, 64 * 1024, SIZE_MAX / 2);
-	atomic_init(&b->count, 0);
-	const struct site_info *nowhere =
-		site_book_intern(b, SITE_NOWHERE, NULL, 0, SPAN("nowhere"));
-	if (nowhere == NULL) {
-		site_book_free(b);
-		return NULL;
-	}
-	ASSERT(nowhere->id.number == 0);
-	return b;
-}
-
-void
-site_book_free(struct site_book *b)
-{
-	arena_reset(&b->memory);
-	free(b);
-}
-
-const struct site_info *
-site_book_at(const struct site_book *b, struct site_id id)
-{
-	ASSERT(id.number < atomic_load_explicit(&b->count, memory_order_acquire));
-	return b->infos[id.number];
-}
-
-const struct site_info *
-site_book_intern(struct site_book *b, enum site_kind kind, const struct net_address *hosts,
-		 unsigned host_count, struct span name)
-{
-	unsigned count = atomic_load_explicit(&b->count, memory_order_relaxed);
-
-	ASSERT(host_count <= SITE_HOSTS_MAX);
-	unsigned *bucket = &b->buckets[span_hash_nocase(name, (uint64_t)kind) % SITES_MAX];
-	for (unsigned i = *bucket; i != 0; i = b->next[i - 1]) {
-		if (b->infos[i - 1]->kind == kind && span_eq(b->infos[i - 1]->name, name))
-			return b->infos[i - 1];
-	}
-	if (count == SITES_MAX)
-		return NULL;
-	struct site_info *info = arena_take(&b->memory, sizeof *info);
-	struct span copy = arena_copy(&b->memory, name);
-	if (info == NULL || copy.data == NULL)
-		return NULL;
-	*info = (struct site_info){
-		.id = { count },
-		.kind = kind,
-		.home = (unsigned)(span_hash_nocase(name, 0) % b->worker_count),
-		.host_count = host_count,
-		.name = copy,
-	};
-	atomic_init(&info->connections_max, 1);
-	for (unsigned i = 0; i < host_count; i++)
-		info->hosts[i] = hosts[i];
-	b->infos[count] = info;
-	b->next[count] = *bucket;
-	*bucket = count + 1;
-	atomic_store_explicit(&b->count, count + 1, memory_order_release);
-	return info;
-}
-
-void
-site_book_set_limit(struct site_book *b, struct site_id id, unsigned connections_max)
-{
-	ASSERT(connections_max > 0);
-	ASSERT(id.number < atomic_load_explicit(&b->count, memory_order_relaxed));
-	atomic_store_explicit(&b->infos[id.number]->connections_max, connections_max,
-			      memory_order_relaxed);
-}
-
-bool
-site_is_home_only(const struct site *s)
-{
-	return site_limit(s->info) < 2 * s->flow->worker->count;
+	while (s != NULL && (s->hash != hash || s->kind != kind || !span_eq(s->name, name)))
+		s = s->next;
+	return s;
 }
 
 static void
@@ -116,51 +38,223 @@ on_again(struct timer *t)
 	site_pump_soon(CONTAINER_OF(t, struct site, again));
 }
 
-struct site *
-site_of_number(struct flow *f, struct site_id id)
+static bool
+make_home(struct site *s)
 {
-	ASSERT(id.number < SITES_MAX);
-	if (f->sites[id.number] != NULL)
-		return f->sites[id.number];
-	struct site *s = calloc(1, sizeof *s);
+	if (s->home != s->flow->worker->number)
+		return true;
+	s->home_part = slots_home_new(s);
+	return s->home_part != NULL;
+}
+
+static struct site *
+site_new(struct flow *f, enum site_kind kind, bool by_mx, struct span name)
+{
+	struct site *s = calloc(1, sizeof *s + name.size);
+
 	if (s == NULL)
 		return NULL;
 	s->magic = SITE_MAGIC;
 	s->flow = f;
-	s->info = site_book_at(f->book, id);
-	list_init(&s->waiting);
+	s->kind = kind;
+	s->by_mx = by_mx;
+	memcpy(s + 1, name.data, name.size);
+	s->name = span_of(s + 1, name.size);
+	s->hash = plan_hash(kind, name);
+	/* The low bits choose the bucket. */
+	s->home = (unsigned)((s->hash >> 32) % f->worker->count);
+	s->used_at_ms = f->worker->now_ms;
+	line_init(&s->waiting);
 	list_init(&s->bodies);
 	list_init(&s->idle);
 	list_init(&s->busy);
-	list_init(&s->claim.items);
+	list_init(&s->hungry);
 	task_init(&s->pump, on_pump);
 	timer_init(&s->again, on_again);
 	slots_init(&s->slots, s);
-	if (s->info->home == f->worker->number) {
-		s->home = calloc(1, sizeof *s->home);
-		if (s->home == NULL) {
-			free(s);
-			return NULL;
-		}
-		slots_home_init(s->home, s);
+	if (!make_home(s)) {
+		free(s);
+		return NULL;
 	}
-	f->sites[id.number] = s;
+	s->next = f->sites[s->hash % SITE_BUCKETS];
+	f->sites[s->hash % SITE_BUCKETS] = s;
 	list_append(&f->site_list, &s->link);
 	return s;
+}
+
+struct site *
+site_of_name(struct flow *f, enum site_kind kind, bool by_mx, struct span name)
+{
+	struct site *s = site_find(f, kind, name);
+
+	return s != NULL ? s : site_new(f, kind, by_mx, name);
+}
+
+struct site *
+site_of_plan(struct flow *f, struct plan *p)
+{
+	struct site *s = site_of_name(f, p->kind, p->by_mx, p->name);
+
+	if (s == NULL)
+		return NULL;
+	s->used_at_ms = f->worker->now_ms;
+	site_take_plan(s, p);
+	return s->plan == p ? s : NULL;
 }
 
 void
 site_free(struct site *s)
 {
+	struct site **at = &s->flow->sites[s->hash % SITE_BUCKETS];
+
 	OBJ_FINI(s, SITE_MAGIC);
-	ASSERT(list_is_empty(&s->waiting) && s->channels == 0 && !s->claiming);
+	ASSERT(s->waiting.count == 0 && s->channels == 0 && s->away == 0);
 	ASSERT(s->bodies_count == 0 && !list_is_linked(&s->bodies_link));
+	ASSERT(s->destinations == 0 && list_is_empty(&s->hungry));
 	timer_stop(&s->flow->worker->timers, &s->again);
 	task_cancel(&s->pump);
-	s->flow->sites[s->info->id.number] = NULL;
+	while (*at != s)
+		at = &(*at)->next;
+	*at = s->next;
 	list_unlink(&s->link);
-	free(s->home);
+	line_fini(&s->waiting);
+	if (s->plan != NULL)
+		plan_put(s->plan);
+	free(s->hosts);
+	free(s->home_part);
 	free(s);
+}
+
+static bool
+is_unused(const struct site *s)
+{
+	return s->destinations == 0 && s->claiming == 0 && s->waiting.count == 0 && s->away == 0 &&
+	       s->channels == 0 && s->slots.held == 0 && slots_are_quiet(s) &&
+	       s->slots.recall == NULL && !s->suspended &&
+	       (s->home_part == NULL || slots_home_is_idle(s->home_part)) &&
+	       s->used_at_ms + SITE_IDLE_MS < s->flow->worker->now_ms;
+}
+
+void
+sites_sweep(struct flow *f)
+{
+	struct list_node *n = list_first(&f->site_list);
+
+	while (n != NULL) {
+		struct site *s = LIST_ITEM(n, struct site, link);
+		n = list_next(&f->site_list, n);
+		if (is_unused(s))
+			site_free(s);
+	}
+}
+
+/* ---- hosts ---- */
+
+static struct site_host *
+host_with(struct site *s, const struct net_address *address)
+{
+	for (unsigned i = 0; i < s->host_count; i++) {
+		if (net_address_eq(&s->hosts[i].host.address, address))
+			return &s->hosts[i];
+	}
+	return NULL;
+}
+
+/* A place for an address that is new: behind the others, or of one that nothing leads to. */
+static struct site_host *
+place_for(struct site *s, unsigned capacity)
+{
+	if (s->host_count < capacity)
+		return &s->hosts[s->host_count++];
+	for (unsigned i = 0; i < s->host_count; i++) {
+		if (!s->hosts[i].planned && s->hosts[i].channels == 0)
+			return &s->hosts[i];
+	}
+	return NULL;
+}
+
+static bool
+is_same_plan(const struct plan *a, const struct plan *b)
+{
+	if (a->host_count != b->host_count)
+		return false;
+	for (unsigned i = 0; i < a->host_count; i++) {
+		if (!net_address_eq(&a->hosts[i].address, &b->hosts[i].address) ||
+		    a->hosts[i].rank != b->hosts[i].rank)
+			return false;
+	}
+	return true;
+}
+
+static void
+note_down(struct site *s)
+{
+	uint64_t until_ms = UINT64_MAX;
+
+	for (unsigned i = 0; i < s->host_count; i++) {
+		if (s->hosts[i].planned && s->hosts[i].failed_until_ms < until_ms)
+			until_ms = s->hosts[i].failed_until_ms;
+	}
+	s->down_until_ms =
+		until_ms != UINT64_MAX && until_ms > s->flow->worker->now_ms ? until_ms : 0;
+}
+
+void
+site_take_plan(struct site *s, struct plan *p)
+{
+	unsigned capacity = s->host_count;
+
+	if (s->plan == p)
+		return;
+	for (unsigned i = 0; i < p->host_count; i++)
+		capacity += host_with(s, &p->hosts[i].address) == NULL;
+	capacity = capacity < PLAN_HOSTS_MAX ? capacity : PLAN_HOSTS_MAX;
+	struct site_host *hosts = capacity <= s->host_count
+					  ? s->hosts
+					  : realloc(s->hosts, capacity * sizeof *hosts);
+	if (hosts == NULL && capacity > 0)
+		return;
+	s->hosts = hosts;
+	bool same = s->plan != NULL && is_same_plan(s->plan, p);
+	for (unsigned i = 0; i < s->host_count; i++) {
+		s->hosts[i].planned = false;
+		s->hosts[i].host.name = span_none();
+	}
+	for (unsigned i = 0; i < p->host_count; i++) {
+		struct site_host *h = host_with(s, &p->hosts[i].address);
+		if (h == NULL) {
+			h = place_for(s, capacity);
+			if (h == NULL)
+				continue;
+			*h = (struct site_host){ 0 };
+		}
+		h->host = p->hosts[i];
+		h->planned = true;
+	}
+	plan_get(p);
+	if (s->plan != NULL)
+		plan_put(s->plan);
+	s->plan = p;
+	if (!same)
+		note_down(s);
+}
+
+const struct shaping *
+site_shaping(struct site *s)
+{
+	if (s->shaped_by != s->flow->routing) {
+		s->shaped_by = s->flow->routing;
+		s->shaping = shaping_of(s->flow->routing, s->by_mx, s->name);
+	}
+	return &s->shaping;
+}
+
+bool
+site_is_home_only(struct site *s)
+{
+	const struct shaping *shaping = site_shaping(s);
+
+	return shaping->connections < 2 * s->flow->worker->count || shaping->rate > 0;
 }
 
 void
@@ -173,17 +267,30 @@ site_pump_soon(struct site *s)
 unsigned
 site_next_host(struct site *s, unsigned tried, bool any)
 {
-	unsigned count = s->info->host_count;
+	unsigned best = s->host_count;
 
-	for (unsigned i = 0; i < count; i++) {
-		unsigned host = (s->turn + i) % count;
-		bool failed = s->hosts[host].failed_until_ms > s->flow->worker->now_ms;
-		if ((tried & 1U << host) != 0 || (failed && !any))
+	for (unsigned i = 0; i < s->host_count; i++) {
+		unsigned host = (s->turn + i) % s->host_count;
+		const struct site_host *h = &s->hosts[host];
+		bool failed = h->failed_until_ms > s->flow->worker->now_ms;
+		if (!h->planned || (tried & 1U << host) != 0 || (failed && !any))
 			continue;
-		s->turn = host + 1;
-		return host;
+		if (best == s->host_count || h->host.rank < s->hosts[best].host.rank)
+			best = host;
 	}
-	return count;
+	if (best < s->host_count)
+		s->turn = best + 1;
+	return best;
+}
+
+unsigned
+site_hosts_left(const struct site *s, unsigned tried)
+{
+	unsigned left = 0;
+
+	for (unsigned i = 0; i < s->host_count; i++)
+		left += s->hosts[i].planned && (tried & 1U << i) == 0;
+	return left;
 }
 
 bool
@@ -191,8 +298,8 @@ site_host_failed(struct site *s, unsigned host)
 {
 	struct site_host *h = &s->hosts[host];
 	uint64_t pause_ms = s->flow->routing->config->retry.host_pause_ms;
-	uint64_t until_ms = UINT64_MAX;
 
+	slots_failure(s);
 	if (h->failed_until_ms > s->flow->worker->now_ms)
 		return false;
 	/* The first failure is forgiven after a sixteenth of the pause, then it doubles: a sink
@@ -200,11 +307,7 @@ site_host_failed(struct site *s, unsigned host)
 	unsigned factor = h->failures < 4 ? 1U << h->failures : HOST_PAUSE_FACTOR_MAX;
 	h->failures++;
 	h->failed_until_ms = s->flow->worker->now_ms + pause_ms * factor / HOST_PAUSE_FACTOR_MAX;
-	for (unsigned i = 0; i < s->info->host_count; i++) {
-		if (s->hosts[i].failed_until_ms < until_ms)
-			until_ms = s->hosts[i].failed_until_ms;
-	}
-	s->down_until_ms = until_ms > s->flow->worker->now_ms ? until_ms : 0;
+	note_down(s);
 	return true;
 }
 

@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/flow/slots.h"
 
+#include <stdlib.h>
+
 #include "relay/flow/flow.h"
 #include "relay/flow/site.h"
+
+enum {
+	ASK_AGAIN_MS = 1000,
+	TURN_MS = 2000, /* with one of too few slots */
+};
 
 static struct flow *
 flow_of_worker(struct site *site, unsigned number)
@@ -13,7 +20,7 @@ flow_of_worker(struct site *site, unsigned number)
 static void
 letter_init(struct slot_letter *l, struct site *site, struct flow *to)
 {
-	*l = (struct slot_letter){ .site = site->info->id, .from = site->flow, .to = to };
+	*l = (struct slot_letter){ .site = site, .from = site->flow, .to = to };
 }
 
 void
@@ -24,15 +31,22 @@ slots_init(struct slots *s, struct site *site)
 	 */
 	letter_init(&s->ask, site, NULL);
 	letter_init(&s->give, site, NULL);
+	letter_init(&s->tell, site, NULL);
 }
 
-void
-slots_home_init(struct slots_home *h, struct site *site)
+struct slots_home *
+slots_home_new(struct site *site)
 {
-	*h = (struct slots_home){ 0 };
+	unsigned count = site->flow->worker->count;
+	struct slots_home *h = calloc(1, sizeof *h + count * sizeof h->workers[0]);
+
+	if (h == NULL)
+		return NULL;
 	list_init(&h->asking);
-	for (unsigned i = 0; i < site->flow->worker->count; i++)
-		letter_init(&h->recall[i], site, NULL);
+	window_init(&h->window, 1, 1);
+	for (unsigned i = 0; i < count; i++)
+		letter_init(&h->workers[i].recall, site, NULL);
+	return h;
 }
 
 /* Sends a letter of ours to worker `number`, with room reserved for its answer. The home's own
@@ -64,6 +78,21 @@ post_letter(struct slot_letter *l, struct site *site, unsigned number, message_f
 	return true;
 }
 
+/* To the home, with the news. */
+static bool
+post_home(struct slot_letter *l, struct site *site, message_fn on_message)
+{
+	struct slots *s = &site->slots;
+
+	l->successes = s->successes;
+	l->failures = s->failures;
+	if (!post_letter(l, site, site->home, on_message))
+		return false;
+	s->successes -= l->successes;
+	s->failures -= l->failures;
+	return true;
+}
+
 static void
 answer(struct slot_letter *l, message_fn on_answer)
 {
@@ -81,25 +110,29 @@ static void
 on_granted(struct message *m, void *context)
 {
 	struct slot_letter *l = CONTAINER_OF(m, struct slot_letter, message);
-	struct site *site = site_of_number(l->from, l->site);
+	struct site *site = l->site;
 
 	(void)context;
-	ASSERT(site != NULL && l->out);
+	ASSERT(l->out);
 	l->out = false;
 	site->slots.held += l->number;
-	site_pump_soon(site);
+	/* None: the home had no memory to keep its count. */
+	if (l->number == 0)
+		timer_set(&site->flow->worker->timers, &site->again,
+			  site->flow->worker->now_ms + ASK_AGAIN_MS);
+	else
+		site_pump_soon(site);
 }
 
 static void
 on_given(struct message *m, void *context)
 {
 	struct slot_letter *l = CONTAINER_OF(m, struct slot_letter, message);
-	struct site *site = site_of_number(l->from, l->site);
 
 	(void)context;
-	ASSERT(site != NULL && l->out);
+	ASSERT(l->out);
 	l->out = false;
-	site_pump_soon(site);
+	site_pump_soon(l->site);
 }
 
 /* ---- the home ---- */
@@ -112,7 +145,7 @@ on_recall_answered(struct message *m, void *context)
 	(void)context;
 	ASSERT(l->out);
 	l->out = false;
-	site_pump_soon(site_of_number(l->from, l->site));
+	site_pump_soon(l->site);
 }
 
 /* The holder's part of a recall: what it can give comes by its own GIVE, so that there is one way
@@ -122,10 +155,15 @@ static void
 on_recall(struct message *m, void *context)
 {
 	struct slot_letter *l = CONTAINER_OF(m, struct slot_letter, message);
-	struct site *site = site_of_number(l->to, l->site);
+	struct site *site = site_find(l->to, l->site->kind, l->site->name);
 
 	(void)context;
-	ASSERT(site != NULL && site->slots.recall == NULL && l->number > 0);
+	/* It may have given back all that it had, and gone. */
+	if (site == NULL) {
+		answer(l, on_recall_answered);
+		return;
+	}
+	ASSERT(site->slots.recall == NULL);
 	site->slots.recall = l;
 	site_pump_soon(site);
 }
@@ -142,6 +180,18 @@ end_recall(struct slots *s)
 	answer(l, on_recall_answered);
 }
 
+/* How many may be out now. */
+static unsigned
+home_limit(struct site *site)
+{
+	const struct shaping *shaping = site_shaping(site);
+	struct window *w = &site->home_part->window;
+
+	if (w->most != shaping->connections || w->first != shaping->connections_first)
+		window_limit(w, shaping->connections_first, shaping->connections);
+	return window_size(w);
+}
+
 static unsigned
 asking_count(const struct slots_home *h)
 {
@@ -154,18 +204,35 @@ asking_count(const struct slots_home *h)
 
 /* An equal share for everyone who holds or asks; at least one. */
 static unsigned
-equal_share(const struct site *site)
+equal_share(struct site *site)
 {
-	const struct slots_home *h = site->home;
+	const struct slots_home *h = site->home_part;
 	bool counts[WORKERS_MAX] = { false };
 	unsigned n = 0;
 
 	for (struct list_node *i = list_first(&h->asking); i != NULL; i = list_next(&h->asking, i))
 		counts[LIST_ITEM(i, struct slot_letter, link)->from->worker->number] = true;
 	for (unsigned i = 0; i < site->flow->worker->count; i++)
-		n += counts[i] || h->held[i] > 0;
-	unsigned limit = site_limit(site->info);
+		n += counts[i] || h->workers[i].held > 0;
+	unsigned limit = home_limit(site);
 	return n == 0 || limit / n == 0 ? 1 : limit / n;
+}
+
+/* Are there fewer slots than workers that want one, and has this one had its own for long enough?
+ * Then it is another's turn. */
+static bool
+is_over(struct site *site, unsigned worker)
+{
+	const struct slots_home *h = site->home_part;
+	uint64_t now_ms = site->flow->worker->now_ms;
+
+	if (list_is_empty(&h->asking) || h->workers[worker].held != 1 || h->out < home_limit(site))
+		return false;
+	if (h->workers[worker].since_ms + TURN_MS <= now_ms)
+		return true;
+	if (!timer_is_set(&site->again))
+		timer_set(&site->flow->worker->timers, &site->again, now_ms + TURN_MS);
+	return false;
 }
 
 /* Does somebody ask who has less than the share? Who has it already may wait for what is left
@@ -175,7 +242,8 @@ is_needed(const struct slots_home *h, unsigned share)
 {
 	for (struct list_node *i = list_first(&h->asking); i != NULL;
 	     i = list_next(&h->asking, i)) {
-		if (h->held[LIST_ITEM(i, struct slot_letter, link)->from->worker->number] < share)
+		unsigned worker = LIST_ITEM(i, struct slot_letter, link)->from->worker->number;
+		if (h->workers[worker].held < share)
 			return true;
 	}
 	return false;
@@ -186,16 +254,18 @@ is_needed(const struct slots_home *h, unsigned share)
 static bool
 home_recall(struct site *site)
 {
-	struct slots_home *h = site->home;
+	struct slots_home *h = site->home_part;
 	unsigned share = equal_share(site);
 
-	if (!is_needed(h, share) && h->out <= site_limit(site->info))
+	if (!is_needed(h, share) && h->out <= home_limit(site))
 		return true;
 	for (unsigned i = 0; i < site->flow->worker->count; i++) {
-		if (h->held[i] <= share || h->recall[i].out)
+		bool over = is_over(site, i);
+		struct slots_share *w = &h->workers[i];
+		if ((w->held <= share && !over) || w->recall.out)
 			continue;
-		h->recall[i].number = share;
-		if (!post_letter(&h->recall[i], site, i, on_recall))
+		w->recall.number = over ? 0 : share;
+		if (!post_letter(&w->recall, site, i, on_recall))
 			return false;
 	}
 	return true;
@@ -205,8 +275,8 @@ home_recall(struct site *site)
 static bool
 home_settle(struct site *site)
 {
-	struct slots_home *h = site->home;
-	unsigned limit = site_limit(site->info);
+	struct slots_home *h = site->home_part;
+	unsigned limit = home_limit(site);
 
 	while (!list_is_empty(&h->asking) && h->out < limit) {
 		unsigned left = limit - h->out;
@@ -215,38 +285,72 @@ home_settle(struct site *site)
 		l->number = l->number < portion ? l->number : portion;
 		ASSERT(l->number > 0);
 		h->out += l->number;
-		h->held[l->from->worker->number] += l->number;
+		struct slots_share *w = &h->workers[l->from->worker->number];
+		if (w->held == 0)
+			w->since_ms = site->flow->worker->now_ms;
+		w->held += l->number;
 		answer(l, on_granted);
 	}
 	return home_recall(site);
+}
+
+/* The home's own view of the site that a letter is about; it learns how it went. NULL: no memory. */
+static struct site *
+read_letter(struct slot_letter *l)
+{
+	struct site *site = site_of_name(l->to, l->site->kind, l->site->by_mx, l->site->name);
+
+	if (site == NULL)
+		return NULL;
+	ASSERT(site->home_part != NULL);
+	site->used_at_ms = site->flow->worker->now_ms;
+	home_limit(site);
+	if (l->failures > 0)
+		window_failure(&site->home_part->window, l->failures);
+	window_success(&site->home_part->window, l->successes);
+	site_pump_soon(site);
+	return site;
 }
 
 static void
 on_ask(struct message *m, void *context)
 {
 	struct slot_letter *l = CONTAINER_OF(m, struct slot_letter, message);
-	struct site *site = site_of_number(l->to, l->site);
+	struct site *site = read_letter(l);
 
 	(void)context;
-	ASSERT(site != NULL && site->home != NULL);
-	list_append(&site->home->asking, &l->link);
-	site_pump_soon(site);
+	if (site == NULL) {
+		l->number = 0;
+		answer(l, on_granted);
+		return;
+	}
+	list_append(&site->home_part->asking, &l->link);
 }
 
 static void
 on_give(struct message *m, void *context)
 {
 	struct slot_letter *l = CONTAINER_OF(m, struct slot_letter, message);
-	struct site *site = site_of_number(l->to, l->site);
+	struct site *site = read_letter(l);
 	unsigned from = l->from->worker->number;
 
 	(void)context;
-	ASSERT(site != NULL && site->home != NULL);
-	ASSERT(site->home->out >= l->number && site->home->held[from] >= l->number);
-	site->home->out -= l->number;
-	site->home->held[from] -= l->number;
+	/* What was granted here was counted here: the site exists as long as it is out. */
+	ASSERT(site != NULL);
+	ASSERT(site->home_part->out >= l->number && site->home_part->workers[from].held >= l->number);
+	site->home_part->out -= l->number;
+	site->home_part->workers[from].held -= l->number;
 	answer(l, on_given);
-	site_pump_soon(site);
+}
+
+static void
+on_told(struct message *m, void *context)
+{
+	struct slot_letter *l = CONTAINER_OF(m, struct slot_letter, message);
+
+	(void)context;
+	read_letter(l);
+	answer(l, on_given);
 }
 
 unsigned
@@ -261,10 +365,9 @@ bool
 slots_settle(struct site *site, unsigned wanted)
 {
 	struct slots *s = &site->slots;
-	unsigned home = site->info->home;
 
 	ASSERT(s->held >= site->channels);
-	bool sent = site->home == NULL || home_settle(site);
+	bool sent = site->home_part == NULL || home_settle(site);
 	end_recall(s);
 	if (s->recall != NULL && wanted > s->recall->number)
 		wanted = s->recall->number;
@@ -273,23 +376,46 @@ slots_settle(struct site *site, unsigned wanted)
 	/* Also while an ask is out: its answer may wait for just these slots. */
 	if (s->held > wanted && !s->give.out) {
 		s->give.number = s->held - wanted;
-		if (!post_letter(&s->give, site, home, on_give))
+		if (!post_home(&s->give, site, on_give))
 			return false;
 		s->held = wanted;
 	} else if (s->held < wanted && !s->ask.out) {
 		s->ask.number = wanted - s->held;
-		sent &= post_letter(&s->ask, site, home, on_ask);
+		sent &= post_home(&s->ask, site, on_ask);
 	}
+	/* An ask that waits may wait for what only these news can bring. */
+	bool news = s->failures > 0 || (s->successes > 0 && s->ask.out);
+	if (news && !s->tell.out)
+		sent &= post_home(&s->tell, site, on_told);
 	return sent;
+}
+
+void
+slots_success(struct site *site)
+{
+	site->slots.successes++;
+}
+
+void
+slots_failure(struct site *site)
+{
+	site->slots.failures++;
+	site_pump_soon(site);
+}
+
+bool
+slots_home_is_idle(const struct slots_home *h)
+{
+	return h->out == 0 && list_is_empty(&h->asking);
 }
 
 bool
 slots_are_quiet(const struct site *site)
 {
-	if (site->slots.ask.out || site->slots.give.out)
+	if (site->slots.ask.out || site->slots.give.out || site->slots.tell.out)
 		return false;
-	for (unsigned i = 0; site->home != NULL && i < site->flow->worker->count; i++) {
-		if (site->home->recall[i].out)
+	for (unsigned i = 0; site->home_part != NULL && i < site->flow->worker->count; i++) {
+		if (site->home_part->workers[i].recall.out)
 			return false;
 	}
 	return true;

@@ -12,6 +12,10 @@
  * answer before it leaves (mailbox.h). Where a mailbox is full the letter stays, and
  * slots_settle() is to be called again later: it returns false. The home uses the same letters
  * with itself, at once and without its mailbox. All functions run on the worker of the site.
+ *
+ * Letters also carry how it went, from which the home learns how many connections the site takes
+ * (window.h): that, within the limit of the options, is what it shares out. Where there are fewer
+ * than workers that want one, they have it in turns of a few seconds.
  */
 #ifndef RELAY_FLOW_SLOTS_H
 #define RELAY_FLOW_SLOTS_H
@@ -20,7 +24,7 @@
 
 #include "core/mailbox.h"
 #include "core/worker.h"
-#include "queue/mail.h"
+#include "relay/flow/window.h"
 
 struct site;
 struct flow;
@@ -28,10 +32,14 @@ struct flow;
 struct slot_letter {
 	struct message message;
 	struct list_node link; /* the home's line of who asks */
-	struct site_id site;
+	/* Of the worker that owns it. It stays while a letter is out; the other side reads its kind
+	 * and name, which never change. */
+	struct site *site;
 	struct flow *to;   /* the flow of the worker that receives it */
 	struct flow *from; /* the flow of the worker that owns it */
 	unsigned number;   /* slots asked for, granted, or given back */
+	uint32_t successes; /* mails that the site took since the last letter */
+	uint32_t failures;  /* connections that failed since then */
 	bool out;          /* with the other side */
 };
 
@@ -40,19 +48,29 @@ struct slots {
 	struct slot_letter *recall; /* give back what is above its number; NULL: no recall */
 	struct slot_letter ask;
 	struct slot_letter give;
+	struct slot_letter tell; /* only how it went, where neither of the others can leave */
+	uint32_t successes;      /* not told yet */
+	uint32_t failures;
+};
+
+/* What the home knows of one worker. */
+struct slots_share {
+	unsigned held;
+	uint64_t since_ms; /* when it was granted the first of them; monotonic */
+	struct slot_letter recall;
 };
 
 /* The home's part. */
 struct slots_home {
-	unsigned out;               /* granted and not given back; above the limit only after a
-				     * reload has lowered it */
-	unsigned held[WORKERS_MAX]; /* by worker */
-	struct list asking;         /* struct slot_letter.link */
-	struct slot_letter recall[WORKERS_MAX];
+	unsigned out; /* granted and not given back; above the limit only after that has shrunk */
+	struct list asking;   /* struct slot_letter.link */
+	struct window window; /* how many the site takes, as far as is known */
+	struct slots_share workers[];
 };
 
 void slots_init(struct slots *s, struct site *site);
-void slots_home_init(struct slots_home *h, struct site *site);
+/* NULL: no memory. Freed with free(). */
+struct slots_home *slots_home_new(struct site *site);
 
 /* Brings what is held in line with what is needed: `wanted` connections in all (open ones and ones
  * to open). False where a letter could not leave: call again in a while. */
@@ -61,5 +79,10 @@ bool slots_settle(struct site *site, unsigned wanted);
 unsigned slots_usable(const struct slots *s);
 /* No letter of this worker is on its way (for the end). */
 bool slots_are_quiet(const struct site *site);
+/* Nothing is granted and nobody asks. */
+bool slots_home_is_idle(const struct slots_home *h);
+/* A mail was taken; a connection failed. */
+void slots_success(struct site *site);
+void slots_failure(struct site *site);
 
 #endif

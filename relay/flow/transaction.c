@@ -33,6 +33,8 @@ transaction_free(struct session *s)
 	ASSERT(!s->committing);
 	if (t->draft != NULL)
 		queue_draft_abandon(t->draft);
+	for (struct recipient_node *n = t->first; n != NULL; n = n->next)
+		destination_release(n->destination);
 	arena_reset(&t->memory);
 	pool_put(&s->flow->transactions, t);
 	s->transaction = NULL;
@@ -125,7 +127,12 @@ transaction_add_recipient(struct transaction *t, const struct receiver_action *r
 	n->recipient.orcpt = arena_copy(&t->memory, rcpt->rcpt.orcpt);
 	if (n->recipient.orcpt.data == NULL || !copy_path(t, &rcpt->path, &n->recipient.address))
 		return REPLY_NO_MEMORY;
-	n->recipient.site = routing_site(t->session->routing, n->recipient.address);
+	n->destination = destination_of(t->session->flow, t->session->routing,
+					n->recipient.address);
+	if (n->destination == NULL)
+		return REPLY_NO_MEMORY;
+	destination_hold(n->destination);
+	n->recipient.site = n->destination->id;
 	if (t->last == NULL)
 		t->first = n;
 	else
@@ -133,6 +140,13 @@ transaction_add_recipient(struct transaction *t, const struct receiver_action *r
 	t->last = n;
 	t->envelope.recipient_count++;
 	return REPLY_NONE;
+}
+
+void
+transaction_queued(struct transaction *t)
+{
+	for (struct recipient_node *n = t->first; n != NULL; n = n->next)
+		destination_queued(n->destination);
 }
 
 static bool

@@ -15,6 +15,7 @@
 #include "relay/smtp/body_out.h"
 #include "relay/smtp/receiver.h"
 
+struct destination;
 struct session;
 
 enum { TRANSACTION_HEADER_MEMORY = 256 };
@@ -22,6 +23,7 @@ enum { TRANSACTION_HEADER_MEMORY = 256 };
 struct recipient_node {
 	struct recipient_node *next;
 	struct mail_recipient recipient;
+	struct destination *destination; /* held */
 };
 
 struct transaction {
@@ -54,6 +56,8 @@ enum reply_row transaction_add_recipient(struct transaction *t, const struct rec
 enum reply_row transaction_open_body(struct transaction *t, uint64_t size);
 /* Keeps bytes of the body. Anything but REPLY_NONE refuses the mail; the draft is gone then. */
 enum reply_row transaction_add_body(struct transaction *t, struct span bytes);
+/* The put is done: the queue names its destinations. */
+void transaction_queued(struct transaction *t);
 /* Gives the mail to the queue; on_done comes with t->put. False: no memory, nothing was given. */
 bool transaction_put(struct transaction *t, void (*on_done)(struct queue_put *p, enum err e));
 

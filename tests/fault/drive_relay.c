@@ -21,6 +21,7 @@
 #include "tests/fault/oracle.h"
 #include "tests/fault/peers.h"
 #include "tests/fault/sim_machine.h"
+#include "tests/fault/sim_mx.h"
 #include "tests/fault/sim_net.h"
 #include "tests/fault/spy.h"
 
@@ -45,7 +46,7 @@ static struct log *logs;
 static int log_file;
 static unsigned log_rests; /* out of 1000 turns of the world */
 static struct limits *limits;
-static struct site_book *book;
+static struct resolver *resolvers[WORKERS_MAX];
 static struct routing *routing;
 static struct queue_store *store;
 static unsigned gone;
@@ -61,7 +62,7 @@ static const char config_text[] = "hostname: relay.example\n"
 				  "routes:\n";
 
 /* Often so few connections to a site that its mails wait in line, or that only its home delivers.
- */
+ * In half of the lives the sites are found by MX records. */
 static void
 load_config(void)
 {
@@ -69,9 +70,12 @@ load_config(void)
 	char text[2048];
 	struct buf b = buf_of(text, sizeof text);
 	unsigned most = sim_chance(600) ? (unsigned)sim_between(1, 4) : 20;
+	bool by_mx = sim_chance(500);
 
 	buf_append_string(&b, config_text);
-	for (unsigned i = 0; i < ORACLE_SITES; i++)
+	if (by_mx)
+		buf_printf(&b, "  - { domain: \"*\", to: mx, connections: %u }\n", most);
+	for (unsigned i = 0; i < ORACLE_SITES && !by_mx; i++)
 		buf_printf(&b,
 			   "  - { domain: site%u.example, to: \"smtp://127.0.0.1:%u\", "
 			   "connections: %u }\n",
@@ -123,6 +127,7 @@ choose_cast(void)
 static void
 calm_cast(void)
 {
+	sim_resolver_calm();
 	for (unsigned i = 0; i < ORACLE_SITES; i++)
 		sink_calm(cast->sinks[i]);
 	for (unsigned i = 0; i < CLIENTS; i++)
@@ -131,17 +136,14 @@ calm_cast(void)
 
 /* ---- up ---- */
 
-static struct site_id
-site_of(void *context, struct span address)
-{
-	(void)context;
-	return routing_site(routing, address);
-}
-
 static void
 open_store(void)
 {
-	const struct queue_hooks hooks = { .site_of = site_of, .on_due = flow_on_due };
+	const struct queue_hooks hooks = {
+		.site_of = flow_site_of,
+		.on_due = flow_on_due,
+		.on_site_unused = flow_on_site_unused,
+	};
 	/* Of each worker: room for one of the largest records, and for not much more. */
 	uint64_t little_memory = drive_worker_count * sim_between(600 << 10, 1200 << 10);
 	const struct queue_options options = {
@@ -244,9 +246,8 @@ make_parts(void)
 	memset(metrics, 0, drive_worker_count * sizeof *metrics);
 	make_log();
 	limits = limits_new(1024);
-	book = site_book_new(drive_worker_count);
-	ASSERT(limits != NULL && book != NULL);
-	routing = routing_new(book, config, &why);
+	ASSERT(limits != NULL);
+	routing = routing_new(config, &why);
 	ASSERT(routing != NULL);
 }
 
@@ -261,7 +262,8 @@ start_workers(void)
 		w->log = log_ring(logs, i, w->metrics);
 		w->limits = limits;
 		w->config = config;
-		ASSERT(flow_new(w, book, routing, 4711) != NULL);
+		w->resolver = resolvers[i] = sim_resolver_new(w, PORT_SINKS);
+		ASSERT(flow_new(w, routing, 4711) != NULL);
 	}
 	open_store();
 	for (unsigned i = 0; i < drive_worker_count; i++) {
@@ -334,7 +336,8 @@ stop(void)
 	for (unsigned i = 0; i < drive_worker_count; i++)
 		flow_free(drive_workers[i]->flow);
 	routing_put(routing);
-	site_book_free(book);
+	for (unsigned i = 0; i < drive_worker_count; i++)
+		sim_resolver_free(resolvers[i]);
 	limits_free(limits);
 	log_rests = 0;
 	drain_log();

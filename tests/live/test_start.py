@@ -41,8 +41,8 @@ def line_of(relay, text):
     ({"timeouts": {"drain": "soon"}}, "drain", "soon"),
     ({"workers": "many"}, "workers", "auto"),
     ({"queue": {"store": "redis"}}, "store", "later"),
-    ({"routes": [{"domain": "*", "to": "smtp://mail.example.org"}]}, "mail.example.org", "address"),
-    ({"routes": [{"domain": "*", "to": "mx"}]}, "mx", "yet"),
+    ({"routes": [{"domain": "*", "to": "smtp://mail_example.org"}]}, "mail_example.org", "host"),
+    ({"routes": [{"domain": "*", "to": ["mx", "smtp://10.0.0.1"]}]}, "mx", "alone"),
     ({"relay": {"networks": ["127.0.0.0/99"]}}, "127.0.0.0/99", "127.0.0.0/99"),
 ])
 def test_a_wrong_option_is_named_with_file_and_line(folder, changes, text, remedy):

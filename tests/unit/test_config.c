@@ -88,7 +88,11 @@ every_kind_of_value_is_read(void **state)
 		"    to:\n"
 		"      - smtp://192.0.2.1\n"
 		"      - smtp://[2001:db8::25]:2525\n"
-		"  - { domain: .example.com, to: discard }\n");
+		"  - { domain: .example.com, to: discard }\n"
+		"  - { domain: named.example, to: [\"smtp://Mail.Example.org\", "
+		"\"smtp://b.example.org:2525\"] }\n"
+		"  - { domain: .world.example, to: mx }\n"
+		"sites: [{ mx: google.com, connections: 7, rate: 100 }]\n");
 
 	(void)state;
 	assert_int_equal(c->workers, 64);
@@ -108,7 +112,7 @@ every_kind_of_value_is_read(void **state)
 	assert_int_equal(c->retry.schedule_count, 2);
 	assert_int_equal(c->relay.networks.count, 2);
 	assert_int_equal(c->relay.domains_count, 2);
-	assert_int_equal(c->routes_count, 3);
+	assert_int_equal(c->routes_count, 5);
 	assert_int_equal(c->routes[0].to.kind, TARGET_LMTP);
 	assert_int_equal(c->routes[0].connections, 3);
 	assert_true(span_eq(c->routes[0].to.text, SPAN("lmtp:///run/dovecot/lmtp")));
@@ -117,6 +121,13 @@ every_kind_of_value_is_read(void **state)
 	assert_int_equal(c->routes[1].to.hosts_count, 2);
 	assert_int_equal(c->routes[1].connections, 20);
 	assert_int_equal(c->routes[2].to.kind, TARGET_DISCARD);
+	assert_true(span_eq(c->routes[3].to.text,
+			    SPAN("smtp://mail.example.org:25,smtp://b.example.org:2525")));
+	assert_int_equal(c->routes[4].to.kind, TARGET_MX);
+	assert_int_equal(c->sites_count, 1);
+	assert_int_equal(c->sites[0].connections, 7);
+	assert_int_equal(c->sites[0].connections_first, 5);
+	assert_int_equal(c->sites[0].rate, 100);
 	config_put(c);
 }
 
@@ -208,19 +219,20 @@ static const struct {
 	{ "routes:\n  - { domain: a.example, to: discard }\n  - domain: A.example\n    to: "
 	  "discard\n",
 	  "test.yaml:5: routes[1].domain: 'A.example' stands twice; remove one" },
-	{ "routes: [{ domain: \"*\", to: mx }]\n", "test.yaml:3: routes[0].to: 'mx' cannot be used "
-						   "yet, since it needs the resolver; write the "
-						   "next hop as smtp://IP:port" },
-	{ "routes: [{ domain: \"*\", to: \"smtp://mail.example.org:25\" }]\n",
-	  "test.yaml:3: routes[0].to: 'smtp://mail.example.org:25' has a host name, which cannot "
-	  "be "
-	  "used yet, since it needs the resolver; write the IP address" },
+	{ "routes: [{ domain: \"*\", to: [mx, \"smtp://192.0.2.1\"] }]\n",
+	  "test.yaml:3: routes[0].to: 'mx' cannot stand in a list; write it alone, as in to: mx" },
+	{ "routes: [{ domain: \"*\", to: \"smtp://mail_.example.org:25\" }]\n",
+	  "test.yaml:3: routes[0].to: 'smtp://mail_.example.org:25' has no valid host; write it as "
+	  "smtp://192.0.2.1:25, \"smtp://[2001:db8::1]:25\" or smtp://mail.example.org:25" },
+	{ "routes: [{ domain: \"*\", to: \"smtp://mail.example.org:0\" }]\n",
+	  "test.yaml:3: routes[0].to: 'smtp://mail.example.org:0' has no valid host; write it as "
+	  "smtp://192.0.2.1:25, \"smtp://[2001:db8::1]:25\" or smtp://mail.example.org:25" },
 	{ "routes: [{ domain: \"*\", to: \"http://192.0.2.1\" }]\n",
-	  "test.yaml:3: routes[0].to: 'http://192.0.2.1' is no next hop; write smtp://IP:port, "
-	  "lmtp://IP:port, lmtp:///path/to/socket or discard" },
+	  "test.yaml:3: routes[0].to: 'http://192.0.2.1' is no next hop; write mx, smtp://HOST:port, "
+	  "lmtp://HOST:port, lmtp:///path/to/socket or discard" },
 	{ "routes: [{ domain: \"*\", to: \"smtp://192.0.2.1:99999\" }]\n",
-	  "test.yaml:3: routes[0].to: 'smtp://192.0.2.1:99999' has no valid address; write it as "
-	  "smtp://192.0.2.1:25 or \"smtp://[2001:db8::1]:25\"" },
+	  "test.yaml:3: routes[0].to: 'smtp://192.0.2.1:99999' has no valid host; write it as "
+	  "smtp://192.0.2.1:25, \"smtp://[2001:db8::1]:25\" or smtp://mail.example.org:25" },
 	{ "routes: [{ domain: \"*\", to: [\"smtp://192.0.2.1\", \"lmtp://192.0.2.1\"] }]\n",
 	  "test.yaml:3: routes[0].to: 'lmtp://192.0.2.1' mixes SMTP and LMTP; use one of them for "
 	  "the "
@@ -228,7 +240,8 @@ static const struct {
 	{ "routes: [{ domain: \"*\", to: [\"smtp://192.0.2.1\", \"smtp://192.0.2.1:25\"] }]\n",
 	  "test.yaml:3: routes[0].to: 'smtp://192.0.2.1:25' is listed twice; remove one of them" },
 	{ "routes: [{ domain: \"*\", to: [\"smtp://192.0.2.1\", discard] }]\n",
-	  "test.yaml:3: routes[0].to: 'discard' cannot stand in a list; write to: discard" },
+	  "test.yaml:3: routes[0].to: 'discard' cannot stand in a list; write it alone, as in "
+	  "to: mx" },
 	{ "routes: [{ domain: \"*\", to: [] }]\n",
 	  "test.yaml:3: routes[0].to: '' has no next hop or more than 64; name 1 to 64" },
 	{ "retry: { schedule: [] }\n",

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * sim_mx: a modelled DNS behind the symbols of dns/mx.h, in place of the library `dns`.
+ *
+ * "siteN.example" has one MX host, which is 127.0.0.1 with port first_port + N. Answers come after
+ * a random virtual time, live for a random TTL, and now and then fail or are bogus instead. All
+ * other names do not exist.
+ */
+#ifndef TESTS_FAULT_SIM_MX_H
+#define TESTS_FAULT_SIM_MX_H
+
+#include <stdint.h>
+
+#include "core/worker.h"
+#include "dns/mx.h"
+
+struct resolver *sim_resolver_new(struct worker *w, uint16_t first_port);
+/* No lookup is under way. */
+void sim_resolver_free(struct resolver *r);
+/* From now on nothing fails. */
+void sim_resolver_calm(void);
+
+#endif
