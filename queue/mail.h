@@ -5,8 +5,8 @@
  * These are plain shapes without behaviour, shared by the queue and what stands on it. Spans in an
  * envelope point into memory of whoever made it: the session's arena until the put is done, the
  * queue's memory while an item is claimed. Nobody changes an envelope that was given out, but for
- * the fields state, attempts, retry_at_ms and reply of recipients whose item is not claimed. Times
- * are wall clock milliseconds since 1970 UTC, since they outlive the process.
+ * the fields state, notified, attempts, retry_at_ms and reply of recipients whose item is not
+ * claimed. Times are wall clock milliseconds since 1970 UTC, since they outlive the process.
  */
 #ifndef QUEUE_MAIL_H
 #define QUEUE_MAIL_H
@@ -38,7 +38,7 @@ enum recipient_state {
 	RECIPIENT_PENDING,   /* to be delivered, now or at retry_at_ms */
 	RECIPIENT_DELIVERED, /* accepted by the next hop */
 	RECIPIENT_DISCARDED, /* thrown away by a rule */
-	RECIPIENT_FAILED,    /* final failure; stays stored with its reply until it is bounced */
+	RECIPIENT_FAILED,    /* for good; whoever is to be told is told by a mail that is kept */
 	RECIPIENT_REMOVED,   /* by a named operator */
 };
 
@@ -57,6 +57,7 @@ struct mail_recipient {
 	struct span orcpt; /* as sent, still in xtext; empty: not given */
 	uint8_t notify;    /* NOTIFY_… */
 	uint8_t state;     /* enum recipient_state */
+	bool notified;     /* the sender was told that it is delayed */
 	uint16_t attempts; /* that ended in a temporary failure */
 	struct site_id site;
 	uint64_t retry_at_ms; /* of a pending one; 0: at once */

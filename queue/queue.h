@@ -204,6 +204,7 @@ struct queue_result {
 	uint32_t recipient; /* index */
 	uint8_t state;      /* enum recipient_state; RECIPIENT_PENDING: again at retry_at_ms */
 	bool tried;         /* counts as an attempt; false only for a pending one not reached yet */
+	bool notified; /* the sender was told that it is delayed; what once was true stays so */
 	uint64_t retry_at_ms;
 	struct span reply; /* lent until on_done */
 };
@@ -211,12 +212,21 @@ struct queue_result {
 /* The outcomes of one attempt: one result for each pending recipient of the item, recorded as one
  * atomic change. The item is the queue's again from the call on: on ERR_OK it waits, or is gone
  * when no recipient is pending; on failure it stays claimed for the caller to record again. The
- * mail (not the item) may be read until on_done returns. */
+ * mail (not the item) may be read until on_done returns. The mail ends when no recipient is
+ * pending.
+ *
+ * A mail of ours that the outcomes give rise to (a bounce) is kept with them or not at all: its put
+ * is `notice`, whose draft is taken, whose envelope is lent until on_done and whose own on_done is
+ * not called. On ERR_OK its items are in notice->items, claimed. On failure neither the outcomes
+ * nor the notice are kept (ERR_IN_DOUBT: both or neither, as for a put), the draft is gone, and the
+ * item stays claimed: record again with a new notice. ERR_TOO_BIG: the notice is, make it shorter.
+ * ERR_NO_ROOM comes earlier than without a notice: room for outcomes alone is left to them. */
 struct queue_record {
 	struct queue_request request;
 	struct queue_item *item;
 	const struct queue_result *results; /* lent until on_done */
 	uint32_t result_count;
+	struct queue_put *notice; /* NULL: none */
 	void (*on_done)(struct queue_record *r, enum err e);
 };
 void queue_record(struct queue *q, struct queue_record *r);
@@ -238,6 +248,8 @@ void queue_attempt(struct queue *q, struct queue_attempt *a);
 
 /* ---- seeing and acting: by slices, so that a million mails hold up nobody ---- */
 
+/* FAILED, only where asked for: mails that are still here for others and have a recipient that
+ * failed for good. */
 enum queue_state { QUEUE_ANY, QUEUE_WAITING, QUEUE_CLAIMED, QUEUE_HELD, QUEUE_FAILED };
 
 /* What must match; zeroed: nothing must. */
@@ -282,7 +294,8 @@ struct queue_act {
 void queue_act(struct queue *q, struct queue_act *a);
 
 struct queue_numbers {
-	uint64_t mails, items, items_waiting, items_claimed, items_held, recipients_failed;
+	uint64_t mails, items, items_waiting, items_claimed, items_held;
+	uint64_t recipients_failed;     /* of mails that are still here for other recipients */
 	uint64_t oldest_accepted_at_ms; /* 0: empty; to the second, may lag by a minute */
 	uint64_t bytes_live, bytes_on_disk, bytes_free;
 	uint64_t memory_bytes;

@@ -102,7 +102,7 @@ measure_put_parse(struct micro_run *run)
 		bool good = record_parse(buf_span(&text), SAMPLE_EPOCH, true, &r) &&
 			    record_body_is_good(&r, r.body);
 		ASSERT(good && r.count == 1);
-		record_next_recipient(&r.rest, &recipient, &starts);
+		record_next_recipient(&r.rest, r.version, &recipient, &starts);
 		micro_use(&recipient);
 	}
 	micro_stop(run);
@@ -137,7 +137,7 @@ measure_outcome_parse(struct micro_run *run)
 		struct record_line line;
 		bool good = record_parse(buf_span(&text), SAMPLE_EPOCH, true, &r);
 		ASSERT(good && r.count == 1);
-		record_next_line(&r.rest, &line);
+		record_next_line(&r.rest, r.version, &line);
 		micro_use(&line);
 	}
 	micro_stop(run);

@@ -10,6 +10,9 @@
 #include "core/base/assert.h"
 #include "queue/spool/internal.h"
 
+/* An outcome and a notice of the largest size that is written inline fit into one batch. */
+enum { OUTCOME_MOST = 512 * 1024 };
+
 void
 spool_finish_later(struct spool_end *e, struct queue_request *r,
 		   const struct queue_request_kind *kind, enum err error)
@@ -78,32 +81,49 @@ outcome_of(struct spool_end *e, const struct queue_record *r)
 		e->lines[i] = (struct record_line){
 			.recipient = from->recipient,
 			.state = from->state,
+			.notified = now->notified || from->notified,
 			.attempts = (uint16_t)(now->attempts + counts),
 			.number = now->starts,
 			.retry_at_ms = from->retry_at_ms,
 			.reply = span_first(from->reply, RECORD_REPLY_MOST),
 		};
 	}
-	return (struct record_change){ .type = RECORD_OUTCOME,
-				       .line_count = r->result_count,
-				       .lines = e->lines };
+	struct record_change c = { .type = RECORD_OUTCOME,
+				   .line_count = r->result_count,
+				   .lines = e->lines };
+	/* Of very many recipients the states count, and the replies stay behind. */
+	for (uint32_t i = 0; record_change_size(&c) > OUTCOME_MOST && i < r->result_count; i++)
+		e->lines[i].reply = span_none();
+	return c;
+}
+
+uint64_t
+spool_outcome_size(struct spool_end *e, const struct queue_record *r)
+{
+	struct record_change c = outcome_of(e, r);
+
+	return change_size(&c);
+}
+
+void
+spool_outcome_write(struct spool_end *e, const struct queue_record *r, struct buf *out,
+		    uint64_t place)
+{
+	struct record_change c = outcome_of(e, r);
+
+	write_change(e, &c, spool_mail_of(r->item->mail), out, place);
 }
 
 static uint64_t
 outcome_size(struct spool_end *e, struct queue_request *request)
 {
-	struct record_change c = outcome_of(e, CONTAINER_OF(request, struct queue_record, request));
-
-	return change_size(&c);
+	return spool_outcome_size(e, CONTAINER_OF(request, struct queue_record, request));
 }
 
 static void
 outcome_write(struct spool_end *e, struct queue_request *request, struct buf *out, uint64_t place)
 {
-	struct queue_record *r = CONTAINER_OF(request, struct queue_record, request);
-	struct record_change c = outcome_of(e, r);
-
-	write_change(e, &c, spool_mail_of(r->item->mail), out, place);
+	spool_outcome_write(e, CONTAINER_OF(request, struct queue_record, request), out, place);
 }
 
 static void
@@ -121,6 +141,7 @@ apply_outcome(struct spool_end *e, struct queue_record *r)
 		recipient_set_state(e, to, l->state);
 		recipient_set_reply(e, to, l->reply);
 		to->attempts = l->attempts;
+		to->notified = l->notified;
 		to->retry_at_ms = l->retry_at_ms;
 		to->closed = l->number;
 		if (l->state == RECIPIENT_PENDING && l->retry_at_ms < due_at_ms)
@@ -137,12 +158,10 @@ apply_outcome(struct spool_end *e, struct queue_record *r)
 		item_wait(e, i, due_at_ms);
 }
 
-static void
-outcome_done(struct spool_end *e, struct queue_request *request)
+void
+spool_outcome_ends(struct spool_end *e, struct queue_record *r, enum err error)
 {
-	struct queue_record *r = CONTAINER_OF(request, struct queue_record, request);
 	struct spool_mail *m = spool_mail_of(r->item->mail);
-	enum err error = request->error;
 
 	if (error == ERR_OK)
 		apply_outcome(e, r);
@@ -152,6 +171,12 @@ outcome_done(struct spool_end *e, struct queue_request *request)
 	/* Only now may the mail go: on_done reads it for its events, and ends `r`. */
 	if (error == ERR_OK)
 		look_at_mail(e, m);
+}
+
+static void
+outcome_done(struct spool_end *e, struct queue_request *request)
+{
+	spool_outcome_ends(e, CONTAINER_OF(request, struct queue_record, request), request->error);
 }
 
 static const struct queue_request_kind outcome_kind = { RESERVE_NONE, outcome_size, outcome_write,
@@ -170,9 +195,15 @@ spool_record(struct queue *q, struct queue_record *r)
 		       r->results[n].recipient);
 	item_set_state(e, i, ITEM_RECORDING);
 	/* A stop waits for claimed items' outcomes that come before it; later ones are refused. */
-	if (e->stopping || !spool_scratch(e, r->result_count)) {
-		spool_finish_later(e, &r->request, &outcome_kind,
-				   e->stopping ? ERR_SHUTTING_DOWN : ERR_NO_MEMORY);
+	enum err error = e->stopping                         ? ERR_SHUTTING_DOWN
+			 : spool_scratch(e, r->result_count) ? ERR_OK
+							     : ERR_NO_MEMORY;
+	if (r->notice != NULL) {
+		spool_put_notice(e, r, error);
+		return;
+	}
+	if (error != ERR_OK) {
+		spool_finish_later(e, &r->request, &outcome_kind, error);
 		return;
 	}
 	r->request = (struct queue_request){ .kind = &outcome_kind };

@@ -5,7 +5,8 @@
  * A small body is gathered in memory and written with its envelope as one record. A large one goes
  * to a file of its own while it arrives: pieces are filled in memory and written as they are full;
  * at the put the rest is written, the file is synced, then the directory (one sync for all that
- * wait for it), and only then the record is appended to the log.
+ * wait for it), and only then the record is appended to the log. A notice is put the same way, but
+ * for its record, which is written together with the outcomes that it is about.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -65,6 +66,7 @@ struct draft {
 	/* put: */
 	struct queue_request request;
 	struct queue_put *put;
+	struct queue_record *about; /* of a notice: the outcomes */
 	struct spool_mail *mail;
 };
 
@@ -501,10 +503,20 @@ on_file_synced(struct op *op, struct completion c)
 }
 
 static void
+tell(struct spool_end *e, struct queue_put *p, struct queue_record *about, enum err error)
+{
+	if (about == NULL)
+		p->on_done(p, error);
+	else
+		spool_outcome_ends(e, about, error);
+}
+
+static void
 put_ends(struct draft *d, enum err error)
 {
 	struct spool_end *e = d->end;
 	struct queue_put *p = d->put;
+	struct queue_record *about = d->about;
 	struct spool_mail *m = d->mail;
 
 	if (error == ERR_NO_ROOM)
@@ -520,7 +532,7 @@ put_ends(struct draft *d, enum err error)
 		if (m != NULL)
 			mail_free(e, m);
 		draft_free(d, false);
-		p->on_done(p, error);
+		tell(e, p, about, error);
 		return;
 	}
 	m->mail.body = d->body;
@@ -537,7 +549,7 @@ put_ends(struct draft *d, enum err error)
 		i->item.link = (struct list_node){ 0 };
 		list_prepend(&p->items, &i->item.link);
 	}
-	p->on_done(p, ERR_OK);
+	tell(e, p, about, ERR_OK);
 }
 
 /* Whatever has just ended for this draft: what is next? */
@@ -620,6 +632,29 @@ put_done(struct spool_end *e, struct queue_request *r)
 static const struct queue_request_kind put_kind = { RESERVE_ALL, put_size, put_write, put_done,
 						    false };
 
+static uint64_t
+notice_size(struct spool_end *e, struct queue_request *r)
+{
+	const struct draft *d = CONTAINER_OF(r, struct draft, request);
+
+	return spool_outcome_size(e, d->about) + put_size(e, r);
+}
+
+/* In one batch: after a crash both are there or neither is. */
+static void
+notice_write(struct spool_end *e, struct queue_request *r, struct buf *out, uint64_t place)
+{
+	const struct draft *d = CONTAINER_OF(r, struct draft, request);
+	size_t at = out->size;
+
+	spool_outcome_write(e, d->about, out, place);
+	put_write(e, r, out, place + (out->size - at));
+}
+
+/* The last ready segment is for outcomes without a notice. */
+static const struct queue_request_kind notice_kind = { RESERVE_OUTCOMES, notice_size, notice_write,
+						       put_done, true };
+
 /* A put that is refused before anything was written. */
 static void
 refused_done(struct spool_end *e, struct queue_request *r)
@@ -669,6 +704,7 @@ prepare(struct draft *d, const struct mail_envelope *envelope)
 		const struct mail_recipient *from = &envelope->recipients[i];
 		all[i].site = from->site;
 		all[i].attempts = from->attempts;
+		all[i].notified = from->notified;
 		all[i].retry_at_ms = from->retry_at_ms;
 		recipient_set_state(e, &all[i], from->state);
 		recipient_set_reply(e, &all[i], from->reply);
@@ -680,11 +716,14 @@ prepare(struct draft *d, const struct mail_envelope *envelope)
 		if (!item_fill_recipients(e, i))
 			return ERR_NO_MEMORY;
 	}
+	const struct queue_request_kind *kind = d->request.kind;
 	struct record_put record = record_of(d);
 	uint64_t meta = record_put_size(&record);
-	if (meta > RECORD_META_MOST || put_size(e, &d->request) > SPOOL_BATCH - FRAME_SIZE)
+	uint64_t size = kind->size(e, &d->request);
+	meta += d->about == NULL ? 0 : spool_outcome_size(e, d->about);
+	if (meta > RECORD_META_MOST || size > SPOOL_BATCH - FRAME_SIZE)
 		return ERR_TOO_BIG;
-	return log_has_room(e, put_size(e, &d->request), RESERVE_ALL) ? ERR_OK : ERR_NO_ROOM;
+	return log_has_room(e, size, kind->reserve) ? ERR_OK : ERR_NO_ROOM;
 }
 
 static void
@@ -700,18 +739,18 @@ write_last(struct draft *d)
 	piece_write(last);
 }
 
-void
-spool_put(struct queue *q, struct queue_put *p)
+static void
+put_start(struct spool_end *e, struct queue_put *p, struct queue_record *about, enum err error)
 {
-	struct spool_end *e = spool_end_of(q);
 	struct draft *d = draft_of(p->draft);
-	enum err error = e->stopping ? ERR_SHUTTING_DOWN : d->error;
 
 	ASSERT(d->state == DRAFT_GATHERING && d->end == e);
 	ASSERT(mail_id_eq(d->id, p->envelope->id));
 	list_init(&p->items);
 	d->put = p;
-	d->request = (struct queue_request){ .kind = &put_kind };
+	d->about = about;
+	d->request = (struct queue_request){ .kind = about == NULL ? &put_kind : &notice_kind };
+	error = error == ERR_OK ? d->error : error;
 	if (error == ERR_OK && d->body == NULL && !d->in_file) {
 		d->body = body_new(&e->budget, 0); /* an empty mail */
 		error = d->body == NULL ? ERR_NO_MEMORY : ERR_OK;
@@ -734,6 +773,20 @@ spool_put(struct queue *q, struct queue_put *p)
 	d->state = DRAFT_CLOSING;
 	if (!is_at_work(d))
 		go_on(d);
+}
+
+void
+spool_put(struct queue *q, struct queue_put *p)
+{
+	struct spool_end *e = spool_end_of(q);
+
+	put_start(e, p, NULL, e->stopping ? ERR_SHUTTING_DOWN : ERR_OK);
+}
+
+void
+spool_put_notice(struct spool_end *e, struct queue_record *r, enum err error)
+{
+	put_start(e, r->notice, r, error);
 }
 
 enum err

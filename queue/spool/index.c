@@ -461,6 +461,7 @@ item_fill_recipients(struct spool_end *e, struct spool_item *i)
 		envelope[n].state = all[n].state;
 		envelope[n].site = all[n].site;
 		envelope[n].attempts = all[n].attempts;
+		envelope[n].notified = all[n].notified;
 		envelope[n].retry_at_ms = all[n].retry_at_ms;
 		envelope[n].reply = all[n].reply == NULL
 					    ? span_none()
@@ -597,7 +598,7 @@ mail_is_finished(struct spool_mail *m)
 	const struct spool_recipient *all = mail_recipients(m);
 
 	for (uint32_t i = 0; i < m->recipient_count; i++) {
-		if (all[i].state == RECIPIENT_PENDING || all[i].state == RECIPIENT_FAILED)
+		if (all[i].state == RECIPIENT_PENDING)
 			return false;
 	}
 	return true;
@@ -737,11 +738,12 @@ loaded_read(struct spool_end *e, struct spool_mail *m, const struct record *r)
 	l->block_crcs = copy_text(&at, r->block_crcs);
 	for (uint32_t i = 0; i < r->count; i++) {
 		struct mail_recipient *to = &l->recipients[i];
-		record_next_recipient(&rest, to, &starts);
+		record_next_recipient(&rest, r->version, to, &starts);
 		to->address = copy_text(&at, to->address);
 		to->orcpt = copy_text(&at, to->orcpt);
 		to->state = now[i].state;
 		to->attempts = now[i].attempts;
+		to->notified = now[i].notified;
 		to->retry_at_ms = now[i].retry_at_ms;
 		to->site = now[i].site;
 		to->reply = now[i].reply == NULL ? span_none()
@@ -816,8 +818,7 @@ show_mail(struct spool_mail *m, const struct queue_filter *f,
 		if (row_matches(f, &row))
 			more = on_row(context, &row) && more;
 	}
-	/* A mail that has failed recipients shows once more, as such. */
-	for (uint32_t n = 0; n < m->recipient_count; n++) {
+	for (uint32_t n = 0; n < m->recipient_count && f->state == QUEUE_FAILED; n++) {
 		if (all[n].state != RECIPIENT_FAILED)
 			continue;
 		row.site = all[n].site;

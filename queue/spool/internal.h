@@ -55,6 +55,8 @@ struct queue_request_kind {
 	unsigned reserve; /* enum spool_reserve: a new segment is begun for it only above */
 	/* Bytes in the log; and whether it has still to be written. */
 	uint64_t (*size)(struct spool_end *e, struct queue_request *r);
+	/* Records that are durable together, since they are in one batch; their metas take up to
+	 * RECORD_META_MOST. */
 	void (*write)(struct spool_end *e, struct queue_request *r, struct buf *out,
 		      uint64_t place);
 	/* request.error says how it went. */
@@ -134,6 +136,7 @@ struct spool_recipient {
 	uint16_t closed;
 	uint8_t state;
 	bool alone;
+	bool notified;
 	bool touched; /* of recovery: by the run that died */
 };
 
@@ -487,7 +490,7 @@ void mail_describe(struct spool_mail *m, uint64_t accepted_at_ms, uint64_t body_
 uint64_t mail_log_size(const struct spool_mail *m);
 /* Makes the items of pending recipients that have none. False: no memory. */
 bool mail_make_items(struct spool_end *e, struct spool_mail *m, bool recovered);
-bool mail_is_finished(struct spool_mail *m); /* no recipient pending or failed */
+bool mail_is_finished(struct spool_mail *m); /* no recipient is pending */
 bool mail_has_claims(const struct spool_mail *m);
 void mail_unload(struct spool_end *e, struct spool_mail *m); /* where no item is claimed */
 void mail_end(struct spool_end *e, struct spool_mail *m);    /* finished: all of it goes */
@@ -523,6 +526,8 @@ void spool_draft_on_room(struct queue_draft *d, struct task *resume);
 uint64_t spool_draft_size(const struct queue_draft *d);
 void spool_draft_abandon(struct queue_draft *d);
 void spool_put(struct queue *q, struct queue_put *p);
+/* r->notice, with the outcomes; or ends both, where there is an error. */
+void spool_put_notice(struct spool_end *e, struct queue_record *r, enum err error);
 size_t spool_draft_object_size(void);
 void spool_directory_synced(struct op *op, struct completion c);
 
@@ -537,6 +542,11 @@ void spool_hold_damaged(struct spool_end *e, struct spool_mail *m);
 
 /* ---- change.c ---- */
 void spool_record(struct queue *q, struct queue_record *r);
+/* Of the outcomes of a record with a notice. */
+uint64_t spool_outcome_size(struct spool_end *e, const struct queue_record *r);
+void spool_outcome_write(struct spool_end *e, const struct queue_record *r, struct buf *out,
+			 uint64_t place);
+void spool_outcome_ends(struct spool_end *e, struct queue_record *r, enum err error);
 void spool_attempt(struct queue *q, struct queue_attempt *a);
 void spool_act(struct queue *q, struct queue_act *a);
 void spool_close_start(struct spool_end *e, struct spool_item *i);

@@ -234,7 +234,7 @@ need_of(struct spool_end *e, const struct queue_request *r)
 static bool
 fits_batch(const struct spool_log *l, const struct buf *out, uint64_t size)
 {
-	/* Its meta must fit into an index, too; a meta is never larger than the record. */
+	/* Its metas must fit into an index, too; they are never larger than the records. */
 	return out->size + size <= SPOOL_BATCH &&
 	       l->metas_size + (size < RECORD_META_MOST ? size : RECORD_META_MOST) <=
 		       SPOOL_INDEX_MOST;
@@ -273,14 +273,16 @@ write_request(struct spool_end *e, struct spool_flight *f, struct queue_request 
 	take_pending(e, r);
 	r->kind->write(e, r, out, f->place + at);
 	ASSERT(!out->overflow && out->size % 8 == 0);
-	struct span meta = span_after(buf_span(out), at);
-	uint32_t meta_size = (uint32_t)meta.data[4] | (uint32_t)meta.data[5] << 8 |
-			     (uint32_t)meta.data[6] << 16 | (uint32_t)meta.data[7] << 24;
-	/* Without an index the segment is read whole at the next start; nothing is lost. */
-	if (!index_add(&e->log, span_first(meta, meta_size)))
-		e->log.active->was_sealed = false;
+	while (at < out->size) { /* one record, or some that stand and fall together */
+		struct span record = span_after(buf_span(out), at);
+		uint32_t meta_size;
+		at += record_written(record, &meta_size);
+		/* Without an index the segment is read whole at the next start; nothing is lost. */
+		if (!index_add(&e->log, span_first(record, meta_size)))
+			e->log.active->was_sealed = false;
+		f->count++;
+	}
 	list_append(&f->requests, &r->node);
-	f->count++;
 }
 
 /* Fills the batch from the pending requests. */

@@ -11,7 +11,9 @@
 #include "core/disk.h"
 #include "queue/spool/internal.h"
 
-enum { FORMAT_VERSION = 1, SECTOR = 512 };
+/* 2: failed recipients are over, their notice is kept with their outcome. Of version 1 everything
+ * is read, see record.h; what is written makes it version 2. */
+enum { FORMAT_VERSION = 2, FORMAT_OLDEST = 1, SECTOR = 512 };
 
 static const char format_text[] = "ringpost spool ";
 
@@ -96,6 +98,7 @@ write_format(struct spool *spool, char *block)
 
 	if (fd < 0)
 		return false;
+	memset(block, '\n', SPOOL_BLOCK);
 	for (size_t at = 0; at < SPOOL_BLOCK; at += SECTOR) {
 		int n = snprintf(block + at, SECTOR, "%s%d", format_text, FORMAT_VERSION);
 		block[at + (size_t)n] = '\n';
@@ -104,6 +107,8 @@ write_format(struct spool *spool, char *block)
 	disk_close(fd);
 	if (error == ERR_OK)
 		error = disk_rename(spool->directory, "format.new", spool->directory, "format");
+	if (error == ERR_OK)
+		error = disk_sync_directory(spool->directory);
 	return error == ERR_OK;
 }
 
@@ -123,11 +128,12 @@ version_at(const char *sector)
 }
 
 static bool
-read_format(struct spool *spool, int fd, char *block, struct buf *why)
+read_format(struct spool *spool, int fd, char *block, bool *is_older, struct buf *why)
 {
 	enum { SECTORS = SPOOL_BLOCK / SECTOR };
 	const char *path = spool->options.spool_path;
 	unsigned ours = 0;
+	unsigned older = 0;
 	uint64_t newer = 0;
 
 	if (disk_read(fd, block, SPOOL_BLOCK, 0) != ERR_OK) {
@@ -137,9 +143,11 @@ read_format(struct spool *spool, int fd, char *block, struct buf *why)
 	for (size_t at = 0; at < SPOOL_BLOCK; at += SECTOR) {
 		uint64_t version = version_at(block + at);
 		ours += version == FORMAT_VERSION;
+		older += version >= FORMAT_OLDEST && version < FORMAT_VERSION;
 		newer = version > FORMAT_VERSION ? version : newer;
 	}
-	if (ours > SECTORS / 2)
+	*is_older = older > SECTORS / 2;
+	if (*is_older || ours > SECTORS / 2)
 		return true;
 	if (newer == 0)
 		buf_printf(why, "queue: %s/format is damaged; is this a spool directory?", path);
@@ -156,23 +164,28 @@ static bool
 check_format(struct spool *spool, struct buf *why)
 {
 	char *block = aligned_alloc(SPOOL_BLOCK, SPOOL_BLOCK);
+	bool is_older = false;
 	bool ok = false;
 
 	if (block == NULL)
 		return false;
-	memset(block, '\n', SPOOL_BLOCK);
 	spool->direct = true;
 	int fd = disk_open(spool->directory, "format", O_RDWR, 0600, &spool->direct);
-	if (fd == -ENOENT) {
+	if (fd < 0 && fd != -ENOENT) {
+		buf_printf(why, "queue: %s/format: %s", spool->options.spool_path, strerror(-fd));
+		free(block);
+		return false;
+	}
+	if (fd >= 0) {
+		ok = read_format(spool, fd, block, &is_older, why);
+		disk_close(fd);
+	}
+	/* Before anything is written that an older program would misread. */
+	if (fd == -ENOENT || is_older) {
 		ok = write_format(spool, block);
 		if (!ok)
 			buf_printf(why, "queue: %s/format: can not be written",
 				   spool->options.spool_path);
-	} else if (fd < 0) {
-		buf_printf(why, "queue: %s/format: %s", spool->options.spool_path, strerror(-fd));
-	} else {
-		ok = read_format(spool, fd, block, why);
-		disk_close(fd);
 	}
 	free(block);
 	return ok;

@@ -14,6 +14,8 @@ enum {
 	STATES = RECIPIENT_REMOVED + 1,
 	PLACE_ALONE = 4, /* bytes of an entry of an INDEX */
 	PLACE_WITH_SIZE = 8,
+	FLAG_ALONE = 1, /* of a recipient or a line */
+	FLAG_NOTIFIED = 2,
 };
 
 /* ---- numbers ---- */
@@ -126,8 +128,8 @@ begin_meta(struct buf *out)
 }
 
 static void
-end_meta(struct buf *out, size_t at, uint8_t type, uint64_t body_size, uint32_t body_crc,
-	 uint64_t epoch, uint64_t place)
+end_meta(struct buf *out, size_t at, uint8_t type, uint8_t version, uint64_t body_size,
+	 uint32_t body_crc, uint64_t epoch, uint64_t place)
 {
 	uint8_t *head = out->data + at;
 	size_t size = out->size - at;
@@ -137,7 +139,7 @@ end_meta(struct buf *out, size_t at, uint8_t type, uint64_t body_size, uint32_t 
 	store(head + 4, size, 4);
 	store(head + 8, body_size, 4);
 	head[12] = type;
-	head[13] = RECORD_VERSION;
+	head[13] = version;
 	store(head + 16, body_crc, 4);
 	store(head + 24, place, 8);
 	store(head, meta_crc(head, size, epoch), 4);
@@ -178,7 +180,8 @@ put_recipient(struct buf *out, const struct mail_recipient *r, const struct reco
 	put_number(out, r->retry_at_ms, 8);
 	put_number(out, s == NULL ? 0 : s->starts, 2);
 	put_number(out, s == NULL ? 0 : s->closed, 2);
-	put_number(out, s != NULL && s->alone, 1);
+	put_number(out,
+		   (s != NULL && s->alone ? FLAG_ALONE : 0) | (r->notified ? FLAG_NOTIFIED : 0), 1);
 	put_text(out, r->address);
 	put_text(out, r->orcpt);
 	put_text(out, short_reply(r->reply));
@@ -206,8 +209,8 @@ record_write_put(struct buf *out, const struct record_put *p, uint64_t epoch, ui
 	buf_append(out, p->block_crcs);
 	for (uint32_t i = 0; i < e->recipient_count; i++)
 		put_recipient(out, &e->recipients[i], p->starts == NULL ? NULL : &p->starts[i]);
-	end_meta(out, at, RECORD_PUT, p->body_kind == BODY_INLINE ? p->body_size : 0, p->body_crc,
-		 epoch, place);
+	end_meta(out, at, RECORD_PUT, RECORD_VERSION,
+		 p->body_kind == BODY_INLINE ? p->body_size : 0, p->body_crc, epoch, place);
 	ASSERT(out->size - at == record_put_size(p));
 }
 
@@ -238,13 +241,13 @@ record_write_change(struct buf *out, const struct record_change *c, uint64_t epo
 		const struct record_line *l = &c->lines[i];
 		put_number(out, l->recipient, 4);
 		put_number(out, l->state, 1);
-		put_number(out, l->alone, 1);
+		put_number(out, (l->alone ? FLAG_ALONE : 0) | (l->notified ? FLAG_NOTIFIED : 0), 1);
 		put_number(out, l->attempts, 2);
 		put_number(out, l->number, 2);
 		put_number(out, l->retry_at_ms, 8);
 		put_text(out, short_reply(l->reply));
 	}
-	end_meta(out, at, c->type, 0, 0, epoch, place);
+	end_meta(out, at, c->type, RECORD_VERSION, 0, 0, epoch, place);
 	ASSERT(out->size - at == record_change_size(c));
 	record_pad(out);
 }
@@ -262,8 +265,8 @@ record_write_index(struct buf *out, const struct record_place *places, uint32_t 
 		put_number(out, places[i].at, 4);
 		put_number(out, places[i].size, 4);
 	}
-	end_meta(out, at, RECORD_INDEX, metas.size, crc32c(0, metas.data, metas.size), epoch,
-		 place);
+	end_meta(out, at, RECORD_INDEX, RECORD_VERSION, metas.size,
+		 crc32c(0, metas.data, metas.size), epoch, place);
 	buf_append(out, metas);
 	record_pad(out);
 }
@@ -276,14 +279,35 @@ record_write_again(struct buf *out, struct span meta, uint64_t epoch, uint64_t p
 	ASSERT(meta.size >= RECORD_HEADER_SIZE);
 	ASSERT(meta.data[12] > RECORD_PUT && meta.data[12] < RECORD_INDEX);
 	buf_append(out, meta);
-	end_meta(out, at, meta.data[12], 0, 0, epoch, place);
+	end_meta(out, at, meta.data[12], meta.data[13], 0, 0, epoch, place);
 	record_pad(out);
+}
+
+uint64_t
+record_written(struct span in, uint32_t *meta_size)
+{
+	ASSERT(in.size >= RECORD_HEADER_SIZE);
+	*meta_size = (uint32_t)fetch(in.data + 4, 4);
+	uint64_t size = record_size(*meta_size, fetch(in.data + 8, 4));
+	ASSERT(*meta_size >= RECORD_HEADER_SIZE && size <= in.size);
+	return size;
 }
 
 /* ---- reading ---- */
 
+/* In version 1 a failed recipient was not over yet. */
 static void
-take_recipient(struct span *s, struct mail_recipient *r, struct record_starts *starts, bool *bad)
+revive(uint8_t version, uint8_t *state, uint64_t *retry_at_ms)
+{
+	if (version > 1 || *state != RECIPIENT_FAILED)
+		return;
+	*state = RECIPIENT_PENDING;
+	*retry_at_ms = 0;
+}
+
+static void
+take_recipient(struct span *s, uint8_t version, struct mail_recipient *r,
+	       struct record_starts *starts, bool *bad)
 {
 	*r = (struct mail_recipient){ .notify = (uint8_t)take_number(s, 1, bad) };
 	r->state = (uint8_t)take_number(s, 1, bad);
@@ -291,26 +315,32 @@ take_recipient(struct span *s, struct mail_recipient *r, struct record_starts *s
 	r->retry_at_ms = take_number(s, 8, bad);
 	starts->starts = (uint16_t)take_number(s, 2, bad);
 	starts->closed = (uint16_t)take_number(s, 2, bad);
-	starts->alone = take_number(s, 1, bad) != 0;
+	uint64_t flags = take_number(s, 1, bad);
+	starts->alone = (flags & FLAG_ALONE) != 0;
+	r->notified = (flags & FLAG_NOTIFIED) != 0;
 	r->address = take_text(s, bad);
 	r->orcpt = take_text(s, bad);
 	r->reply = take_text(s, bad);
 	if (r->state >= STATES || r->reply.size > RECORD_REPLY_MOST)
 		*bad = true;
+	revive(version, &r->state, &r->retry_at_ms);
 }
 
 static void
-take_line(struct span *s, struct record_line *l, bool *bad)
+take_line(struct span *s, uint8_t version, struct record_line *l, bool *bad)
 {
 	l->recipient = (uint32_t)take_number(s, 4, bad);
 	l->state = (uint8_t)take_number(s, 1, bad);
-	l->alone = take_number(s, 1, bad) != 0;
+	uint64_t flags = take_number(s, 1, bad);
+	l->alone = (flags & FLAG_ALONE) != 0;
+	l->notified = (flags & FLAG_NOTIFIED) != 0;
 	l->attempts = (uint16_t)take_number(s, 2, bad);
 	l->number = (uint16_t)take_number(s, 2, bad);
 	l->retry_at_ms = take_number(s, 8, bad);
 	l->reply = take_text(s, bad);
 	if (l->state >= STATES || l->reply.size > RECORD_REPLY_MOST)
 		*bad = true;
+	revive(version, &l->state, &l->retry_at_ms);
 }
 
 static bool
@@ -338,7 +368,7 @@ parse_put(struct span s, struct record *r)
 	for (uint32_t i = 0; i < r->count && !bad; i++) {
 		struct mail_recipient recipient;
 		struct record_starts starts;
-		take_recipient(&s, &recipient, &starts, &bad);
+		take_recipient(&s, r->version, &recipient, &starts, &bad);
 	}
 	if (bad || s.size != 0 || r->ret > RET_HEADERS)
 		return false;
@@ -365,7 +395,7 @@ parse_change(struct span s, struct record *r)
 	r->rest = s;
 	for (uint32_t i = 0; i < r->count && !bad; i++) {
 		struct record_line line;
-		take_line(&s, &line, &bad);
+		take_line(&s, r->version, &line, &bad);
 	}
 	return !bad && s.size == 0 && r->body_size == 0;
 }
@@ -392,13 +422,14 @@ record_parse(struct span in, uint64_t epoch, bool with_body, struct record *out)
 		return false;
 	*out = (struct record){
 		.type = in.data[12],
+		.version = in.data[13],
 		.meta_size = (uint32_t)fetch(in.data + 4, 4),
 		.body_size = fetch(in.data + 8, 4),
 		.body_crc = (uint32_t)fetch(in.data + 16, 4),
 		.place = fetch(in.data + 24, 8),
 	};
 	if (out->meta_size < RECORD_HEADER_SIZE || out->meta_size > RECORD_META_MOST ||
-	    out->meta_size > in.size || in.data[13] != RECORD_VERSION)
+	    out->meta_size > in.size || out->version == 0 || out->version > RECORD_VERSION)
 		return false;
 	if (with_body && record_size(out->meta_size, out->body_size) > in.size)
 		return false;
@@ -441,20 +472,21 @@ record_block_is_good(struct span block_crcs, uint64_t number, const uint8_t *dat
 }
 
 void
-record_next_recipient(struct span *rest, struct mail_recipient *out, struct record_starts *starts)
+record_next_recipient(struct span *rest, uint8_t version, struct mail_recipient *out,
+		      struct record_starts *starts)
 {
 	bool bad = false;
 
-	take_recipient(rest, out, starts, &bad);
+	take_recipient(rest, version, out, starts, &bad);
 	ASSERT(!bad);
 }
 
 void
-record_next_line(struct span *rest, struct record_line *out)
+record_next_line(struct span *rest, uint8_t version, struct record_line *out)
 {
 	bool bad = false;
 
-	take_line(rest, out, &bad);
+	take_line(rest, version, out, &bad);
 	ASSERT(!bad);
 }
 
@@ -538,7 +570,8 @@ parse_head(const uint8_t *at, struct segment_head *h)
 	uint64_t *numbers[] = { &h->sequence, &h->epoch, &h->log,        &h->first_lsn, &h->size,
 				&h->end_lsn,  &h->tail,  &h->last_index, &h->puts };
 
-	if (fetch(at, 4) != SEGMENT_MAGIC || fetch(at + 8, 4) != RECORD_VERSION)
+	uint64_t version = fetch(at + 8, 4);
+	if (fetch(at, 4) != SEGMENT_MAGIC || version == 0 || version > RECORD_VERSION)
 		return false;
 	if (fetch(at + 4, 4) != crc32c(0, at + 8, SEGMENT_HEAD_SIZE - 8))
 		return false;

@@ -19,7 +19,8 @@
  * a segment with a lower or the same sequence as what refers to it. So each carries what it needs
  * to be merged: a final state beats a pending one, more attempts beat fewer, a higher hold revision
  * beats a lower one, a start counts as closed up to a number, the PUT with the highest sequence is
- * where the mail is. put_sequence: the segment of the PUT that it was written for.
+ * where the mail is. put_sequence: the segment of the PUT that it was written for. An outcome whose
+ * notice is a mail of its own and the PUT of that mail lie in one batch, which counts whole or not.
  */
 #ifndef QUEUE_SPOOL_RECORD_H
 #define QUEUE_SPOOL_RECORD_H
@@ -32,7 +33,7 @@
 #include "queue/mail.h"
 
 enum {
-	RECORD_VERSION = 1,
+	RECORD_VERSION = 2, /* 1 is read as well, see record_next_recipient */
 	SPOOL_BLOCK = 4096,
 	RECORD_HEADER_SIZE = 32,
 	FRAME_SIZE = 64,
@@ -81,6 +82,7 @@ struct record_line {
 	uint32_t recipient;
 	uint8_t state;
 	bool alone;
+	bool notified; /* of OUTCOME: once true, always true */
 	uint16_t attempts;
 	uint16_t number; /* starts (START) or closed up to (OUTCOME, CLOSE) */
 	uint64_t retry_at_ms;
@@ -108,6 +110,7 @@ struct record_place {
 /* What was read. Spans point into the input. */
 struct record {
 	uint8_t type;
+	uint8_t version; /* that it was written with */
 	uint32_t meta_size;
 	uint64_t body_size; /* bytes behind the meta in the log */
 	uint32_t body_crc;
@@ -160,19 +163,24 @@ void record_write_change(struct buf *out, const struct record_change *c, uint64_
 			 uint64_t place);
 void record_write_index(struct buf *out, const struct record_place *places, uint32_t place_count,
 			struct span metas, uint64_t epoch, uint64_t place);
-/* Writes the meta of another record anew, for its new place. No PUT or INDEX. */
+/* Writes the meta of another record anew, for its new place, in the version that it has. No PUT or
+ * INDEX. */
 void record_write_again(struct buf *out, struct span meta, uint64_t epoch, uint64_t place);
 void record_pad(struct buf *out);
 
+/* Bytes with body and padding of the record at the start of `in`, which we have just written. */
+uint64_t record_written(struct span in, uint32_t *meta_size);
 /* The record at the start of `in`. with_body: bodies follow their metas (a log), else metas only
  * (an index). False: nothing that we wrote for this epoch, or cut. Does not check the body. */
 bool record_parse(struct span in, uint64_t epoch, bool with_body, struct record *out);
 /* Is the body what was written? */
 bool record_body_is_good(const struct record *r, struct span body);
-/* Walks record.rest, `count` times; never fails on what record_parse accepted. */
-void record_next_recipient(struct span *rest, struct mail_recipient *out,
+/* Walks record.rest, `count` times; never fails on what record_parse accepted. Version 1 kept
+ * failed recipients for a bounce to come: they are read as pending and due at once, so that whoever
+ * tries them again bounces them. */
+void record_next_recipient(struct span *rest, uint8_t version, struct mail_recipient *out,
 			   struct record_starts *starts);
-void record_next_line(struct span *rest, struct record_line *out);
+void record_next_line(struct span *rest, uint8_t version, struct record_line *out);
 struct record_place record_next_place(struct span *rest, bool has_size);
 /* Is `data`, what lies at block `number` of the file (padded with zeros), what was written? */
 bool record_block_is_good(struct span block_crcs, uint64_t number, const uint8_t *data);

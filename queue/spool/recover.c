@@ -339,9 +339,10 @@ apply_put(struct recovery *r, struct spool_segment *s, const struct record *reco
 	for (uint32_t i = 0; i < record->count; i++) {
 		struct mail_recipient from;
 		struct record_starts starts;
-		record_next_recipient(&rest, &from, &starts);
+		record_next_recipient(&rest, record->version, &from, &starts);
 		all[i].site = hooks->site_of(hooks->context, from.address);
 		all[i].attempts = from.attempts;
+		all[i].notified = from.notified;
 		all[i].retry_at_ms = from.retry_at_ms;
 		all[i].starts = starts.starts;
 		all[i].closed = starts.closed;
@@ -360,15 +361,13 @@ apply_put(struct recovery *r, struct spool_segment *s, const struct record *reco
 static void
 apply_outcome(struct spool_end *e, struct spool_recipient *to, const struct record_line *l)
 {
-	bool is_final = to->state != RECIPIENT_PENDING && to->state != RECIPIENT_FAILED;
-
+	to->notified |= l->notified;
 	if (l->number > to->closed)
 		to->closed = l->number;
 	/* Final beats live, more attempts beat fewer. */
-	if (is_final || (to->state == RECIPIENT_FAILED && l->state == RECIPIENT_PENDING))
+	if (to->state != RECIPIENT_PENDING)
 		return;
-	if (to->state == RECIPIENT_PENDING && l->state == RECIPIENT_PENDING &&
-	    l->attempts < to->attempts)
+	if (l->state == RECIPIENT_PENDING && l->attempts < to->attempts)
 		return;
 	to->attempts = l->attempts;
 	to->retry_at_ms = l->retry_at_ms;
@@ -395,7 +394,7 @@ apply_change(struct recovery *r, struct spool_segment *s, const struct record *r
 		m->hold_revision = record->hold_revision;
 	for (uint32_t i = 0; i < record->count; i++) {
 		struct record_line l;
-		record_next_line(&rest, &l);
+		record_next_line(&rest, record->version, &l);
 		if (l.recipient >= m->recipient_count)
 			continue;
 		struct spool_recipient *to = &mail_recipients(m)[l.recipient];

@@ -72,6 +72,7 @@ static const char *const bug_names[TOY_BUGS] = {
 	"leaks-descriptor",
 	"gives-twice",
 	"writes-to-lent",
+	"splits-notice",
 };
 
 static void

@@ -75,6 +75,7 @@ oracle_mail_new(uint64_t body_size, uint32_t recipient_count)
 	for (uint32_t i = 0; i < recipient_count; i++)
 		m->recipients[i] = (struct oracle_recipient){
 			.possible = 1 << RECIPIENT_PENDING,
+			.notified = 1,
 			.site = (uint8_t)sim_below(ORACLE_SITES),
 		};
 	return m;
@@ -320,6 +321,41 @@ oracle_put_failed(struct oracle_mail *m, bool in_doubt)
 	sim_note(in_doubt ? "doubt" : "refused", m->number, 0);
 }
 
+/* A notice shows itself: so must the outcomes that it was written with. */
+static void
+notice_is_there(const struct oracle_mail *notice)
+{
+	struct oracle *o = world->oracle;
+	struct oracle_mail *m = notice->about == 0 ? NULL : &o->mails[notice->about - 1];
+
+	for (uint32_t i = 0; m != NULL && i < m->recipient_count; i++) {
+		struct oracle_recipient *r = &m->recipients[i];
+		if (notice->about_ended & 1 << i)
+			r->possible &= (uint8_t) ~(1 << RECIPIENT_PENDING);
+		if (notice->about_notified & 1 << i)
+			r->notified &= 2;
+		if ((r->possible == 0 || r->notified == 0) && !o->damaged)
+			sim_fail("mail %u is there, the outcome of mail %u recipient %u is not",
+				 notice->number, m->number, i);
+	}
+}
+
+/* A recipient is pending again that a record under way at the crash may have ended: its notice must
+ * never show itself. */
+static void
+forget_notices(const struct oracle_mail *m, uint32_t recipient)
+{
+	struct oracle *o = world->oracle;
+
+	for (uint32_t i = 0; i < o->mail_count && !o->damaged; i++) {
+		struct oracle_mail *n = &o->mails[i];
+		if (n->about == m->number && n->about_ended & 1 << recipient &&
+		    n->incarnation < o->incarnation &&
+		    (n->put == PUT_STARTED || n->put == PUT_DOUBT))
+			n->put = PUT_REFUSED;
+	}
+}
+
 /* The mail shows itself: may it? */
 static void
 check_may_be_seen(struct oracle_mail *m)
@@ -344,6 +380,7 @@ check_may_be_seen(struct oracle_mail *m)
 			 m->put == PUT_NEW ? "never put" : "refused");
 	}
 	m->put = PUT_KEPT;
+	notice_is_there(m);
 }
 
 void
@@ -355,8 +392,10 @@ oracle_saw(struct oracle_mail *m, uint32_t recipient, uint8_t state, uint16_t at
 	if (!(r->possible & (1 << state)) && !world->oracle->damaged)
 		sim_fail("mail %u recipient %u is %s, which it cannot be (set %#x)", m->number,
 			 recipient, state_names[state], r->possible);
-	if (r->possible != (1 << state) && state == RECIPIENT_PENDING)
+	if (r->possible != (1 << state) && state == RECIPIENT_PENDING) {
 		world->oracle->duplicates++;
+		forget_notices(m, recipient);
+	}
 	r->possible = (uint8_t)(1 << state);
 	if (world->oracle->damaged)
 		r->attempts_least = r->attempts_most = attempts;
@@ -367,33 +406,76 @@ oracle_saw(struct oracle_mail *m, uint32_t recipient, uint8_t state, uint16_t at
 }
 
 void
-oracle_recording(struct oracle_mail *m, uint32_t recipient, uint8_t state, bool tried)
+oracle_saw_notified(struct oracle_mail *m, uint32_t recipient, bool notified)
 {
 	struct oracle_recipient *r = &m->recipients[recipient];
+	uint8_t seen = notified ? 2 : 1;
 
-	r->possible |= (uint8_t)(1 << state);
+	if (!(r->notified & seen) && !world->oracle->damaged)
+		sim_fail("mail %u recipient %u: it was %s that it is delayed", m->number, recipient,
+			 notified ? "never told" : "told");
+	r->notified = seen;
+}
+
+void
+oracle_recording(struct oracle_mail *m, const struct queue_result *result)
+{
+	struct oracle_recipient *r = &m->recipients[result->recipient];
+
+	r->possible |= (uint8_t)(1 << result->state);
+	r->notified |= result->notified ? 2 : 0;
 	r->retry_at_ms = 0;
-	if (state == RECIPIENT_PENDING && tried && r->attempts_most == r->attempts_least)
+	if (result->state == RECIPIENT_PENDING && result->tried &&
+	    r->attempts_most == r->attempts_least)
 		r->attempts_most++;
-	if (state == RECIPIENT_DELIVERED)
+	if (result->state == RECIPIENT_DELIVERED)
 		r->delivered++;
 }
 
 void
-oracle_recorded(struct oracle_mail *m, uint32_t recipient, uint8_t state, uint64_t retry_at_ms)
+oracle_recorded(struct oracle_mail *m, const struct queue_result *result)
 {
-	struct oracle_recipient *r = &m->recipients[recipient];
+	struct oracle_recipient *r = &m->recipients[result->recipient];
 
-	r->possible = (uint8_t)(1 << state);
-	r->retry_at_ms = retry_at_ms;
+	r->possible = (uint8_t)(1 << result->state);
+	r->notified &= result->notified ? 2 : 3;
+	r->retry_at_ms = result->retry_at_ms;
 	r->attempts_least = r->attempts_most;
 	world->oracle->outcomes++;
+}
+
+void
+oracle_noticing(struct oracle_mail *notice, const struct oracle_mail *about,
+		const struct queue_result *results, uint32_t count)
+{
+	notice->put = PUT_STARTED;
+	notice->about = about->number;
+	for (uint32_t i = 0; i < count; i++) {
+		if (results[i].state != RECIPIENT_PENDING)
+			notice->about_ended |= (uint8_t)(1 << results[i].recipient);
+		if (results[i].notified)
+			notice->about_notified |= (uint8_t)(1 << results[i].recipient);
+	}
 }
 
 bool
 oracle_is(const struct oracle_mail *m, uint32_t recipient, uint8_t state)
 {
 	return m->recipients[recipient].possible == (1 << state);
+}
+
+/* A notice that never showed itself: then its outcomes are not there either, and whoever was still
+ * pending has been seen so (forget_notices), or was removed by an operator. */
+static void
+check_not_missing(const struct oracle_mail *notice)
+{
+	const struct oracle_mail *m = &world->oracle->mails[notice->about - 1];
+
+	for (uint32_t i = 0; i < m->recipient_count; i++)
+		if (notice->about_ended & 1 << i &&
+		    !(m->recipients[i].possible & 1 << RECIPIENT_REMOVED))
+			sim_fail("mail %u recipient %u has its outcome, its notice %u is missing",
+				 m->number, i, notice->number);
 }
 
 void
@@ -406,21 +488,7 @@ oracle_check_done(void)
 		for (uint32_t k = 0; m->put == PUT_KEPT && k < m->recipient_count; k++)
 			if (oracle_is(m, k, RECIPIENT_PENDING) && !o->damaged)
 				sim_fail("mail %u recipient %u is lost", m->number, k);
+		if (m->put == PUT_STARTED && m->about != 0 && !o->damaged)
+			check_not_missing(m);
 	}
-}
-
-uint64_t
-oracle_count(uint8_t state)
-{
-	uint64_t n = 0;
-
-	for (uint32_t i = 0; i < world->oracle->mail_count; i++) {
-		const struct oracle_mail *m = &world->oracle->mails[i];
-		for (uint32_t k = 0; m->put == PUT_KEPT && k < m->recipient_count; k++)
-			if (oracle_is(m, k, state)) {
-				n++;
-				break;
-			}
-	}
-	return n;
 }

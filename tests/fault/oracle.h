@@ -31,6 +31,7 @@
 
 #include "core/base/err.h"
 #include "queue/mail.h"
+#include "queue/queue.h"
 #include "tests/fault/sim_machine.h"
 
 struct sim_traffic;
@@ -55,6 +56,7 @@ enum oracle_put {
 
 struct oracle_recipient {
 	uint8_t possible; /* bits 1 << enum recipient_state */
+	uint8_t notified; /* bits: 1 it may not be so, 2 it may */
 	uint8_t site;
 	uint16_t attempts_least;
 	uint16_t attempts_most;
@@ -88,6 +90,11 @@ struct oracle_mail {
 	uint8_t held;         /* bits: 1 may be free, 2 may be held */
 	uint32_t incarnation; /* in which it was put */
 	uint64_t write; /* number of the first durable write that names it, this incarnation */
+	/* Of a notice: the mail with whose outcomes it is kept, and bits of the recipients that are
+	 * over, or are marked as notified, by the same record. */
+	uint32_t about;
+	uint8_t about_ended;
+	uint8_t about_notified;
 	/* Of the layer `relay` only: */
 	bool durable;      /* the store has said so */
 	bool in_doubt;     /* likewise */
@@ -138,10 +145,13 @@ void oracle_put_kept(struct oracle_mail *m);
 void oracle_put_failed(struct oracle_mail *m, bool in_doubt);
 /* A recipient was seen, with this state, in the relay's hands. */
 void oracle_saw(struct oracle_mail *m, uint32_t recipient, uint8_t state, uint16_t attempts);
-/* An outcome is about to be recorded; and it is confirmed. `tried`: it counts as an attempt. */
-void oracle_recording(struct oracle_mail *m, uint32_t recipient, uint8_t state, bool tried);
-void oracle_recorded(struct oracle_mail *m, uint32_t recipient, uint8_t state,
-		     uint64_t retry_at_ms);
+void oracle_saw_notified(struct oracle_mail *m, uint32_t recipient, bool notified);
+/* An outcome is about to be recorded; and it is confirmed. */
+void oracle_recording(struct oracle_mail *m, const struct queue_result *r);
+void oracle_recorded(struct oracle_mail *m, const struct queue_result *r);
+/* The outcomes have a notice: where one is found after a crash, the other must be, too. */
+void oracle_noticing(struct oracle_mail *notice, const struct oracle_mail *about,
+		     const struct queue_result *results, uint32_t count);
 /* ---- of the layer `relay`: contents are messages, judged where they arrive ---- */
 
 /* The message that a client submits, lines ended with CRLF: its size is m->body_size, which must
@@ -192,9 +202,8 @@ void oracle_check_logged(void);
 
 /* Is the state of this recipient known for certain, and which is it? */
 bool oracle_is(const struct oracle_mail *m, uint32_t recipient, uint8_t state);
-/* Fails where a mail is owed something: every recipient must have a final state. */
+/* Fails where a mail is owed something: every recipient must have a final state, and no outcome may
+ * be there without its notice. */
 void oracle_check_done(void);
-/* How many kept mails are certain to have a recipient in this state. */
-uint64_t oracle_count(uint8_t state);
 
 #endif

@@ -37,12 +37,12 @@ walk(const struct record *r)
 		if (r->type == RECORD_PUT) {
 			struct mail_recipient recipient;
 			struct record_starts starts;
-			record_next_recipient(&rest, &recipient, &starts);
+			record_next_recipient(&rest, r->version, &recipient, &starts);
 		} else if (r->type == RECORD_INDEX) {
 			record_next_place(&rest, r->places_have_sizes);
 		} else {
 			struct record_line line;
-			record_next_line(&rest, &line);
+			record_next_line(&rest, r->version, &line);
 			ASSERT(line.reply.size <= RECORD_REPLY_MOST);
 		}
 	}

@@ -185,36 +185,49 @@ feed(struct world *w, struct put_wait *wait, unsigned number, uint64_t size)
 	assert_int_equal(queue_draft_size(wait->put.draft), size);
 }
 
+/* An envelope with its texts. */
+struct texts {
+	struct mail_envelope envelope;
+	struct mail_recipient recipients[RECIPIENTS_MAX];
+	char addresses[RECIPIENTS_MAX][32];
+	char sender[32];
+};
+
+static void
+write_texts(struct texts *t, unsigned number, const uint32_t *sites, uint32_t recipient_count)
+{
+	memset(t, 0, sizeof *t);
+	snprintf(t->sender, sizeof t->sender, "from%u@example.org", number);
+	for (uint32_t i = 0; i < recipient_count; i++) {
+		snprintf(t->addresses[i], sizeof t->addresses[i], "to%u@%u.example", i, sites[i]);
+		t->recipients[i].address = span_of_string(t->addresses[i]);
+		t->recipients[i].site.number = sites[i];
+		t->recipients[i].notify = (uint8_t)i;
+	}
+	t->envelope = (struct mail_envelope){
+		.id = world_id(number),
+		.accepted_at_ms = 1000 + number,
+		.flags = MAIL_EIGHT_BIT,
+		.sender = span_of_string(t->sender),
+		.client = SPAN("192.0.2.1"),
+		.recipient_count = recipient_count,
+		.recipients = t->recipients,
+	};
+}
+
 enum err
 world_put(struct world *w, unsigned worker, unsigned number, uint64_t body_size,
 	  const uint32_t *sites, uint32_t recipient_count, struct list *items)
 {
 	struct queue *q = queue_end(w->store, worker);
-	struct mail_recipient recipients[RECIPIENTS_MAX] = { 0 };
-	char addresses[RECIPIENTS_MAX][32];
-	char sender[32];
 	struct put_wait wait = { .put.on_done = on_put };
+	struct texts texts;
 
-	snprintf(sender, sizeof sender, "from%u@example.org", number);
-	for (uint32_t i = 0; i < recipient_count; i++) {
-		snprintf(addresses[i], sizeof addresses[i], "to%u@%u.example", i, sites[i]);
-		recipients[i].address = span_of_string(addresses[i]);
-		recipients[i].site.number = sites[i];
-		recipients[i].notify = (uint8_t)i;
-	}
-	const struct mail_envelope envelope = {
-		.id = world_id(number),
-		.accepted_at_ms = 1000 + number,
-		.flags = MAIL_EIGHT_BIT,
-		.sender = span_of_string(sender),
-		.client = SPAN("192.0.2.1"),
-		.recipient_count = recipient_count,
-		.recipients = recipients,
-	};
-	wait.put.draft = queue_draft_new(q, envelope.id, 0);
+	write_texts(&texts, number, sites, recipient_count);
+	wait.put.draft = queue_draft_new(q, world_id(number), 0);
 	assert_non_null(wait.put.draft);
 	feed(w, &wait, number, body_size);
-	wait.put.envelope = &envelope;
+	wait.put.envelope = &texts.envelope;
 	queue_put(q, &wait.put);
 	assert_false(wait.done);
 	world_wait(w, &wait.done);
@@ -334,6 +347,35 @@ world_record(struct world *w, struct queue_item *item, uint8_t state, uint64_t r
 	queue_record(queue_end(w->store, item->mail->worker), &wait.record);
 	assert_false(wait.done);
 	world_wait(w, &wait.done);
+	return wait.error;
+}
+
+enum err
+world_record_notice(struct world *w, struct queue_item *item, const struct queue_result *results,
+		    uint32_t count, const struct world_notice *notice, struct list *items)
+{
+	struct queue *q = queue_end(w->store, item->mail->worker);
+	struct put_wait put = { .put.on_done = NULL }; /* is not called */
+	struct record_wait wait = { .record = { .item = item,
+						.results = results,
+						.result_count = count,
+						.notice = &put.put,
+						.on_done = on_recorded } };
+	struct texts texts;
+
+	write_texts(&texts, notice->number, &notice->site, 1);
+	put.put.draft = queue_draft_new(q, world_id(notice->number), 0);
+	assert_non_null(put.put.draft);
+	feed(w, &put, notice->number, notice->body_size);
+	put.put.envelope = &texts.envelope;
+	if (notice->meanwhile != NULL)
+		notice->meanwhile(w);
+	queue_record(q, &wait.record);
+	assert_false(wait.done);
+	world_wait(w, &wait.done);
+	list_init(items);
+	if (wait.error == ERR_OK)
+		list_take_all(items, &put.put.items);
 	return wait.error;
 }
 

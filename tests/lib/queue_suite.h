@@ -61,6 +61,17 @@ size_t world_claim(struct world *w, unsigned worker, uint32_t site, uint32_t mos
 unsigned world_claim_one(struct world *w, uint32_t site, struct queue_item **item);
 enum err world_record(struct world *w, struct queue_item *item, uint8_t state, uint64_t retry_at_ms,
 		      const char *reply);
+/* A mail by number, like those of world_put, that is kept with outcomes. */
+struct world_notice {
+	unsigned number;
+	uint64_t body_size;
+	uint32_t site;
+	void (*meanwhile)(struct world *w); /* before the record is asked for; may be NULL */
+};
+/* `items`: the notice's. */
+enum err world_record_notice(struct world *w, struct queue_item *item,
+			     const struct queue_result *results, uint32_t count,
+			     const struct world_notice *notice, struct list *items);
 enum err world_act(struct world *w, unsigned worker, struct mail_id id, enum queue_action action);
 /* Is the body of this item the one of mail `number`? Read in pieces by `reader`. */
 bool world_body_is(struct world *w, unsigned reader, const struct queue_item *item, unsigned number,

@@ -388,17 +388,149 @@ one_record_may_say_something_else_of_each(void **state)
 }
 
 static void
-a_mail_with_failed_recipients_stays_until_removed(void **state)
+a_mail_ends_when_its_last_recipient_fails(void **state)
 {
 	struct world *w = open_empty(state, 1);
+	const uint32_t sites[] = { 1, 2 };
+	struct list items;
 
 	assert_int_equal(world_record(w, put_one(w, 1, 10), RECIPIENT_FAILED, 0, "550 no"), ERR_OK);
-	assert_int_equal(world_count(w).items, 0);
+	assert_int_equal(world_count(w).mails, 0);
+	assert_int_equal(world_put(w, 0, 2, 10, sites, 2, &items), ERR_OK);
+	assert_int_equal(world_record(w, take_site(&items, 1), RECIPIENT_FAILED, 0, "5"), ERR_OK);
 	assert_int_equal(world_count(w).mails, 1);
-	act_on(w, 1, QUEUE_REMOVE);
+	assert_int_equal(world_count(w).recipients_failed, 1);
+	assert_int_equal(world_record(w, take_site(&items, 2), RECIPIENT_DELIVERED, 0, ""), ERR_OK);
 	assert_int_equal(world_count(w).mails, 0);
 	assert_int_equal(world_count(w).recipients_failed, 0);
 	world_stop(w);
+}
+
+/* ---- notices ---- */
+
+static const struct queue_result no = {
+	.recipient = 0, .state = RECIPIENT_FAILED, .tried = true, .reply = SPAN("550 no")
+};
+
+static void
+a_notice_is_kept_with_its_outcome(void **state)
+{
+	const struct queue_suite_store *kind = *state;
+	const uint64_t sizes[] = { 0, 100, kind->file_threshold, 2 * kind->file_threshold + 7 };
+	struct world *w = open_empty(state, 2);
+	struct list items;
+	enum err error;
+
+	for (unsigned i = 0; i < 4; i++) {
+		struct queue_item *item = put_one(w, 2 * i, 10);
+		const struct world_notice notice = { 2 * i + 1, sizes[i], 7, NULL };
+		assert_int_equal(world_record_notice(w, item, &no, 1, &notice, &items), ERR_OK);
+		assert_int_equal(world_count(w).mails, i + 1); /* the notices */
+		item = shift_item(&items);
+		assert_null(shift_item(&items));
+		assert_int_equal(item->site.number, 7);
+		assert_int_equal(item->recipient_count, 1);
+		assert_true(world_body_is(w, 1, item, 2 * i + 1, &error));
+		release(w, item, 0);
+	}
+	world_stop(w);
+	w = open_again(state, 3);
+	assert_int_equal(world_count(w).mails, 4);
+	for (unsigned i = 0; i < 4; i++) {
+		struct queue_item *item;
+		world_claim_one(w, 7, &item);
+		unsigned number = (unsigned)(item->mail->envelope->accepted_at_ms - 1000);
+		assert_int_equal(number % 2, 1);
+		assert_true(world_body_is(w, 1, item, number, &error));
+		assert_int_equal(world_record(w, item, RECIPIENT_DELIVERED, 0, ""), ERR_OK);
+	}
+	world_stop(w);
+}
+
+static void
+fail_and_delay(struct world *w)
+{
+	const struct queue_result later = { .recipient = 0,
+					    .state = RECIPIENT_PENDING,
+					    .tried = true,
+					    .notified = true,
+					    .retry_at_ms = 1 };
+	const struct queue_result again = { .recipient = 0, .state = RECIPIENT_PENDING };
+	const struct world_notice notices[] = { { 11, 100, 7, NULL }, { 12, 100, 7, NULL } };
+	struct queue_item *item;
+	struct list items;
+
+	item = put_one(w, 1, 10);
+	assert_int_equal(world_record_notice(w, item, &no, 1, &notices[0], &items), ERR_OK);
+	item = put_one(w, 2, 10);
+	assert_int_equal(world_record_notice(w, item, &later, 1, &notices[1], &items), ERR_OK);
+	world_claim_one(w, 1, &item);
+	assert_true(item->mail->envelope->recipients[0].notified);
+	record_all(w, item, &again, 1); /* what was told stays told */
+}
+
+static void
+notices_survive_a_death(void **state)
+{
+	struct queue_item *item;
+
+	((const struct queue_suite_store *)*state)->reset();
+	die_after(*state, 1, fail_and_delay);
+	for (unsigned life = 0; life < 2; life++) {
+		struct world *w = open_again(state, 1 + life);
+		assert_int_equal(world_count(w).mails, 3);
+		world_claim_one(w, 1, &item);
+		assert_int_equal(item->mail->envelope->accepted_at_ms, 1002);
+		assert_true(item->mail->envelope->recipients[0].notified);
+		assert_int_equal(item->mail->envelope->recipients[0].attempts, 1);
+		release(w, item, 0);
+		for (unsigned i = 0; i < 2; i++) {
+			world_claim_one(w, 7, &item);
+			assert_false(item->mail->envelope->recipients[0].notified);
+			release(w, item, far_ms);
+		}
+		world_stop(w);
+	}
+}
+
+static void
+on_stopped(struct queue *q, void *context)
+{
+	(void)q;
+	((struct world *)context)->stopped++;
+}
+
+static void
+begin_stop(struct world *w)
+{
+	queue_stop(queue_end(w->store, 0), on_stopped, w);
+}
+
+static void
+a_refused_notice_leaves_the_item_claimed(void **state)
+{
+	const struct queue_suite_store *kind = *state;
+	const uint64_t sizes[] = { 100, kind->file_threshold + 1 };
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct world *w = open_empty(state, 1);
+		struct queue_item *item = put_one(w, 1, 10);
+		const struct world_notice notice = { 2, sizes[i], 7, begin_stop };
+		struct list items;
+		assert_int_equal(world_record_notice(w, item, &no, 1, &notice, &items),
+				 ERR_SHUTTING_DOWN);
+		assert_int_equal(world_count(w).items_claimed, 1);
+		while (w->stopped == 0)
+			world_turn(w);
+		queue_close(w->store);
+		worker_close(&w->workers[0]);
+		w = open_again(state, 1);
+		assert_int_equal(world_count(w).mails, 1);
+		assert_int_equal(world_count(w).recipients_failed, 0);
+		world_claim_one(w, 1, &item);
+		release(w, item, 0);
+		world_stop(w);
+	}
 }
 
 /* ---- claims and bodies ---- */
@@ -559,27 +691,30 @@ list_all(struct world *w, struct queue_filter f)
 	return rows;
 }
 
-/* Mails 0 to 4, accepted one millisecond after the other: waiting, held, claimed, failed, waiting
- * for a second attempt at another site. */
+/* Mails 0 to 4, accepted one millisecond after the other: waiting, held, claimed, failed for one
+ * recipient, waiting for a second attempt at another site. */
 static void
 filters_choose_rows(void **state)
 {
 	struct world *w = open_empty(state, 2);
 	const uint32_t site = 2;
+	const uint32_t sites[] = { 1, 3 };
 	struct list items;
 
 	world_put_waiting(w, 1, 0, 77);
 	world_put_waiting(w, 1, 1, 10);
 	act_on(w, 1, QUEUE_HOLD);
 	struct queue_item *claimed = put_one(w, 2, 10);
-	assert_int_equal(world_record(w, put_one(w, 3, 10), RECIPIENT_FAILED, 0, "5"), ERR_OK);
+	assert_int_equal(world_put(w, 0, 3, 10, sites, 2, &items), ERR_OK);
+	assert_int_equal(world_record(w, take_site(&items, 3), RECIPIENT_FAILED, 0, "5"), ERR_OK);
+	release(w, take_site(&items, 1), 0);
 	assert_int_equal(world_put(w, 1, 4, 10, &site, 1, &items), ERR_OK);
 	assert_int_equal(world_record(w, shift_item(&items), RECIPIENT_PENDING, far_ms, "4"),
 			 ERR_OK);
 	assert_int_equal(list_all(w, (struct queue_filter){ 0 }).count, 5);
 	for (unsigned s = QUEUE_WAITING; s <= QUEUE_FAILED; s++) {
 		struct rows rows = list_all(w, (struct queue_filter){ .state = s });
-		assert_int_equal(rows.count, s == QUEUE_WAITING ? 2 : 1);
+		assert_int_equal(rows.count, s == QUEUE_WAITING ? 3 : 1);
 		assert_int_equal(rows.last.state, s);
 	}
 	struct rows old = list_all(w, (struct queue_filter){ .accepted_before_ms = 1001 });
@@ -621,7 +756,10 @@ queue_suite_lives_run(const struct queue_suite_store *kind)
 		TEST(acts_survive_a_death),
 		TEST(large_bodies_survive_a_death),
 		TEST(one_record_may_say_something_else_of_each),
-		TEST(a_mail_with_failed_recipients_stays_until_removed),
+		TEST(a_mail_ends_when_its_last_recipient_fails),
+		TEST(a_notice_is_kept_with_its_outcome),
+		TEST(notices_survive_a_death),
+		TEST(a_refused_notice_leaves_the_item_claimed),
 		TEST(a_released_item_waits_for_its_time),
 		TEST(a_dropped_body_is_read_back),
 		TEST(a_body_can_be_read_from_anywhere),

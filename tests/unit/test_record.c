@@ -103,7 +103,7 @@ a_put_comes_back(void **state)
 	assert_int_equal(r.hold_revision, 7);
 	assert_true(span_eq(r.sender, SPAN("me@x")));
 	assert_int_equal(r.count, 2);
-	record_next_recipient(&r.rest, &recipient, &starts);
+	record_next_recipient(&r.rest, r.version, &recipient, &starts);
 	assert_true(span_eq(recipient.orcpt, SPAN("rfc822;a")));
 	assert_true(span_eq(recipient.reply, SPAN("451 no")));
 	assert_int_equal(recipient.attempts, 3);
@@ -111,12 +111,53 @@ a_put_comes_back(void **state)
 	assert_int_equal(starts.starts, 5);
 	assert_int_equal(starts.closed, 4);
 	assert_true(starts.alone);
-	record_next_recipient(&r.rest, &recipient, &starts);
+	record_next_recipient(&r.rest, r.version, &recipient, &starts);
 	assert_int_equal(recipient.state, RECIPIENT_FAILED);
 	assert_int_equal(r.rest.size, 0);
 	/* As a part of an index: the meta alone. */
 	assert_true(record_parse(span_first(buf_span(&out), r.meta_size), EPOCH, false, &r));
 	assert_int_equal(r.body_size, sizeof body);
+}
+
+/* What it says of a version is kept when a record is written again at another place. */
+static void
+failed_recipients_of_version_1_are_pending(void **state)
+{
+	uint8_t bytes[2][512];
+	const struct record_line no = {
+		.recipient = 3, .state = RECIPIENT_FAILED, .retry_at_ms = 9, .notified = true
+	};
+	const struct record_change change = { .type = RECORD_OUTCOME,
+					      .line_count = 1,
+					      .lines = &no };
+	uint8_t seed[8] = { EPOCH & 0xff, EPOCH >> 8 & 0xff };
+	struct buf out = buf_of(bytes[0], sizeof bytes[0]);
+	struct buf again = buf_of(bytes[1], sizeof bytes[1]);
+	struct record_line line;
+	struct record r;
+
+	(void)state;
+	_Static_assert(EPOCH <= UINT16_MAX, "seed");
+	record_write_change(&out, &change, EPOCH, PLACE);
+	assert_true(record_parse(buf_span(&out), EPOCH, true, &r));
+	assert_int_equal(r.version, RECORD_VERSION);
+	record_next_line(&r.rest, r.version, &line);
+	assert_int_equal(line.state, RECIPIENT_FAILED);
+	assert_true(line.notified);
+	assert_false(line.alone);
+	bytes[0][13] = 1;
+	uint32_t crc = crc32c(crc32c(0, seed, sizeof seed), bytes[0] + 4, r.meta_size - 4);
+	memcpy(bytes[0], &crc, 4);
+	for (unsigned i = 0; i < 2; i++) {
+		struct span in = i == 0 ? buf_span(&out) : buf_span(&again);
+		assert_true(record_parse(in, EPOCH, true, &r));
+		assert_int_equal(r.version, 1);
+		record_next_line(&r.rest, r.version, &line);
+		assert_int_equal(line.state, RECIPIENT_PENDING);
+		assert_int_equal(line.retry_at_ms, 0);
+		if (i == 0)
+			record_write_again(&again, r.meta, EPOCH, 2 * PLACE);
+	}
 }
 
 static void
@@ -187,10 +228,10 @@ changes_come_back_and_can_be_written_again(void **state)
 	assert_int_equal(r.place, PLACE + 8);
 	assert_int_equal(r.put_sequence, 12);
 	assert_true(span_eq(r.who, SPAN("w")));
-	record_next_line(&r.rest, &line);
+	record_next_line(&r.rest, r.version, &line);
 	assert_int_equal(line.recipient, 3);
 	assert_true(span_eq(line.reply, SPAN("4xx")));
-	record_next_line(&r.rest, &line);
+	record_next_line(&r.rest, r.version, &line);
 	assert_int_equal(line.state, RECIPIENT_DELIVERED);
 }
 
@@ -280,6 +321,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(both_checksums_agree),
 		cmocka_unit_test(a_put_comes_back),
+		cmocka_unit_test(failed_recipients_of_version_1_are_pending),
 		cmocka_unit_test(no_flipped_bit_goes_unseen),
 		cmocka_unit_test(no_cut_is_read_past),
 		cmocka_unit_test(changes_come_back_and_can_be_written_again),

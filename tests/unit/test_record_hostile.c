@@ -181,11 +181,11 @@ is_taken(struct span in, bool with_body)
 		struct record_starts starts;
 		struct record_line line;
 		if (r.type == RECORD_PUT)
-			record_next_recipient(&rest, &recipient, &starts);
+			record_next_recipient(&rest, r.version, &recipient, &starts);
 		else if (r.type == RECORD_INDEX)
 			record_next_place(&rest, r.places_have_sizes);
 		else
-			record_next_line(&rest, &line);
+			record_next_line(&rest, r.version, &line);
 	}
 	if (taken) {
 		assert_true(r.meta_size <= in.size);
@@ -228,7 +228,7 @@ the_fields_of_a_change_come_back(void **state)
 	assert_true(mail_id_eq(r.id, (struct mail_id){ 5, 6 }));
 	assert_true(r.put_sequence == 1234567890123);
 	for (unsigned i = 0; i < 2; i++) {
-		record_next_line(&r.rest, &line);
+		record_next_line(&r.rest, r.version, &line);
 		assert_int_equal(line.recipient, lines[i].recipient);
 		assert_int_equal(line.state, lines[i].state);
 		assert_int_equal(line.alone, lines[i].alone);

@@ -248,9 +248,9 @@ newer_and_foreign_formats_are_refused(void **state)
 	reset();
 	world_open(&w, &kind, 1);
 	world_stop(&w);
-	write_format("ringpost spool 2");
+	write_format("ringpost spool 3");
 	assert_false(world_try_open(&w, &kind, 1));
-	assert_non_null(strstr(w.why, "has format 2"));
+	assert_non_null(strstr(w.why, "has format 3"));
 	write_format("something else");
 	assert_false(world_try_open(&w, &kind, 1));
 	assert_non_null(strstr(w.why, "is this a spool directory?"));

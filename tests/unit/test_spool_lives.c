@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "queue/spool/crc32c.h"
+#include "queue/spool/record.h"
 #include "queue/spool/spool.h"
 #include "tests/lib/queue_suite_lives.h"
 
@@ -290,6 +293,219 @@ a_death_counts_what_it_may_have_been_delivering(void **state)
 	expect_doubtful(1);
 }
 
+/* ---- a spool of format 1 ---- */
+
+static uint8_t segment_bytes[4 * 1024 * 1024];
+
+static void
+put_crc(uint8_t *at, uint32_t crc)
+{
+	for (unsigned i = 0; i < 4; i++)
+		at[i] = (uint8_t)(crc >> (8 * i));
+}
+
+/* A record as version 1 had it: the same bytes, for what version 1 knew. */
+static void
+make_record_old(uint8_t *at, uint32_t meta_size, uint64_t epoch)
+{
+	uint8_t seed[8];
+
+	for (unsigned i = 0; i < 8; i++)
+		seed[i] = (uint8_t)(epoch >> (8 * i));
+	at[13] = 1;
+	put_crc(at, crc32c(crc32c(0, seed, sizeof seed), at + 4, meta_size - 4));
+}
+
+/* The program died, so no segment has an index. */
+static void
+make_segment_old(const char *name)
+{
+	struct segment_head head;
+	struct frame frame;
+	struct record record;
+	int fd = open(name, O_RDWR);
+	ssize_t size = read(fd, segment_bytes, sizeof segment_bytes);
+	struct span all = span_of(segment_bytes, (size_t)size);
+
+	assert_true(size > SEGMENT_FIRST);
+	if (!segment_head_parse(all, &head)) {
+		close(fd);
+		return; /* never used */
+	}
+	for (unsigned copy = 0; copy < 2; copy++) {
+		uint8_t *at = segment_bytes + copy * SPOOL_BLOCK;
+		at[8] = 1;
+		put_crc(at + 4, crc32c(0, at + 8, SEGMENT_HEAD_SIZE - 8));
+	}
+	for (size_t at = SEGMENT_FIRST; at < all.size; at += SPOOL_BLOCK) {
+		if (!frame_parse(span_after(all, at), head.epoch, at, &frame))
+			continue;
+		size_t to = at + frame.size;
+		for (size_t r = at + FRAME_SIZE; r < to;) {
+			struct span in = span_first(span_after(all, r), to - r);
+			assert_true(record_parse(in, head.epoch, true, &record));
+			make_record_old(segment_bytes + r, record.meta_size, head.epoch);
+			r += record_size(record.meta_size, record.body_size);
+		}
+	}
+	assert_int_equal(pwrite(fd, segment_bytes, (size_t)size, 0), size);
+	close(fd);
+}
+
+static int
+make_file_old(const char *name, const struct stat *s, int type, struct FTW *walk)
+{
+	char block[SPOOL_BLOCK];
+
+	(void)s;
+	if (type == FTW_F && strstr(name, ".seg") != NULL)
+		make_segment_old(name);
+	if (type == FTW_F && strcmp(name + walk->base, "format") == 0) {
+		memset(block, '\n', sizeof block);
+		for (size_t at = 0; at < sizeof block; at += 512)
+			memcpy(block + at, "ringpost spool 1", 16);
+		int fd = open(name, O_RDWR);
+		assert_int_equal(pwrite(fd, block, sizeof block, 0), sizeof block);
+		close(fd);
+	}
+	return 0;
+}
+
+/* Three recipients: delivered, failed, pending until far in the future; and a mail of which all
+ * have failed (with another pending one, since else it would be gone). */
+static void
+work_of_an_old_program(struct world *w)
+{
+	const uint32_t sites[] = { 1, 2, 3 };
+	struct queue_item *item;
+	struct list items;
+	struct list_node *n;
+
+	assert_int_equal(world_put(w, 0, 1, 100, sites, 3, &items), ERR_OK);
+	while ((n = list_shift(&items)) != NULL) {
+		item = LIST_ITEM(n, struct queue_item, link);
+		uint8_t state = item->site.number == 1   ? RECIPIENT_DELIVERED
+				: item->site.number == 2 ? RECIPIENT_FAILED
+							 : RECIPIENT_PENDING;
+		assert_int_equal(world_record(w, item, state, UINT64_MAX / 2, "550 no"), ERR_OK);
+	}
+	assert_int_equal(world_count(w).recipients_failed, 1);
+}
+
+/* Nobody has told the sender yet of what an older version kept as failed. */
+static void
+failed_recipients_of_format_1_are_tried_again(void **state)
+{
+	static struct world w;
+	struct queue_item *item;
+
+	(void)state;
+	reset();
+	die_after(1, work_of_an_old_program);
+	assert_int_equal(nftw(path, make_file_old, 16, FTW_PHYS), 0);
+	for (unsigned life = 0; life < 3; life++) {
+		world_open(&w, &kind, 1 + life);
+		assert_string_equal(w.why, "");
+		assert_int_equal(world_count(&w).mails, 1);
+		assert_int_equal(world_count(&w).recipients_failed, 0);
+		unsigned keeper = world_claim_one(&w, 2, &item); /* due now */
+		const struct mail_recipient *r = item->mail->envelope->recipients;
+		assert_int_equal(r[0].state, RECIPIENT_DELIVERED);
+		assert_int_equal(r[1].state, RECIPIENT_PENDING);
+		assert_true(span_eq(r[1].reply, SPAN("550 no")));
+		assert_int_equal(r[2].state, RECIPIENT_PENDING);
+		queue_release(queue_end(w.store, keeper), item, 0);
+		world_stop(&w);
+	}
+	world_open(&w, &kind, 1);
+	world_claim_one(&w, 2, &item);
+	assert_int_equal(world_record(&w, item, RECIPIENT_FAILED, 0, "550 told"), ERR_OK);
+	for (unsigned life = 0; life < 2; life++) { /* and now it is over */
+		assert_int_equal(world_count(&w).recipients_failed, 1);
+		assert_int_equal(world_count(&w).items, 1);
+		world_stop(&w);
+		world_open(&w, &kind, 1);
+	}
+	world_stop(&w);
+}
+
+/* ---- outcomes of very many ---- */
+
+enum { MANY = 9000 };
+
+struct many_wait {
+	struct queue_put put;
+	struct queue_record record;
+	bool done;
+	enum err error;
+};
+
+static void
+on_many_put(struct queue_put *p, enum err e)
+{
+	struct many_wait *wait = CONTAINER_OF(p, struct many_wait, put);
+
+	wait->done = true;
+	wait->error = e;
+}
+
+static void
+on_many_recorded(struct queue_record *r, enum err e)
+{
+	struct many_wait *wait = CONTAINER_OF(r, struct many_wait, record);
+
+	wait->done = true;
+	wait->error = e;
+}
+
+/* With their replies they would not fit into one batch: the states do. */
+static void
+one_record_takes_long_replies_of_many_recipients(void **state)
+{
+	static struct mail_recipient recipients[MANY];
+	static struct queue_result results[MANY];
+	static char reply[400];
+	static struct world w;
+	struct many_wait wait = { .put.on_done = on_many_put, .record.on_done = on_many_recorded };
+	struct mail_envelope envelope = { .id = world_id(1),
+					  .recipient_count = MANY,
+					  .recipients = recipients };
+
+	(void)state;
+	reset();
+	world_open(&w, &kind, 1);
+	struct queue *q = queue_end(w.store, 0);
+	memset(reply, 'x', sizeof reply);
+	for (uint32_t i = 0; i < MANY; i++) {
+		recipients[i] =
+			(struct mail_recipient){ .address = SPAN("a@1.example"), .site = { 1 } };
+		results[i] = (struct queue_result){ .recipient = i,
+						    .state = i == 0 ? RECIPIENT_PENDING
+								    : RECIPIENT_FAILED,
+						    .tried = true,
+						    .reply = span_of(reply, sizeof reply) };
+	}
+	wait.put.draft = queue_draft_new(q, world_id(1), 0);
+	wait.put.envelope = &envelope;
+	queue_put(q, &wait.put);
+	world_wait(&w, &wait.done);
+	assert_int_equal(wait.error, ERR_OK);
+	wait.record.item = LIST_ITEM(list_shift(&wait.put.items), struct queue_item, link);
+	wait.record.results = results;
+	wait.record.result_count = MANY;
+	wait.done = false;
+	queue_record(q, &wait.record);
+	world_wait(&w, &wait.done);
+	assert_int_equal(wait.error, ERR_OK);
+	for (unsigned life = 0; life < 2; life++) {
+		assert_int_equal(world_count(&w).recipients_failed, MANY - 1);
+		assert_int_equal(world_count(&w).items_waiting, 1);
+		world_stop(&w);
+		world_open(&w, &kind, 1);
+	}
+	world_stop(&w);
+}
+
 int
 main(void)
 {
@@ -299,6 +515,8 @@ main(void)
 		cmocka_unit_test(a_full_table_of_mails_refuses_intake_and_heals),
 		cmocka_unit_test(a_disk_with_nothing_to_spare_keeps_what_it_has),
 		cmocka_unit_test(levels_of_durability_read_each_other),
+		cmocka_unit_test(failed_recipients_of_format_1_are_tried_again),
+		cmocka_unit_test(one_record_takes_long_replies_of_many_recipients),
 	};
 
 	if (mkdtemp(path) == NULL)

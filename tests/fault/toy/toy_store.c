@@ -1,141 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tests/fault/toy/toy_store.h"
-
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/base/assert.h"
 #include "core/base/clock.h"
-#include "core/disk.h"
-#include "queue/driver.h"
-#include "queue/spool/spool.h"
 #include "tests/fault/sim.h"
-
-enum {
-	BLOCK = 4096,
-	FLIGHTS = 2,
-	BATCH_MOST = 2 << 20,
-	SITES = 8,
-	RECORD_MAGIC = 0x544f5931,
-	RECIPIENTS_MOST = 8,
-};
-
-enum record_kind { RECORD_PUT = 1, RECORD_OUTCOME, RECORD_HELD, RECORD_REMOVED };
-
-/* In the log: the header, then the payload, padded to 8; a batch is padded to 4096. */
-struct header {
-	uint32_t magic;
-	uint32_t size; /* with the header */
-	uint64_t checksum;
-	uint64_t generation;
-	struct mail_id id;
-	uint64_t kind;
-};
-
-struct put_payload {
-	uint64_t accepted_at_ms, body_size, flags, recipient_count;
-	char addresses[RECIPIENTS_MOST][64];
-	char sender[64];
-};
-
-struct outcome_payload {
-	uint64_t recipient, state, attempts, retry_at_ms;
-	char reply[64]; /* nobody reads it, but the oracle looks for it on the disk */
-};
-
-struct toy_mail;
-
-struct toy_item {
-	struct queue_item item;
-	struct toy_mail *mail;
-	struct list_node node; /* the end's waiting */
-	uint32_t indexes[RECIPIENTS_MOST];
-	uint64_t due_at_ms;
-	bool claimed;
-};
-
-struct toy_mail {
-	struct queue_mail mail;
-	struct list_node node;
-	struct mail_envelope envelope;
-	struct mail_recipient recipients[RECIPIENTS_MOST];
-	struct put_payload texts;
-	uint8_t *body;
-	struct toy_item *items[SITES];
-	bool held;
-};
-
-/* What a request needs until it is done. */
-struct work {
-	struct list_node node; /* pending, or its batch */
-	struct toy_end *end;
-	void *bytes;
-	size_t size;
-	void (*done)(struct work *w, enum err e);
-	void *request;
-	struct toy_mail *mail;
-	uint64_t value;
-};
-
-struct batch {
-	struct op op;
-	struct list works;
-	struct toy_end *end;
-	uint8_t *memory;
-	size_t size, written;
-	uint64_t offset;
-	bool used, done;
-};
-
-struct toy_end {
-	struct queue queue;
-	struct toy_store *store;
-	struct list mails;
-	struct list pending; /* works for the next batch, or for no batch at all */
-	struct list waiting; /* items */
-	struct batch batches[FLIGHTS];
-	unsigned first; /* the oldest batch in flight */
-	int fd;
-	uint64_t offset;
-	struct task commit;
-	struct timer timer;
-	bool told[SITES];
-	void (*on_stopped)(struct queue *q, void *context);
-	void *stop_context;
-};
-
-struct toy_store {
-	struct queue_store store;
-	struct toy_end *ends;
-	int directory;
-	uint64_t generation;
-	unsigned next_worker; /* for recovered mails */
-	struct list recovered;
-};
-
-struct toy_draft {
-	struct queue_draft draft;
-	struct toy_end *end;
-	struct mail_id id;
-	uint8_t *bytes;
-	size_t size;
-};
+#include "tests/fault/toy/toy_internal.h"
 
 enum toy_bug toy_bug;
-static const struct queue_driver driver;
-
-static struct toy_end *
-end_of(struct queue *q)
-{
-	return CONTAINER_OF(q, struct toy_end, queue);
-}
 
 /* ---- committing ---- */
-
-static void commit_soon(struct toy_end *e);
 
 static struct work *
 work_new(struct toy_end *e, void (*done)(struct work *w, enum err e), void *request)
@@ -145,7 +20,7 @@ work_new(struct toy_end *e, void (*done)(struct work *w, enum err e), void *requ
 	ASSERT(w != NULL);
 	*w = (struct work){ .end = e, .done = done, .request = request };
 	list_append(&e->pending, &w->node);
-	commit_soon(e);
+	toy_commit_soon(e);
 	return w;
 }
 
@@ -214,7 +89,7 @@ on_written(struct op *op, struct completion c)
 	if (toy_bug == TOY_CONFIRMS_EARLY)
 		confirm(b);
 	confirm_in_order(e);
-	commit_soon(e);
+	toy_commit_soon(e);
 }
 
 static struct batch *
@@ -254,8 +129,8 @@ fill_batch(struct toy_end *e, struct batch *b)
 	e->offset += padded;
 }
 
-static void
-run_commit(struct task *t)
+void
+toy_run_commit(struct task *t)
 {
 	struct toy_end *e = CONTAINER_OF(t, struct toy_end, commit);
 	struct batch *b;
@@ -280,16 +155,16 @@ run_commit(struct task *t)
 	}
 }
 
-static void
-commit_soon(struct toy_end *e)
+void
+toy_commit_soon(struct toy_end *e)
 {
 	worker_last(e->queue.worker, &e->commit);
 }
 
 /* ---- mails and items ---- */
 
-static struct toy_mail *
-mail_new(struct mail_id id, const struct put_payload *p, const uint8_t *body)
+struct toy_mail *
+toy_mail_new(struct mail_id id, const struct put_payload *p, const uint8_t *body)
 {
 	struct toy_mail *m = calloc(1, sizeof *m);
 
@@ -316,8 +191,8 @@ mail_new(struct mail_id id, const struct put_payload *p, const uint8_t *body)
 	return m;
 }
 
-static void
-mail_free(struct toy_mail *m)
+void
+toy_mail_free(struct toy_mail *m)
 {
 	list_unlink(&m->node);
 	for (unsigned i = 0; i < SITES; i++)
@@ -330,8 +205,8 @@ mail_free(struct toy_mail *m)
 }
 
 /* The pending recipients of a site, anew; no item where there is none. */
-static struct toy_item *
-item_make(struct toy_mail *m, unsigned site)
+struct toy_item *
+toy_item_make(struct toy_mail *m, unsigned site)
 {
 	struct toy_item *i = m->items[site];
 
@@ -360,18 +235,17 @@ item_make(struct toy_mail *m, unsigned site)
 	return NULL;
 }
 
-static bool
-mail_is_over(const struct toy_mail *m)
+bool
+toy_mail_is_over(const struct toy_mail *m)
 {
 	for (uint32_t k = 0; k < m->envelope.recipient_count; k++)
-		if (m->recipients[k].state == RECIPIENT_PENDING ||
-		    m->recipients[k].state == RECIPIENT_FAILED)
+		if (m->recipients[k].state == RECIPIENT_PENDING)
 			return false;
 	return true;
 }
 
-static void
-item_wait(struct toy_end *e, struct toy_item *i)
+void
+toy_item_wait(struct toy_end *e, struct toy_item *i)
 {
 	i->claimed = false;
 	list_append(&e->waiting, &i->node);
@@ -379,8 +253,8 @@ item_wait(struct toy_end *e, struct toy_item *i)
 }
 
 /* Tells of what has become due; sets the timer for the rest. */
-static void
-look(struct toy_end *e)
+void
+toy_look(struct toy_end *e)
 {
 	uint64_t now = clock_wall_ms();
 	uint64_t next = UINT64_MAX;
@@ -403,10 +277,10 @@ look(struct toy_end *e)
 		timer_set(&e->queue.worker->timers, &e->timer, clock_monotonic_ms() + (next - now));
 }
 
-static void
-on_timer(struct timer *t)
+void
+toy_on_timer(struct timer *t)
 {
-	look(CONTAINER_OF(t, struct toy_end, timer));
+	toy_look(CONTAINER_OF(t, struct toy_end, timer));
 }
 
 /* ---- taking in ---- */
@@ -424,7 +298,7 @@ draft_new(struct queue *q, struct mail_id id, uint64_t size_hint)
 
 	(void)size_hint;
 	ASSERT(d != NULL);
-	*d = (struct toy_draft){ .draft = { QUEUE_DRAFT_MAGIC, &driver },
+	*d = (struct toy_draft){ .draft = { QUEUE_DRAFT_MAGIC, &toy_driver },
 				 .end = end_of(q),
 				 .id = id };
 	return &d->draft;
@@ -472,45 +346,65 @@ draft_abandon(struct queue_draft *d)
 }
 
 static void
-put_done(struct work *w, enum err e)
+keep(struct work *w, struct queue_put *p)
 {
-	struct queue_put *p = w->request;
 	struct toy_mail *m = w->mail;
 
 	list_append(&w->end->mails, &m->node);
 	m->mail.worker = w->end->queue.worker->number;
 	list_init(&p->items);
 	for (unsigned s = 0; s < SITES; s++) {
-		struct toy_item *i = item_make(m, s);
+		struct toy_item *i = toy_item_make(m, s);
 		if (i == NULL)
 			continue;
 		i->claimed = true;
 		list_append(&p->items, &i->item.link);
 	}
-	p->on_done(p, e);
 }
 
 static void
-put(struct queue *q, struct queue_put *p)
+put_done(struct work *w, enum err e)
+{
+	struct queue_put *p = w->request;
+
+	keep(w, p);
+	p->on_done(p, e);
+}
+
+/* Makes the mail; what is written of it stands in front of its body. */
+static void
+offer(struct work *w, struct queue_put *p, struct put_payload *texts)
 {
 	const struct mail_envelope *e = p->envelope;
 	struct toy_draft *d = draft_of(p->draft);
-	struct work *w = work_new(end_of(q), put_done, p);
-	struct put_payload texts = {
+
+	*texts = (struct put_payload){
+		.id = e->id,
 		.accepted_at_ms = e->accepted_at_ms,
 		.body_size = e->body_size,
 		.flags = e->flags,
 		.recipient_count = e->recipient_count,
 	};
 
-	memcpy(texts.sender, e->sender.data, e->sender.size);
+	memcpy(texts->sender, e->sender.data, e->sender.size);
 	for (uint32_t i = 0; i < e->recipient_count; i++)
-		memcpy(texts.addresses[i], e->recipients[i].address.data,
+		memcpy(texts->addresses[i], e->recipients[i].address.data,
 		       e->recipients[i].address.size);
-	w->mail = mail_new(e->id, &texts, d->bytes);
+	w->mail = toy_mail_new(e->id, texts, d->bytes);
 	for (uint32_t i = 0; i < e->recipient_count; i++)
 		w->mail->recipients[i].site = e->recipients[i].site;
-	work_bytes(w, RECORD_PUT, e->id, span_of(&texts, sizeof texts), span_of(d->bytes, d->size));
+}
+
+static void
+put(struct queue *q, struct queue_put *p)
+{
+	struct toy_draft *d = draft_of(p->draft);
+	struct work *w = work_new(end_of(q), put_done, p);
+	struct put_payload texts;
+
+	offer(w, p, &texts);
+	work_bytes(w, RECORD_PUT, texts.id, span_of(&texts, sizeof texts),
+		   span_of(d->bytes, d->size));
 	draft_abandon(p->draft);
 }
 
@@ -568,10 +462,10 @@ release(struct queue *q, struct queue_item *item, uint64_t due_at_ms)
 		copy->item.recipients = copy->indexes;
 		copy->item.recipient_count = 1;
 		copy->item.link = (struct list_node){ 0 };
-		item_wait(end_of(q), copy);
+		toy_item_wait(end_of(q), copy);
 	}
 	i->due_at_ms = due_at_ms;
-	item_wait(end_of(q), i);
+	toy_item_wait(end_of(q), i);
 }
 
 static void
@@ -602,14 +496,15 @@ drop_body(struct queue *q, struct queue_mail *m)
 
 /* ---- outcomes ---- */
 
-static void
-outcome_apply(struct toy_mail *m, const struct outcome_payload *p)
+void
+toy_outcome_apply(struct toy_mail *m, const struct outcome_payload *p)
 {
 	struct mail_recipient *r = &m->recipients[p->recipient];
 
 	r->state = (uint8_t)p->state;
 	r->attempts = (uint16_t)p->attempts;
 	r->retry_at_ms = p->retry_at_ms;
+	r->notified |= p->notified != 0;
 }
 
 static void
@@ -618,37 +513,79 @@ record_done(struct work *w, enum err e)
 	struct queue_record *r = w->request;
 	struct toy_item *i = toy_item_of(r->item);
 	struct toy_mail *m = i->mail;
-	const struct outcome_payload *p =
-		w->bytes != NULL ? (void *)((struct header *)w->bytes + 1) : NULL;
 
-	for (uint32_t k = 0; p != NULL && k < r->result_count; k++)
-		outcome_apply(m, &p[k]);
+	for (uint32_t k = 0; k < r->result_count; k++)
+		toy_outcome_apply(m, &w->outcomes[k]);
+	if (r->notice != NULL)
+		keep(w, r->notice);
 	unsigned site = i->item.site.number;
 	r->on_done(r, e); /* may still read the item */
-	i = item_make(m, site);
+	i = toy_item_make(m, site);
 	if (i != NULL)
-		item_wait(w->end, i);
-	if (mail_is_over(m))
-		mail_free(m);
+		toy_item_wait(w->end, i);
+	if (toy_mail_is_over(m))
+		toy_mail_free(m);
+}
+
+/* The planted bug: the outcome is durable, now comes the rest. */
+static void
+half_done(struct work *first, enum err e)
+{
+	struct work *w = work_new(first->end, record_done, first->request);
+	struct queue_record *r = w->request;
+	struct toy_draft *d = draft_of(r->notice->draft);
+	struct put_payload texts;
+
+	(void)e;
+	memcpy(w->outcomes, first->outcomes, sizeof w->outcomes);
+	offer(w, r->notice, &texts);
+	work_bytes(w, RECORD_PUT, texts.id, span_of(&texts, sizeof texts),
+		   span_of(d->bytes, d->size));
+	draft_abandon(r->notice->draft);
+}
+
+static void
+record_notice(struct work *w, const struct queue_record *r)
+{
+	struct toy_draft *d = draft_of(r->notice->draft);
+	size_t size = r->result_count * sizeof w->outcomes[0];
+	struct {
+		uint64_t count;
+		uint8_t rest[sizeof w->outcomes + sizeof(struct put_payload)];
+	} front = { .count = r->result_count };
+	struct put_payload texts;
+
+	offer(w, r->notice, &texts);
+	memcpy(front.rest, w->outcomes, size);
+	memcpy(front.rest + size, &texts, sizeof texts);
+	work_bytes(w, RECORD_NOTICE, toy_item_of(r->item)->mail->mail.id,
+		   span_of(&front, sizeof front.count + size + sizeof texts),
+		   span_of(d->bytes, d->size));
+	draft_abandon(r->notice->draft);
 }
 
 static void
 record(struct queue *q, struct queue_record *r)
 {
-	struct work *w = work_new(end_of(q), record_done, r);
+	bool splits = toy_bug == TOY_SPLITS_NOTICE && r->notice != NULL;
+	struct work *w = work_new(end_of(q), splits ? half_done : record_done, r);
 	const struct toy_mail *m = toy_item_of(r->item)->mail;
-	struct outcome_payload p[RECIPIENTS_MOST];
+	struct outcome_payload *p = w->outcomes;
 
 	for (uint32_t k = 0; k < r->result_count; k++) {
 		const struct queue_result *x = &r->results[k];
-		p[k] = (struct outcome_payload){ x->recipient, x->state,
-						 m->recipients[x->recipient].attempts,
-						 x->retry_at_ms, "" };
+		p[k] = (struct outcome_payload){
+			x->recipient,   x->state,    m->recipients[x->recipient].attempts,
+			x->retry_at_ms, x->notified, ""
+		};
 		snprintf(p[k].reply, sizeof p[k].reply, "%.*s", SPAN_ARG(x->reply));
 		p[k].attempts += x->state == RECIPIENT_PENDING && x->tried;
 	}
-	work_bytes(w, RECORD_OUTCOME, m->mail.id, span_of(p, r->result_count * sizeof p[0]),
-		   span_none());
+	if (r->notice != NULL && !splits)
+		record_notice(w, r);
+	else
+		work_bytes(w, RECORD_OUTCOME, m->mail.id, span_of(p, r->result_count * sizeof p[0]),
+			   span_none());
 	if (toy_bug == TOY_FORGETS_OUTCOMES)
 		w->size = 0;
 }
@@ -678,8 +615,8 @@ mail_is_claimed(const struct toy_mail *m)
 	return false;
 }
 
-static struct toy_mail *
-mail_find(const struct list *mails, struct mail_id id)
+struct toy_mail *
+toy_mail_find(const struct list *mails, struct mail_id id)
 {
 	for (struct list_node *n = list_first(mails); n != NULL; n = list_next(mails, n)) {
 		struct toy_mail *m = LIST_ITEM(n, struct toy_mail, node);
@@ -693,12 +630,12 @@ static void
 act_done(struct work *w, enum err e)
 {
 	struct queue_act *a = w->request;
-	struct toy_mail *m = mail_find(&w->end->mails, a->id);
+	struct toy_mail *m = toy_mail_find(&w->end->mails, a->id);
 
 	if (w->value != ERR_OK)
 		e = (enum err)w->value;
 	else if (a->action == QUEUE_REMOVE)
-		mail_free(m);
+		toy_mail_free(m);
 	timer_set(&w->end->queue.worker->timers, &w->end->timer, w->end->queue.worker->now_ms + 1);
 	a->on_done(a, e);
 }
@@ -707,7 +644,7 @@ static void
 act(struct queue *q, struct queue_act *a)
 {
 	struct toy_end *end = end_of(q);
-	struct toy_mail *m = mail_find(&end->mails, a->id);
+	struct toy_mail *m = toy_mail_find(&end->mails, a->id);
 	struct work *w = work_new(end, act_done, a);
 	uint64_t held = a->action == QUEUE_HOLD;
 
@@ -772,210 +709,12 @@ count(struct queue *q, struct queue_numbers *out)
 	}
 }
 
-/* ---- opening and closing ---- */
-
-static struct queue *
-end(struct queue_store *s, unsigned number)
-{
-	return &CONTAINER_OF(s, struct toy_store, store)->ends[number].queue;
-}
-
-static void
-start(struct queue *q)
-{
-	look(end_of(q));
-}
-
-static void
-stop(struct queue *q, void (*on_stopped)(struct queue *q, void *context), void *context)
-{
-	end_of(q)->on_stopped = on_stopped;
-	end_of(q)->stop_context = context;
-	commit_soon(end_of(q));
-}
-
-static void
-close_store(struct queue_store *store)
-{
-	struct toy_store *s = CONTAINER_OF(store, struct toy_store, store);
-	struct list_node *n;
-
-	for (unsigned i = 0; i < store->worker_count; i++) {
-		while ((n = list_first(&s->ends[i].mails)) != NULL)
-			mail_free(LIST_ITEM(n, struct toy_mail, node));
-		if (toy_bug != TOY_LEAKS_DESCRIPTOR)
-			disk_close(s->ends[i].fd);
-	}
-	disk_close(s->directory);
-	free(s->ends);
-	free(s);
-}
-
-static void
-replay_put(struct toy_store *s, const struct header *h)
-{
-	const struct put_payload *p = (const void *)(h + 1);
-	struct toy_mail *m = mail_new(h->id, p, (const uint8_t *)(p + 1));
-
-	if (toy_bug == TOY_LOSES_LAST_BYTE && p->body_size > 5000)
-		m->body[p->body_size - 1] ^= 0xff;
-	for (uint32_t i = 0; i < p->recipient_count; i++)
-		m->recipients[i].site =
-			s->store.hooks.site_of(s->store.hooks.context, m->recipients[i].address);
-	list_append(&s->recovered, &m->node);
-}
-
-static void
-replay(struct toy_store *s, const struct header *h)
-{
-	const struct outcome_payload *p = (const void *)(h + 1);
-	struct toy_mail *m = mail_find(&s->recovered, h->id);
-
-	if (h->kind == RECORD_PUT) {
-		replay_put(s, h);
-		return;
-	}
-	if (m == NULL)
-		return;
-	if (h->kind == RECORD_OUTCOME && (toy_bug != TOY_FORGETS_SOME || h->checksum % 8 > 0))
-		for (size_t i = 0; i < (h->size - sizeof *h) / sizeof *p; i++)
-			outcome_apply(m, &p[i]);
-	if (h->kind == RECORD_HELD)
-		m->held = p->recipient != 0;
-	if (h->kind == RECORD_REMOVED || mail_is_over(m))
-		mail_free(m);
-}
-
-static void
-replay_log(struct toy_store *s, const char *name, uint64_t generation)
-{
-	bool direct = false;
-	int fd = disk_open(s->directory, name, O_RDONLY, 0, &direct);
-	size_t size = (size_t)disk_size(fd);
-	uint8_t *all = malloc(size + 1);
-
-	ASSERT(all != NULL && disk_read(fd, all, size, 0) == ERR_OK);
-	for (size_t at = 0; at + sizeof(struct header) <= size;) {
-		const struct header *h = (const void *)(all + at);
-		if (h->magic == 0 && at % BLOCK != 0) {
-			at = (at + BLOCK - 1) / BLOCK * BLOCK; /* the padding of a batch */
-			continue;
-		}
-		if (h->magic != RECORD_MAGIC || h->size < sizeof *h || at + h->size > size ||
-		    h->generation != generation ||
-		    h->checksum != sim_hash(7, &h->generation,
-					    h->size - offsetof(struct header, generation)))
-			break;
-		replay(s, h);
-		at += h->size;
-	}
-	free(all);
-	disk_close(fd);
-}
-
-struct names {
-	char names[4096][32];
-	size_t count;
-};
-
-static void
-note_name(void *context, const char *name)
-{
-	struct names *n = context;
-
-	ASSERT(n->count < 4096);
-	snprintf(n->names[n->count++], sizeof n->names[0], "%s", name);
-}
-
-static int
-by_name(const void *a, const void *b)
-{
-	return strcmp(a, b);
-}
-
-static void
-recover(struct toy_store *s)
-{
-	struct names *n = calloc(1, sizeof *n);
-
-	ASSERT(n != NULL && disk_list(s->directory, note_name, n) == ERR_OK);
-	qsort(n->names, n->count, sizeof n->names[0], by_name);
-	for (size_t i = 0; i < n->count; i++) {
-		uint64_t generation = strtoull(n->names[i] + 4, NULL, 10);
-		replay_log(s, n->names[i], generation);
-		s->generation = generation;
-	}
-	s->generation++;
-	free(n);
-}
-
-/* Recovered mails are dealt out in turn. */
-static void
-deal(struct toy_store *s)
-{
-	struct list_node *n;
-
-	while ((n = list_shift(&s->recovered)) != NULL) {
-		struct toy_mail *m = LIST_ITEM(n, struct toy_mail, node);
-		struct toy_end *e = &s->ends[s->next_worker++ % s->store.worker_count];
-		m->mail.worker = e->queue.worker->number;
-		list_append(&e->mails, n);
-		for (unsigned k = 0; k < SITES; k++) {
-			struct toy_item *i = item_make(m, k);
-			if (i != NULL)
-				item_wait(e, i);
-		}
-	}
-}
-
-static void
-end_init(struct toy_store *s, struct toy_end *e, struct worker *w)
-{
-	char name[32];
-	bool direct = true;
-
-	e->queue = (struct queue){ QUEUE_MAGIC, &driver, &s->store, w };
-	e->store = s;
-	list_init(&e->mails);
-	list_init(&e->pending);
-	list_init(&e->waiting);
-	task_init(&e->commit, run_commit);
-	timer_init(&e->timer, on_timer);
-	snprintf(name, sizeof name, "log.%06llu.%u", (unsigned long long)s->generation, w->number);
-	e->fd = disk_open(s->directory, name, O_RDWR | O_CREAT, 0600, &direct);
-	ASSERT(e->fd >= 0);
-	w->queue = &e->queue;
-}
-
-struct queue_store *
-spool_open(const struct queue_options *options, struct worker **workers, unsigned worker_count,
-	   const struct queue_hooks *hooks, struct buf *why)
-{
-	struct toy_store *s = calloc(1, sizeof *s);
-
-	(void)why;
-	ASSERT(s != NULL);
-	s->store = (struct queue_store){ QUEUE_STORE_MAGIC, &driver, *hooks, worker_count };
-	s->directory = disk_open_directory(AT_FDCWD, options->spool_path, true);
-	disk_sync_directory(AT_FDCWD);
-	list_init(&s->recovered);
-	recover(s);
-	s->ends = calloc(worker_count, sizeof *s->ends);
-	ASSERT(s->ends != NULL);
-	for (unsigned i = 0; i < worker_count; i++)
-		end_init(s, &s->ends[i], workers[i]);
-	if (toy_bug != TOY_SKIPS_NAME_SYNC)
-		disk_sync_directory(s->directory);
-	deal(s);
-	return &s->store;
-}
-
-static const struct queue_driver driver = {
+const struct queue_driver toy_driver = {
 	.name = "toy",
-	.end = end,
-	.start = start,
-	.stop = stop,
-	.close = close_store,
+	.end = toy_end,
+	.start = toy_start,
+	.stop = toy_stop,
+	.close = toy_close_store,
 	.admit = admit,
 	.draft_new = draft_new,
 	.draft_append = draft_append,

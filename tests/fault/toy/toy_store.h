@@ -20,6 +20,7 @@ enum toy_bug {
 	TOY_LEAKS_DESCRIPTOR,
 	TOY_GIVES_TWICE,    /* a released item is waiting twice */
 	TOY_WRITES_TO_LENT, /* the memory of a batch is used again too early */
+	TOY_SPLITS_NOTICE,  /* it is written when the outcome that it is about is durable */
 	TOY_BUGS
 };
 
