@@ -86,8 +86,11 @@ shaping_of(const struct routing *r, bool by_mx, struct span site)
 		.source = SPAN("route"),
 	};
 
-	if (!by_mx)
+	if (!by_mx) {
+		/* The operator's own next hop: its limit is meant. */
+		s.connections_first = s.connections;
 		return s;
+	}
 	const struct config_site *row = row_of(c, site);
 	if (row != NULL) {
 		return (struct shaping){

@@ -5,7 +5,8 @@
  *
  * For a site found by MX: the row of `sites` with the longest name that all its hosts have or are
  * below; else such a row of providers.def, within the route's own limit; else the route's and the
- * options of `delivery`. For a next hop of a route: the route's and those of `delivery`.
+ * options of `delivery`. For a next hop of a route: the route's, all of its connections from the
+ * beginning, and those of `delivery`.
  * Pure; any thread, with a routing that it holds.
  */
 #ifndef RELAY_FLOW_SHAPING_H

@@ -85,7 +85,7 @@ test_who_says_what(void **state)
 		{ true, "aspmx.l.google.com,alt1.aspmx.l.google.com", 15, 5, 70, 0, "google.com" },
 		{ true, "mta5.am0.yahoodns.net", 10, 2, 20, 0, "yahoodns.net" },
 		/* Routes with one destination share the least of their limits. */
-		{ false, "smtp://192.0.2.1:25", 2, 3, 70, 0, "route" },
+		{ false, "smtp://192.0.2.1:25", 2, 2, 70, 0, "route" },
 	};
 	struct routing *r = make_routing();
 
