@@ -214,9 +214,9 @@ open_log(struct daemon *d)
 }
 
 static struct site_id
-site_of(void *context, struct span address)
+site_of(struct queue *q, struct span address)
 {
-	struct daemon *d = context;
+	struct daemon *d = queue_context(q);
 
 	return routing_site(control_routing(&d->control), address);
 }

@@ -132,9 +132,9 @@ calm_cast(void)
 /* ---- up ---- */
 
 static struct site_id
-site_of(void *context, struct span address)
+site_of(struct queue *q, struct span address)
 {
-	(void)context;
+	(void)q;
 	return routing_site(routing, address);
 }
 
