@@ -28,8 +28,8 @@ mail_id_eq(struct mail_id a, struct mail_id b)
 	return a.high == b.high && a.low == b.low;
 }
 
-/* Where a recipient's mail goes: the number of a destination in the flow's table. It is given by
- * the flow at put and at recovery, and is not stored. */
+/* Where a recipient's mail goes: the number of a destination in the table of the worker that keeps
+ * the mail; 0: nowhere yet. It is given by the flow at put and at recovery, and is not stored. */
 struct site_id {
 	uint32_t number;
 };

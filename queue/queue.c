@@ -32,6 +32,13 @@ queue_worker(struct queue *q)
 	return q->worker;
 }
 
+void *
+queue_context(struct queue *q)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	return q->store->hooks.context;
+}
+
 void
 queue_stop(struct queue *q, void (*on_stopped)(struct queue *q, void *context), void *context)
 {

@@ -51,14 +51,21 @@ struct queue_request {
 /* ---- opening and closing: main thread, before and after the workers run ---- */
 
 struct queue_hooks {
-	/* The site of a recipient, for recovered and re-routed mails. */
-	struct site_id (*site_of)(void *context, struct span address);
+	/* The site of a recipient, for recovered and re-routed mails. `q`: the end that keeps, or
+	 * will keep it. At recovery it is called on the main thread, before the workers run. */
+	struct site_id (*site_of)(struct queue *q, struct span address);
 	/* Something at this site has become due (or was requeued); claim it when there is room. On
 	 * the worker of `q`. Comes again only after a claim has found nothing more. */
 	void (*on_due)(struct queue *q, struct site_id site);
+	/* No item names this site any more: the number may be used for another one. On the worker
+	 * of `q`, from a task, never inside a call; may come for a number that was given out by
+	 * site_of or a put and never had an item, and comes again when it had items again. Between
+	 * its choice and the put the caller keeps a number alive by itself. Not for 0 (nowhere),
+	 * and not when stopping. May be NULL. */
+	void (*on_site_unused)(struct queue *q, struct site_id site);
 	/* Called when intake is possible again after ERR_NO_ROOM or ERR_NO_MEMORY; may be NULL. */
 	void (*on_room)(struct queue *q);
-	void *context;
+	void *context; /* queue_context() */
 };
 
 enum queue_durability {
@@ -88,6 +95,8 @@ struct queue_store *queue_open(const struct queue_options *options, struct worke
 struct queue *queue_end(struct queue_store *s, unsigned number);
 /* The worker that this end belongs to. */
 struct worker *queue_worker(struct queue *q);
+/* hooks.context. */
+void *queue_context(struct queue *q);
 /* Called on each worker when it starts to run and before it stops. queue_stop finishes what is in
  * flight, waits until all drafts have been put or abandoned, takes no new requests
  * (ERR_SHUTTING_DOWN) and calls on_stopped. */

@@ -147,6 +147,12 @@ apply_outcome(struct spool_end *e, struct queue_record *r)
 		if (l->state == RECIPIENT_PENDING && l->retry_at_ms < due_at_ms)
 			due_at_ms = l->retry_at_ms;
 	}
+	/* Others have come to this item by a new route while it was claimed. */
+	for (uint32_t n = 0; n < m->recipient_count && m->recipient_count > c.line_count; n++) {
+		if (all[n].state == RECIPIENT_PENDING &&
+		    all[n].site.number == i->item.site.number && all[n].retry_at_ms < due_at_ms)
+			due_at_ms = all[n].retry_at_ms;
+	}
 	if (due_at_ms != UINT64_MAX && atomic_load(&mail_loaded(m)->damaged))
 		spool_hold_damaged(e, m);
 	i->item.open_starts = 0;

@@ -249,7 +249,7 @@ claim_done(struct spool_end *e, struct queue_request *r)
 {
 	struct queue_claim *c = CONTAINER_OF(r, struct queue_claim, request);
 
-	struct spool_site *s = site_get(e, c->site);
+	struct spool_site *s = site_find(e, c->site);
 	uint32_t count = 0;
 
 	for (struct list_node *n = list_first(&c->items); n != NULL; n = list_next(&c->items, n))
@@ -268,18 +268,17 @@ void
 spool_claim(struct queue *q, struct queue_claim *c)
 {
 	struct spool_end *e = spool_end_of(q);
-	struct spool_site *s = e->stopping ? NULL : site_get(e, c->site);
+	struct spool_site *s = site_find(e, c->site);
 	uint32_t count = 0;
 
 	list_init(&c->items);
 	list_init(&c->loading);
-	if (s == NULL) {
-		spool_finish_later(e, &c->request, &claim_kind,
-				   e->stopping ? ERR_SHUTTING_DOWN : ERR_NO_MEMORY);
+	if (e->stopping) {
+		spool_finish_later(e, &c->request, &claim_kind, ERR_SHUTTING_DOWN);
 		return;
 	}
 	c->request = (struct queue_request){ .kind = &claim_kind };
-	while (count < c->most && s->heap_count > 0 &&
+	while (s != NULL && count < c->most && s->heap_count > 0 &&
 	       s->heap[0]->item.due_at_ms <= q->worker->now_wall_ms) {
 		struct spool_item *i = s->heap[0];
 		item_take(e, i, ITEM_CLAIMED);
@@ -325,6 +324,19 @@ reroute_failed(struct spool_end *e, struct spool_item *i)
 	give_back(e, i, MEMORY_AGAIN_MS);
 }
 
+/* Has a recipient of `from` come to k, which waited already? Then it is due, too. */
+static bool
+names_any(const struct spool_item *k, const struct spool_item *from)
+{
+	const struct spool_recipient *all = mail_recipients(spool_mail_of(from->item.mail));
+
+	for (uint32_t n = 0; n < from->item.recipient_count; n++) {
+		if (all[from->item.recipients[n]].site.number == k->item.site.number)
+			return true;
+	}
+	return false;
+}
+
 void
 spool_reroute(struct queue *q, struct queue_item *item)
 {
@@ -340,7 +352,7 @@ spool_reroute(struct queue *q, struct queue_item *item)
 	for (uint32_t n = 0; n < item->recipient_count; n++) {
 		uint32_t at = item->recipients[n];
 		struct span address = m->mail.envelope->recipients[at].address;
-		all[at].site = hooks->site_of(hooks->context, address);
+		all[at].site = hooks->site_of(q, address);
 		all[at].retry_at_ms = now_ms;
 		stays |= all[at].site.number == item->site.number;
 	}
@@ -351,6 +363,9 @@ spool_reroute(struct queue *q, struct queue_item *item)
 	for (struct spool_item *k = m->items; k != NULL; k = k->next) {
 		if (k->state == ITEM_NEW) {
 			k->started = i->started;
+			item_wait(e, k, now_ms);
+		} else if (k->state == ITEM_WAITING && names_any(k, i)) {
+			item_take(e, k, ITEM_BUSY);
 			item_wait(e, k, now_ms);
 		}
 	}

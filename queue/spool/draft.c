@@ -670,6 +670,15 @@ refused_done(struct spool_end *e, struct queue_request *r)
 static const struct queue_request_kind refused_kind = { RESERVE_ALL, NULL, NULL, refused_done,
 							false };
 
+bool
+spool_is_put(const struct queue_request *r, struct mail_id *out)
+{
+	if (r->kind != &put_kind && r->kind != &notice_kind)
+		return false;
+	*out = CONTAINER_OF(r, struct draft, request)->id;
+	return true;
+}
+
 /* Are there as many mails, or items, as the option allows? */
 static bool
 is_at_limit(const struct spool_end *e)

@@ -107,12 +107,7 @@ try_to_stop(struct spool_end *e)
 	if (!has_nothing_open(e) || !log_finish(e) || !segments_are_idle(e))
 		return;
 	timer_stop(&e->queue.worker->timers, &e->upkeep);
-	for (unsigned i = 0; i < SPOOL_SITE_BUCKETS; i++) {
-		for (struct spool_site *s = e->sites[i]; s != NULL; s = s->next) {
-			timer_stop(&e->queue.worker->timers, &s->timer);
-			task_cancel(&s->tell);
-		}
-	}
+	sites_stop(e);
 	task_cancel(&e->log.commit);
 	task_cancel(&e->log.tell);
 	task_cancel(&e->claim_task);

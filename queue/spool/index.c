@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Mails and items in memory: found by id, due by site.
+ * Mails and items in memory, found by id; site.c has them by site and time.
  *
  * Buckets are numbered by the leading bits of a hash, so that doubling splits bucket b into 2b and
  * 2b + 1: a cursor in hash order stays true while the table grows, which it does a few buckets at
@@ -13,7 +13,7 @@
 #include "core/base/clock.h"
 #include "queue/spool/internal.h"
 
-enum { BITS_LEAST = 10, BITS_MOST = 30, MIGRATE_STEP = 4, REPLY_BUCKETS = 4096, HEAP_LEAST = 4 };
+enum { BITS_LEAST = 10, BITS_MOST = 30, MIGRATE_STEP = 4, REPLY_BUCKETS = 4096 };
 
 static uint64_t
 hash_of(struct mail_id id)
@@ -190,145 +190,6 @@ recipient_set_state(struct spool_end *e, struct spool_recipient *r, uint8_t stat
 	r->state = state;
 }
 
-/* ---- sites ---- */
-
-static void
-on_tell_due(struct task *t)
-{
-	struct spool_site *s = CONTAINER_OF(t, struct spool_site, tell);
-	const struct queue_hooks *hooks = &s->end->spool->store.hooks;
-
-	if (!s->end->stopping)
-		hooks->on_due(&s->end->queue, s->id);
-}
-
-static void
-on_site_timer(struct timer *t)
-{
-	site_look(CONTAINER_OF(t, struct spool_site, timer));
-}
-
-struct spool_site *
-site_get(struct spool_end *e, struct site_id id)
-{
-	struct spool_site **at = &e->sites[id.number % SPOOL_SITE_BUCKETS];
-
-	while (*at != NULL && (*at)->id.number != id.number)
-		at = &(*at)->next;
-	if (*at == NULL) {
-		struct spool_site *s = calloc(1, sizeof *s);
-		if (s == NULL)
-			return NULL;
-		s->end = e;
-		s->id = id;
-		timer_init(&s->timer, on_site_timer);
-		task_init(&s->tell, on_tell_due);
-		e->memory_bytes += sizeof *s;
-		*at = s;
-	}
-	return *at;
-}
-
-void
-site_look(struct spool_site *s)
-{
-	enum { LOOK_AGAIN_MS = 60 * 1000 };
-	struct worker *w = s->end->queue.worker;
-
-	if (s->told || s->heap_count == 0 || !s->end->started || s->end->stopping) {
-		timer_stop(&w->timers, &s->timer);
-		return;
-	}
-	uint64_t due_at_ms = s->heap[0]->item.due_at_ms;
-	if (due_at_ms <= w->now_wall_ms) {
-		s->told = true;
-		timer_stop(&w->timers, &s->timer);
-		worker_soon(w, &s->tell);
-		return;
-	}
-	/* The wall clock may be set: look at it now and then. */
-	uint64_t wait_ms = due_at_ms - w->now_wall_ms;
-	timer_set(&w->timers, &s->timer,
-		  w->now_ms + (wait_ms < LOOK_AGAIN_MS ? wait_ms : LOOK_AGAIN_MS));
-}
-
-void
-sites_look(struct spool_end *e)
-{
-	for (unsigned i = 0; i < SPOOL_SITE_BUCKETS; i++) {
-		for (struct spool_site *s = e->sites[i]; s != NULL; s = s->next)
-			site_look(s);
-	}
-}
-
-/* ---- the heap of a site: who is due first ---- */
-
-static void
-heap_set(struct spool_site *s, uint32_t at, struct spool_item *i)
-{
-	s->heap[at] = i;
-	i->heap_index = at & SPOOL_ITEMS_MOST;
-}
-
-static void
-heap_up(struct spool_site *s, uint32_t at, struct spool_item *i)
-{
-	while (at > 0 && s->heap[(at - 1) / 2]->item.due_at_ms > i->item.due_at_ms) {
-		heap_set(s, at, s->heap[(at - 1) / 2]);
-		at = (at - 1) / 2;
-	}
-	heap_set(s, at, i);
-}
-
-static void
-heap_down(struct spool_site *s, uint32_t at, struct spool_item *i)
-{
-	for (;;) {
-		uint32_t child = 2 * at + 1;
-		if (child >= s->heap_count)
-			break;
-		if (child + 1 < s->heap_count &&
-		    s->heap[child + 1]->item.due_at_ms < s->heap[child]->item.due_at_ms)
-			child++;
-		if (s->heap[child]->item.due_at_ms >= i->item.due_at_ms)
-			break;
-		heap_set(s, at, s->heap[child]);
-		at = child;
-	}
-	heap_set(s, at, i);
-}
-
-/* Room for one more, before the item is made: waiting never fails. */
-static bool
-heap_reserve(struct spool_end *e, struct spool_site *s, uint32_t count)
-{
-	if (count <= s->heap_capacity)
-		return true;
-	uint32_t capacity = s->heap_capacity + s->heap_capacity / 4 + HEAP_LEAST;
-	struct spool_item **larger = realloc(s->heap, capacity * sizeof(struct spool_item *));
-	if (larger == NULL)
-		return false;
-	e->memory_bytes += (capacity - s->heap_capacity) * sizeof(struct spool_item *);
-	s->heap = larger;
-	s->heap_capacity = capacity;
-	return true;
-}
-
-static void
-heap_remove(struct spool_site *s, struct spool_item *i)
-{
-	uint32_t at = i->heap_index;
-	struct spool_item *last = s->heap[--s->heap_count];
-
-	ASSERT(at <= s->heap_count);
-	if (last == i)
-		return;
-	if (at > 0 && s->heap[(at - 1) / 2]->item.due_at_ms > last->item.due_at_ms)
-		heap_up(s, at, last);
-	else
-		heap_down(s, at, last);
-}
-
 /* ---- items ---- */
 
 static uint64_t *
@@ -378,10 +239,7 @@ item_wait(struct spool_end *e, struct spool_item *i, uint64_t due_at_ms)
 		return;
 	}
 	item_set_state(e, i, ITEM_WAITING);
-	ASSERT(i->site->heap_count < i->site->heap_capacity);
-	heap_up(i->site, i->site->heap_count++, i);
-	if (i->heap_index == 0)
-		site_look(i->site);
+	site_add(i);
 }
 
 void
@@ -389,7 +247,7 @@ item_take(struct spool_end *e, struct spool_item *i, uint8_t state)
 {
 	ASSERT(i->state == ITEM_WAITING || i->state == ITEM_HELD);
 	if (i->state == ITEM_WAITING)
-		heap_remove(i->site, i);
+		site_remove(i);
 	item_set_state(e, i, state);
 }
 
@@ -397,19 +255,20 @@ static struct spool_item *
 item_new(struct spool_end *e, struct spool_mail *m, struct site_id id)
 {
 	struct spool_site *site = site_get(e, id);
+	struct spool_item *i = site == NULL ? NULL : pool_get(&e->items);
 
-	/* A place in the heap for every item that names the site, waiting or not. */
-	if (site == NULL || !heap_reserve(e, site, site->items + 1))
+	if (i == NULL || !site_name(site)) {
+		if (i != NULL)
+			pool_put(&e->items, i);
+		if (site != NULL)
+			site_leave(site);
 		return NULL;
-	struct spool_item *i = pool_get(&e->items);
-	if (i == NULL)
-		return NULL;
+	}
 	*i = (struct spool_item){ .site = site, .next = m->items, .state = ITEM_NEW };
 	OBJ_INIT(&i->item, QUEUE_ITEM_MAGIC);
 	i->item.mail = &m->mail;
 	i->item.site = id;
 	i->item.due_at_ms = UINT64_MAX;
-	site->items++;
 	m->items = i;
 	e->item_count++;
 	return i;
@@ -421,14 +280,14 @@ item_free(struct spool_end *e, struct spool_item *i)
 	struct spool_item **at = &spool_mail_of(i->item.mail)->items;
 
 	if (i->state == ITEM_WAITING)
-		heap_remove(i->site, i);
+		site_remove(i);
 	item_set_state(e, i, ITEM_NEW);
 	while (*at != i)
 		at = &(*at)->next;
 	*at = i->next;
 	if (i->item.recipients != &i->only_recipient)
 		free((void *)(uintptr_t)i->item.recipients);
-	i->site->items--;
+	site_unname(i->site);
 	e->item_count--;
 	OBJ_FINI(&i->item, QUEUE_ITEM_MAGIC);
 	pool_put(&e->items, i);
@@ -899,14 +758,7 @@ index_fini(struct spool_end *e)
 			mail_unplace(m);
 		mail_free(e, m);
 	}
-	for (unsigned i = 0; i < SPOOL_SITE_BUCKETS; i++) {
-		while (e->sites[i] != NULL) {
-			struct spool_site *next = e->sites[i]->next;
-			free(e->sites[i]->heap);
-			free(e->sites[i]);
-			e->sites[i] = next;
-		}
-	}
+	sites_fini(e);
 	free(e->buckets);
 	free(e->new_buckets);
 	free(e->replies);

@@ -5,9 +5,9 @@
  *   end.c      a worker's end: start, stop, upkeep     open.c     opening, locks, dealing
  *   segment.c  files of the log: made, filled, freed    recover.c  reading segments at start
  *   log.c      group commit                             index.c    mails and items in memory
- *   draft.c    bodies on their way in, put              claim.c    handing out, loading
- *   change.c   outcomes, attempts, acts                 compact.c  copying forward
- *   report.c   metrics and events
+ *   draft.c    bodies on their way in, put              site.c     what waits, by site and time
+ *   change.c   outcomes, attempts, acts                 claim.c    handing out, loading
+ *   compact.c  copying forward                          report.c   metrics and events
  *
  * Everything of a struct spool_end is touched by its worker alone. Another worker reads, of a
  * claimed item only: the public part, mail->segment (fd, epoch), mail->place, meta_size, the
@@ -170,6 +170,7 @@ struct spool_site {
 	bool told;      /* on_due was called and no claim has come to its end since */
 	struct timer timer;
 	struct task tell;
+	struct task leave;        /* it may go: no item names it */
 	struct spool_item **heap; /* by due_at_ms */
 	uint32_t heap_count;
 	uint32_t heap_capacity;
@@ -499,10 +500,7 @@ void item_take(struct spool_end *e, struct spool_item *i, uint8_t state); /* out
 void item_free(struct spool_end *e, struct spool_item *i);
 bool item_fill_recipients(struct spool_end *e, struct spool_item *i);
 void item_set_state(struct spool_end *e, struct spool_item *i, uint8_t state);
-void sites_look(struct spool_end *e);        /* at all of them */
 void index_walk_oldest(struct spool_end *e); /* a slice of it */
-struct spool_site *site_get(struct spool_end *e, struct site_id id);
-void site_look(struct spool_site *s); /* due? then tells; else sets the timer */
 void recipient_set_reply(struct spool_end *e, struct spool_recipient *r, struct span text);
 void recipient_set_state(struct spool_end *e, struct spool_recipient *r, uint8_t state);
 struct spool_loaded *loaded_new(struct spool_end *e, uint32_t recipient_count, size_t text_size);
@@ -512,6 +510,20 @@ struct spool_loaded *loaded_copy(struct spool_end *e, const struct mail_envelope
 struct spool_loaded *loaded_read(struct spool_end *e, struct spool_mail *m, const struct record *r);
 bool spool_list(struct queue *q, const struct queue_filter *f, uint64_t *cursor, uint64_t slice_us,
 		bool (*on_row)(void *context, const struct queue_row *row), void *context);
+
+/* ---- site.c ---- */
+struct spool_site *site_find(struct spool_end *e, struct site_id id);
+struct spool_site *site_get(struct spool_end *e, struct site_id id); /* made; NULL: no memory */
+/* One more item names it, which gets a place in the heap: waiting never fails. False: no memory. */
+bool site_name(struct spool_site *s);
+void site_unname(struct spool_site *s);
+void site_leave(struct spool_site *s); /* soon, if no item names it by then */
+void site_add(struct spool_item *i);
+void site_remove(struct spool_item *i);
+void site_look(struct spool_site *s); /* due? then tells; else sets the timer */
+void sites_look(struct spool_end *e); /* at all of them, when the worker starts */
+void sites_stop(struct spool_end *e);
+void sites_fini(struct spool_end *e);
 
 /* ---- draft.c ---- */
 void spool_file_name(char name[SPOOL_NAME_SIZE], struct mail_id id);
@@ -529,6 +541,8 @@ void spool_put(struct queue *q, struct queue_put *p);
 /* r->notice, with the outcomes; or ends both, where there is an error. */
 void spool_put_notice(struct spool_end *e, struct queue_record *r, enum err error);
 size_t spool_draft_object_size(void);
+/* The mail that a request in the log's hands is to bring; false: it is none that brings one. */
+bool spool_is_put(const struct queue_request *r, struct mail_id *out);
 void spool_directory_synced(struct op *op, struct completion c);
 
 /* ---- claim.c ---- */
@@ -593,7 +607,7 @@ void spool_report_commit(struct spool_end *e, uint32_t records, uint64_t bytes, 
 void spool_report_damage(struct worker *w, const char *file, uint64_t offset, uint64_t lsn);
 void spool_report_failure(struct worker *w, const char *file, const char *operation);
 /* A put whose write failed: void on disk (ERR_STORAGE), or not provably so (ERR_IN_DOUBT). */
-void spool_report_refused(struct worker *w, struct queue_request *put, enum err error);
+void spool_report_refused(struct worker *w, struct mail_id mail, enum err error);
 void spool_report_aside(struct worker *w, const char *file);
 void spool_report_recovery(struct spool *spool, const struct spool_recovered *r);
 

@@ -425,11 +425,12 @@ refuse_doubtful(struct spool_end *e, enum err error)
 
 	for (n = list_first(&e->log.doubtful); n != NULL; n = list_next(&e->log.doubtful, n)) {
 		struct queue_request *r = LIST_ITEM(n, struct queue_request, node);
-		bool is_put = r->kind->reserve == RESERVE_ALL;
+		struct mail_id id;
+		bool is_put = spool_is_put(r, &id);
 		e->counters.cancels += is_put && error == ERR_STORAGE;
 		e->counters.in_doubt += is_put && error == ERR_IN_DOUBT;
 		if (is_put)
-			spool_report_refused(e->queue.worker, r, error);
+			spool_report_refused(e->queue.worker, id, error);
 	}
 	finish_all(e, &e->log.doubtful, error);
 }

@@ -318,7 +318,6 @@ static bool
 apply_put(struct recovery *r, struct spool_segment *s, const struct record *record)
 {
 	struct spool_end *e = s->end;
-	const struct queue_hooks *hooks = &r->spool->store.hooks;
 	struct spool_mail *old = find_in(r, record->put_sequence, record->id);
 	struct span rest = record->rest;
 
@@ -340,7 +339,11 @@ apply_put(struct recovery *r, struct spool_segment *s, const struct record *reco
 		struct mail_recipient from;
 		struct record_starts starts;
 		record_next_recipient(&rest, record->version, &from, &starts);
-		all[i].site = hooks->site_of(hooks->context, from.address);
+		if (from.state == RECIPIENT_PENDING)
+			all[i].site = r->spool->store.hooks.site_of(&e->queue, from.address);
+		/* So that it is told of where no item comes of it. */
+		if (from.state == RECIPIENT_PENDING && site_get(e, all[i].site) == NULL)
+			r->no_memory = true;
 		all[i].attempts = from.attempts;
 		all[i].notified = from.notified;
 		all[i].retry_at_ms = from.retry_at_ms;

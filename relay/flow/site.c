@@ -16,7 +16,7 @@ enum {
 /* ---- made, found, freed ---- */
 
 struct site *
-site_find(const struct flow *f, enum site_kind kind, struct span name)
+site_named(const struct flow *f, enum site_kind kind, struct span name)
 {
 	uint64_t hash = plan_hash(kind, name);
 	struct site *s = f->sites[hash % SITE_BUCKETS];
@@ -85,7 +85,7 @@ site_new(struct flow *f, enum site_kind kind, bool by_mx, struct span name)
 struct site *
 site_of_name(struct flow *f, enum site_kind kind, bool by_mx, struct span name)
 {
-	struct site *s = site_find(f, kind, name);
+	struct site *s = site_named(f, kind, name);
 
 	return s != NULL ? s : site_new(f, kind, by_mx, name);
 }

@@ -89,7 +89,7 @@ struct site {
 struct site *site_of_plan(struct flow *f, struct plan *p);
 struct site *site_of_name(struct flow *f, enum site_kind kind, bool by_mx, struct span name);
 /* NULL: it does not exist here. */
-struct site *site_find(const struct flow *f, enum site_kind kind, struct span name);
+struct site *site_named(const struct flow *f, enum site_kind kind, struct span name);
 /* Takes the addresses of this plan for what begins from now on. */
 void site_take_plan(struct site *s, struct plan *p);
 void site_free(struct site *s);

@@ -155,7 +155,7 @@ static void
 on_recall(struct message *m, void *context)
 {
 	struct slot_letter *l = CONTAINER_OF(m, struct slot_letter, message);
-	struct site *site = site_find(l->to, l->site->kind, l->site->name);
+	struct site *site = site_named(l->to, l->site->kind, l->site->name);
 
 	(void)context;
 	/* It may have given back all that it had, and gone. */

@@ -92,6 +92,62 @@ new_zeroed(size_t size)
 	return memory;
 }
 
+/* ---- sites ---- */
+
+/* Named by an item, or asked for, and not told to be unused since. */
+static bool named[DRIVE_WORKERS_MAX][ORACLE_SITES];
+
+static void
+site_named(struct queue *q, struct site_id site)
+{
+	ASSERT(site.number < ORACLE_SITES);
+	named[queue_worker(q)->number][site.number] = site.number != 0;
+}
+
+static struct site_id
+site_of(struct queue *q, struct span address)
+{
+	struct site_id site = oracle_site_of(address);
+
+	site_named(q, site);
+	return site;
+}
+
+static bool
+on_named_row(void *context, const struct queue_row *row)
+{
+	(void)context;
+	sim_fail("site %u is told to be unused, a mail names it", row->site.number);
+}
+
+static void
+on_site_unused(struct queue *q, struct site_id site)
+{
+	const struct queue_filter there = { .by_site = true, .site = site };
+	uint64_t cursor = 0;
+
+	while (queue_list(q, &there, &cursor, 1000, on_named_row, NULL))
+		;
+	for (struct list_node *n = list_first(&item_jobs); n != NULL;
+	     n = list_next(&item_jobs, n)) {
+		const struct item_job *j = LIST_ITEM(n, struct item_job, node);
+		if (j->q == q && j->item->site.number == site.number)
+			sim_fail("site %u is told to be unused, an item of it is claimed",
+				 site.number);
+	}
+	named[queue_worker(q)->number][site.number] = false;
+}
+
+static bool
+any_site_is_named(void)
+{
+	for (unsigned i = 0; i < drive_worker_count; i++)
+		for (unsigned s = 0; s < ORACLE_SITES; s++)
+			if (named[i][s])
+				return true;
+	return false;
+}
+
 /* ---- items ---- */
 
 /* Looks at all of what is handed out and compares it with what the oracle knows. */
@@ -117,7 +173,7 @@ check_item(struct item_job *j)
 		if (!span_eq(r->address, span_of_string(oracle_recipient_address(m, i, text))))
 			sim_fail("mail %u recipient %u: address differs", m->number, i);
 		if (r->site.number != j->item->site.number ||
-		    m->recipients[i].site != j->item->site.number)
+		    m->recipients[i].routed != j->item->site.number)
 			sim_fail("mail %u recipient %u: site differs", m->number, i);
 		oracle_saw(m, i, r->state, r->attempts);
 		oracle_saw_notified(m, i, r->notified);
@@ -146,6 +202,7 @@ item_taken(struct queue *q, struct queue_item *item)
 		sim_fail("a mail is handed out that was never offered");
 	check_item(j);
 	list_append(&item_jobs, &j->node);
+	site_named(q, item->site);
 	item_count++;
 	world->oracle->claims++;
 	sim_note("item", j->m->number, item->site.number);
@@ -167,6 +224,18 @@ item_release(struct item_job *j)
 	for (uint32_t i = 0; i < j->m->recipient_count; i++)
 		j->m->recipients[i].retry_at_ms = 0;
 	queue_release(j->q, j->item, clock_wall_ms() + sim_below(10000));
+	item_free(j);
+}
+
+/* Now and then by other routes than those by which it came here. */
+static void
+item_reroute(struct item_job *j)
+{
+	if (sim_chance(500))
+		world->oracle->route = (unsigned)sim_below(ORACLE_SITES);
+	for (uint32_t i = 0; i < j->m->recipient_count; i++)
+		j->m->recipients[i].retry_at_ms = 0;
+	queue_reroute(j->q, j->item);
 	item_free(j);
 }
 
@@ -338,6 +407,8 @@ item_step(struct item_job *j)
 		item_record(j);
 	else if (!queue_may_deliver(j->q) || (!draining && sim_chance(80)))
 		item_release(j);
+	else if (!draining && sim_chance(30))
+		item_reroute(j);
 	else if (!j->is_verified)
 		item_verify(j);
 	else if (j->item->recovered && !j->started)
@@ -423,13 +494,6 @@ on_due(struct queue *q, struct site_id site)
 	for (unsigned i = 0; i < drive_worker_count; i++)
 		if (queue_end(store, i) == q)
 			due[i][site.number] = true;
-}
-
-static struct site_id
-site_of(void *context, struct span address)
-{
-	(void)context;
-	return oracle_site_of(address);
 }
 
 /* ---- puts ---- */
@@ -679,7 +743,9 @@ open_store(void)
 		.mailbox_places = 1024,
 		.buffers_max = 64,
 	};
-	const struct queue_hooks hooks = { .site_of = site_of, .on_due = on_due };
+	const struct queue_hooks hooks = { .site_of = site_of,
+					   .on_due = on_due,
+					   .on_site_unused = on_site_unused };
 	const struct queue_options spool = {
 		.spool_path = "/spool",
 		.durability = QUEUE_DISK,
@@ -786,7 +852,7 @@ is_drained(void)
 		if (n.items_held > 0 && !world->oracle->damaged)
 			return false;
 	}
-	return true;
+	return world->oracle->damaged || !any_site_is_named();
 }
 
 static void

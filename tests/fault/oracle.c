@@ -110,10 +110,20 @@ oracle_recipient_address(const struct oracle_mail *m, uint32_t recipient, char *
 struct site_id
 oracle_site_of(struct span address)
 {
-	size_t at = span_find(address, '@', 0);
+	struct oracle *o = world->oracle;
+	char text[64] = "";
+	unsigned recipient;
+	unsigned mail;
+	unsigned site;
 
-	ASSERT(at + 5 < address.size);
-	return (struct site_id){ (uint32_t)(address.data[at + 5] - '0') };
+	ASSERT(address.size < sizeof text);
+	memcpy(text, address.data, address.size);
+	if (sscanf(text, "r%u.%u@site%u.", &recipient, &mail, &site) != 3 || mail == 0 ||
+	    mail > o->mail_count || recipient >= o->mails[mail - 1].recipient_count)
+		sim_fail("the site is asked for of %s, which was never offered", text);
+	site = (site + o->route) % ORACLE_SITES;
+	o->mails[mail - 1].recipients[recipient].routed = (uint8_t)site;
+	return (struct site_id){ site };
 }
 
 /* ---- contents: pieces of 1024 bytes, each from its own key, so that any can be made alone ---- */

@@ -57,7 +57,8 @@ enum oracle_put {
 struct oracle_recipient {
 	uint8_t possible; /* bits 1 << enum recipient_state */
 	uint8_t notified; /* bits: 1 it may not be so, 2 it may */
-	uint8_t site;
+	uint8_t site;     /* in its address */
+	uint8_t routed;   /* where its mail goes, as the relay was told last */
 	uint16_t attempts_least;
 	uint16_t attempts_most;
 	uint64_t retry_at_ms; /* not before; 0: any time */
@@ -118,6 +119,7 @@ struct oracle {
 	uint64_t events;         /* of outcomes, that were written */
 	uint64_t eventless;      /* outcomes that lost their event with the process */
 	bool has_spy;            /* the store and the log are watched */
+	unsigned route;          /* added to the sites of addresses: changes of the routes */
 	unsigned tokens;
 	uint64_t dropped; /* bodies that left the memory while their mails waited */
 	struct oracle_mail mails[ORACLE_MAILS_MAX];
@@ -135,6 +137,7 @@ struct oracle_mail *oracle_find(struct mail_id id);
 /* Address texts of a mail, in caller's memory of at least 64 bytes; returns it. */
 char *oracle_sender(const struct oracle_mail *m, char *out);
 char *oracle_recipient_address(const struct oracle_mail *m, uint32_t recipient, char *out);
+/* Tells the relay where mail for this address goes by the routes of now. */
 struct site_id oracle_site_of(struct span address);
 /* The bytes of a body; and the check of a piece that was read. */
 void oracle_body(const struct oracle_mail *m, uint64_t offset, uint8_t *out, size_t size);

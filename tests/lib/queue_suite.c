@@ -29,13 +29,14 @@ static uint32_t site_shift;
 
 /* "n@SITE.example" */
 static struct site_id
-site_of(void *context, struct span address)
+site_of(struct queue *q, struct span address)
 {
 	uint64_t number = 0;
 	size_t at = span_find(address, '@', 0) + 1;
 	size_t dot = span_find(address, '.', at);
 
-	(void)context;
+	assert_true(queue_worker(q)->queue == q);
+	assert_non_null(queue_context(q));
 	span_to_u64(span_of(address.data + at, dot - at), &number);
 	return (struct site_id){ (uint32_t)number + site_shift };
 }
@@ -49,16 +50,29 @@ on_due(struct queue *q, struct site_id site)
 	w->due++;
 }
 
+static void
+on_site_unused(struct queue *q, struct site_id site)
+{
+	struct world *w = queue_context(q);
+
+	assert_true(site.number != 0);
+	if (site.number < WORLD_SITES)
+		w->unused[site.number]++;
+}
+
 bool
 world_try_open(struct world *w, const struct queue_suite_store *kind, unsigned worker_count)
 {
-	const struct queue_hooks hooks = { .site_of = site_of, .on_due = on_due };
+	const struct queue_hooks hooks = {
+		.site_of = site_of, .on_due = on_due, .on_site_unused = on_site_unused, .context = w
+	};
 	struct buf why = buf_of(w->why, sizeof w->why - 1);
 
 	memset(w->why, 0, sizeof w->why);
 	w->kind = kind;
 	w->worker_count = worker_count;
 	w->stopped = w->due = 0;
+	memset(w->unused, 0, sizeof w->unused);
 	for (unsigned i = 0; i < worker_count; i++) {
 		w->peers[i] = &w->workers[i];
 		worker_init(&w->workers[i], i, worker_count, w->peers, &options);
@@ -748,6 +762,33 @@ rerouted_items_go_where_site_of_says(void **state)
 	world_stop(w);
 }
 
+/* Recipients of one item may go different ways, and meet those of another one. */
+static void
+a_rerouted_item_may_come_apart(void **state)
+{
+	struct world *w = open_empty(state, 1);
+	const uint32_t sites[] = { 1, 2, 1 };
+	struct list items;
+	enum err error;
+
+	assert_int_equal(world_put(w, 0, 1, 10, sites, 3, &items), ERR_OK);
+	struct queue_item *a = shift_item(&items);
+	struct queue_item *b = shift_item(&items);
+	struct queue_item *one = a->site.number == 1 ? a : b;
+	struct queue_item *two = one == a ? b : a;
+	site_shift = 1;
+	queue_reroute(queue_end(w->store, 0), one); /* to 2, whose item is claimed */
+	site_shift = 0;
+	assert_int_equal(two->recipient_count, 1);
+	assert_int_equal(world_claim(w, 0, 1, 5, &items, &error), 0);
+	assert_int_equal(world_record(w, two, RECIPIENT_DELIVERED, 0, ""), ERR_OK);
+	assert_int_equal(world_claim(w, 0, 2, 5, &items, &error), 1);
+	two = shift_item(&items);
+	assert_int_equal(two->recipient_count, 2);
+	queue_release(queue_end(w->store, 0), two, 0);
+	world_stop(w);
+}
+
 struct attempt_wait {
 	struct queue_attempt attempt;
 	bool done;
@@ -920,6 +961,7 @@ queue_suite_run(const struct queue_suite_store *kind)
 		TEST(held_mails_wait_for_their_operator),
 		TEST(state_survives_with_any_number_of_workers),
 		TEST(rerouted_items_go_where_site_of_says),
+		TEST(a_rerouted_item_may_come_apart),
 		TEST(an_orderly_end_closes_a_start),
 		TEST(a_listing_shows_each_item_once),
 		TEST(a_stopped_queue_takes_nothing_new),

@@ -14,7 +14,7 @@
 #include "core/worker.h"
 #include "queue/queue.h"
 
-enum { WORLD_WORKERS_MAX = 4, WORLD_ITEMS_MAX = 4096 };
+enum { WORLD_WORKERS_MAX = 4, WORLD_ITEMS_MAX = 4096, WORLD_SITES = 64 };
 
 struct queue_suite_store {
 	const char *name;
@@ -32,7 +32,8 @@ struct world {
 	struct worker workers[WORLD_WORKERS_MAX];
 	struct worker *peers[WORLD_WORKERS_MAX];
 	unsigned stopped;
-	unsigned due; /* calls of on_due */
+	unsigned due;                 /* calls of on_due */
+	unsigned unused[WORLD_SITES]; /* calls of on_site_unused */
 	char why[1024];
 };
 

@@ -533,6 +533,41 @@ a_refused_notice_leaves_the_item_claimed(void **state)
 	}
 }
 
+/* ---- sites ---- */
+
+/* Tells once, when the last item has gone. */
+static void
+sites_that_nothing_names_are_told(void **state)
+{
+	struct world *w = open_empty(state, 1);
+	const uint32_t sites[] = { 1, 2, 0 };
+	struct list items;
+	struct list kept;
+
+	assert_int_equal(world_put(w, 0, 1, 10, sites, 3, &items), ERR_OK);
+	assert_int_equal(world_put(w, 0, 2, 10, sites, 1, &kept), ERR_OK);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(world_record(w, shift_item(&items), RECIPIENT_DELIVERED, 0, ""),
+				 ERR_OK);
+	for (unsigned i = 0; i < 50 && w->unused[2] == 0; i++)
+		world_turn(w);
+	assert_int_equal(w->unused[2], 1);
+	assert_int_equal(w->unused[1], 0);
+	queue_release(queue_end(w->store, 0), shift_item(&kept), 0);
+	assert_int_equal(world_act(w, 0, world_id(2), QUEUE_REMOVE), ERR_OK);
+	for (unsigned i = 0; i < 50 && w->unused[1] == 0; i++)
+		world_turn(w);
+	assert_int_equal(w->unused[1], 1);
+	world_stop(w);
+	/* A start asks for sites of mails that are over, too, and tells of them. */
+	world_open(w, *state, 2);
+	world_put_waiting(w, 0, 3, 10);
+	for (unsigned i = 0; i < 50; i++)
+		world_turn(w);
+	assert_int_equal(w->unused[1], 0);
+	world_stop(w);
+}
+
 /* ---- claims and bodies ---- */
 
 static void
@@ -760,6 +795,7 @@ queue_suite_lives_run(const struct queue_suite_store *kind)
 		TEST(a_notice_is_kept_with_its_outcome),
 		TEST(notices_survive_a_death),
 		TEST(a_refused_notice_leaves_the_item_claimed),
+		TEST(sites_that_nothing_names_are_told),
 		TEST(a_released_item_waits_for_its_time),
 		TEST(a_dropped_body_is_read_back),
 		TEST(a_body_can_be_read_from_anywhere),

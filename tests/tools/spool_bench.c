@@ -56,9 +56,9 @@ struct slot {
 static void begin(struct slot *s);
 
 static struct site_id
-site_of(void *context, struct span address)
+site_of(struct queue *q, struct span address)
 {
-	(void)context;
+	(void)q;
 	(void)address;
 	return (struct site_id){ 1 };
 }

@@ -182,9 +182,9 @@ report(struct queue_rig *rig, uint64_t took_ms)
 }
 
 static struct site_id
-site_of(void *context, struct span address)
+site_of(struct queue *q, struct span address)
 {
-	(void)context;
+	(void)q;
 	(void)address;
 	return (struct site_id){ 0 };
 }

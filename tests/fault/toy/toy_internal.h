@@ -100,6 +100,7 @@ struct toy_end {
 	struct task commit;
 	struct timer timer;
 	bool told[SITES];
+	bool named[SITES]; /* since on_site_unused */
 	void (*on_stopped)(struct queue *q, void *context);
 	void *stop_context;
 };
@@ -137,6 +138,8 @@ struct toy_item *toy_item_make(struct toy_mail *m, unsigned site);
 bool toy_mail_is_over(const struct toy_mail *m);
 void toy_item_wait(struct toy_end *e, struct toy_item *i);
 void toy_look(struct toy_end *e);
+/* Asks for the sites of its pending recipients. */
+void toy_route(struct toy_end *e, struct toy_mail *m);
 void toy_outcome_apply(struct toy_mail *m, const struct outcome_payload *p);
 struct toy_mail *toy_mail_find(const struct list *mails, struct mail_id id);
 void toy_run_commit(struct task *t);

@@ -58,9 +58,6 @@ replay_put(struct toy_store *s, const struct put_payload *p)
 
 	if (toy_bug == TOY_LOSES_LAST_BYTE && p->body_size > 5000)
 		m->body[p->body_size - 1] ^= 0xff;
-	for (uint32_t i = 0; i < p->recipient_count; i++)
-		m->recipients[i].site =
-			s->store.hooks.site_of(s->store.hooks.context, m->recipients[i].address);
 	list_append(&s->recovered, &m->node);
 }
 
@@ -167,6 +164,7 @@ deal(struct toy_store *s)
 		struct toy_end *e = &s->ends[s->next_worker++ % s->store.worker_count];
 		m->mail.worker = e->queue.worker->number;
 		list_append(&e->mails, n);
+		toy_route(e, m);
 		for (unsigned k = 0; k < SITES; k++) {
 			struct toy_item *i = toy_item_make(m, k);
 			if (i != NULL)

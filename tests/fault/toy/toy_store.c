@@ -252,6 +252,35 @@ toy_item_wait(struct toy_end *e, struct toy_item *i)
 	timer_set(&e->queue.worker->timers, &e->timer, e->queue.worker->now_ms + 1);
 }
 
+void
+toy_route(struct toy_end *e, struct toy_mail *m)
+{
+	for (uint32_t k = 0; k < m->envelope.recipient_count; k++) {
+		struct mail_recipient *r = &m->recipients[k];
+		if (r->state != RECIPIENT_PENDING)
+			continue;
+		r->site = e->store->store.hooks.site_of(&e->queue, r->address);
+		e->named[r->site.number] = true;
+	}
+}
+
+/* Tells of sites that no item names any more. */
+static void
+leave_sites(struct toy_end *e)
+{
+	bool named[SITES] = { false };
+
+	for (struct list_node *n = list_first(&e->mails); n != NULL; n = list_next(&e->mails, n))
+		for (unsigned s = 0; s < SITES; s++)
+			named[s] |= LIST_ITEM(n, struct toy_mail, node)->items[s] != NULL;
+	for (unsigned s = 0; s < SITES; s++) {
+		bool leaves = e->named[s] && !named[s];
+		e->named[s] = named[s];
+		if (leaves && s != 0 && e->store->store.hooks.on_site_unused != NULL)
+			e->store->store.hooks.on_site_unused(&e->queue, (struct site_id){ s });
+	}
+}
+
 /* Tells of what has become due; sets the timer for the rest. */
 void
 toy_look(struct toy_end *e)
@@ -280,7 +309,10 @@ toy_look(struct toy_end *e)
 void
 toy_on_timer(struct timer *t)
 {
-	toy_look(CONTAINER_OF(t, struct toy_end, timer));
+	struct toy_end *e = CONTAINER_OF(t, struct toy_end, timer);
+
+	leave_sites(e);
+	toy_look(e);
 }
 
 /* ---- taking in ---- */
@@ -358,6 +390,7 @@ keep(struct work *w, struct queue_put *p)
 		if (i == NULL)
 			continue;
 		i->claimed = true;
+		w->end->named[s] = true;
 		list_append(&p->items, &i->item.link);
 	}
 }
@@ -469,6 +502,31 @@ release(struct queue *q, struct queue_item *item, uint64_t due_at_ms)
 }
 
 static void
+reroute(struct queue *q, struct queue_item *item)
+{
+	struct toy_item *i = toy_item_of(item);
+	struct toy_end *e = end_of(q);
+	struct toy_mail *m = i->mail;
+
+	for (uint32_t k = 0; k < item->recipient_count; k++) {
+		struct mail_recipient *r = &m->recipients[item->recipients[k]];
+		r->site = e->store->store.hooks.site_of(q, r->address);
+		r->retry_at_ms = 0;
+		e->named[r->site.number] = true;
+	}
+	i->claimed = false;
+	for (unsigned s = 0; s < SITES; s++) {
+		if (m->items[s] != NULL && m->items[s]->claimed)
+			continue; /* made anew when it comes back */
+		if (m->items[s] != NULL)
+			list_unlink(&m->items[s]->node);
+		struct toy_item *k = toy_item_make(m, s);
+		if (k != NULL)
+			toy_item_wait(e, k);
+	}
+}
+
+static void
 load_done(struct work *w, enum err e)
 {
 	struct queue_load *l = w->request;
@@ -525,6 +583,7 @@ record_done(struct work *w, enum err e)
 		toy_item_wait(w->end, i);
 	if (toy_mail_is_over(m))
 		toy_mail_free(m);
+	timer_set(&w->end->queue.worker->timers, &w->end->timer, w->end->queue.worker->now_ms + 1);
 }
 
 /* The planted bug: the outcome is durable, now comes the rest. */
@@ -679,14 +738,11 @@ list(struct queue *q, const struct queue_filter *f, uint64_t *cursor, uint64_t s
 {
 	struct toy_end *e = end_of(q);
 
-	ASSERT(f->state == QUEUE_FAILED && *cursor == 0 && slice_us > 0);
+	ASSERT(f->by_site && *cursor == 0 && slice_us > 0);
 	for (struct list_node *n = list_first(&e->mails); n != NULL; n = list_next(&e->mails, n)) {
 		const struct toy_mail *m = LIST_ITEM(n, struct toy_mail, node);
-		bool failed = false;
-		for (uint32_t k = 0; k < m->envelope.recipient_count; k++)
-			failed |= m->recipients[k].state == RECIPIENT_FAILED;
-		if (failed)
-			on_row(context, &(struct queue_row){ .id = m->mail.id });
+		if (m->items[f->site.number] != NULL)
+			on_row(context, &(struct queue_row){ .id = m->mail.id, .site = f->site });
 	}
 	return false;
 }
@@ -725,6 +781,7 @@ const struct queue_driver toy_driver = {
 	.put = put,
 	.claim = claim,
 	.release = release,
+	.reroute = reroute,
 	.load = load,
 	.drop_body = drop_body,
 	.memory_is_tight = memory_is_tight,
