@@ -31,6 +31,7 @@ fill_options(struct routing *r)
 			.lmtp = lmtp == 1,
 			.no_pipelining = !c->delivery.pipelining,
 			.no_chunking = !c->delivery.chunking,
+			.eight_bit_fails = c->eight_bit == EIGHT_BIT_BOUNCE,
 			.recipients_max = c->delivery.recipients_max,
 			.mails_max = workers_mails,
 			.piece_max = (uint32_t)c->delivery.chunk_size,

@@ -86,7 +86,7 @@ struct sender_transaction {
 	struct span sender; /* without angle brackets; empty: the null sender */
 	struct span envid;  /* in xtext; empty: not given */
 	uint64_t body_size; /* bytes of the message, before dot-stuffing */
-	bool eight_bit;     /* BODY=8BITMIME where offered; sent as it is where not */
+	bool eight_bit;     /* BODY=8BITMIME where offered; else see sender_options */
 	bool utf8;          /* its header needs SMTPUTF8; addresses are looked at anyway */
 	uint8_t ret;        /* enum sender_ret */
 	uint32_t recipient_count;
@@ -99,6 +99,7 @@ struct sender_options {
 	bool lmtp;
 	bool no_pipelining; /* do not use what the peer offers */
 	bool no_chunking;
+	bool eight_bit_fails; /* where 8BITMIME is not offered; else 8-bit text goes as it is */
 	uint32_t recipients_max; /* in one transaction; 0: no limit of ours */
 	uint32_t mails_max;      /* on one connection; 0: no limit of ours */
 	uint32_t piece_max;      /* bytes: a body up to this is sent in one piece, with its envelope

@@ -63,6 +63,8 @@ obstacle(const struct sender *s, const struct sender_transaction *t)
 		return SENDER_CAUSE_TOO_BIG;
 	if (!s->offer.smtputf8 && (t->utf8 || utf8_has_non_ascii(t->sender)))
 		return SENDER_CAUSE_NO_SMTPUTF8;
+	if (t->eight_bit && s->options->eight_bit_fails && !s->offer.eight_bit_mime)
+		return SENDER_CAUSE_NO_EIGHT_BIT;
 	if (!command_address_is_safe(t->sender))
 		return SENDER_CAUSE_BAD_SENDER;
 	return SENDER_CAUSE_REPLY;

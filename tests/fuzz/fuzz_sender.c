@@ -38,6 +38,7 @@ set_up(struct run *r, const uint8_t setup[SETUP])
 		.lmtp = (setup[0] & 1) != 0,
 		.no_pipelining = (setup[0] & 6) == 6,
 		.no_chunking = (setup[0] & 24) == 24,
+		.eight_bit_fails = (setup[1] & 12) == 12,
 		.recipients_max = setup[0] >> 5,
 		.mails_max = setup[1] & 3,
 		.piece_max = (uint32_t)(setup[1] >> 4) + 1,

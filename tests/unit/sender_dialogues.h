@@ -352,6 +352,18 @@ static const struct dialogue dialogues[] = {
 	  "R 0.1 permanent nothing mail no_smtputf8\ndone 0\nR 1.0 permanent nothing mail "
 	  "no_smtputf8\n"
 	  "done 1" },
+	{ "8-bit text fails where 8BITMIME is missing and wanted",
+	  { .eight_bit_fails = true },
+	  { { .from = "a@x", .to = "b@y", .size = 9, .eight_bit = true }, MAIL("a@x", "b@y", 9) },
+	  "start 0\nstart 1\n" GREET "S: 250 mx\nready\n"
+	  "R 0.0 permanent nothing mail no_eight_bit\ndone 0\nC: MAIL FROM:<a@x>\nS: 550 no\n"
+	  "R 1.0 permanent nothing mail reply 550\ndone 1" },
+	{ "8-bit text goes where 8BITMIME is offered",
+	  { .eight_bit_fails = true },
+	  { { .from = "a@x", .to = "b@y", .size = 9, .eight_bit = true } },
+	  "start 0\n" GREET "S: 250-mx\nS: 250 8BITMIME\nready\n"
+	  "C: MAIL FROM:<a@x> BODY=8BITMIME\nS: 550 no\n"
+	  "R 0.0 permanent nothing mail reply 550\ndone 0" },
 	{ "addresses that would break the command are not sent",
 	  DEFAULTS,
 	  { MAIL("a@x", "b@y>\rRSET \"b<>\"@y \"b\"\"", 9), MAIL("a>@x", "b@y", 9) },
