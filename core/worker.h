@@ -8,9 +8,9 @@
  * a turn, so that no one holds up the others: what is left over runs in the next turn, without
  * waiting.
  *
- * The layers above hang on by pointers that core never follows (resolver, queue, flow). A worker is created
- * on the main thread (worker_init), runs on its own (worker_run), and is driven by hand by the
- * simulation (worker_turn with wait 0). No other thread may touch it but through its mailbox;
+ * The layers above hang on by pointers that core never follows (resolver, queue, flow). A worker is
+ * created on the main thread (worker_init), runs on its own (worker_run), and is driven by hand by
+ * the simulation (worker_turn with wait 0). No other thread may touch it but through its mailbox;
  * `number`, `peers`, `mailbox` producers' side and `ring` as target of a bell are the exceptions;
  * therefore no worker runs before all are open, and none is closed before all have ended. A thread
  * that is no worker (control, helpers) posts with a small ring of its own: mailbox_post, ring_bell.
@@ -33,8 +33,8 @@ struct limits;
 struct log_ring;
 struct metrics;
 struct queue;
-struct resolver;
 struct flow;
+struct resolver;
 
 /* Something to run later on the same thread; embedded in its owner. */
 struct task;

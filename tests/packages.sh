@@ -14,13 +14,15 @@ here=$(cd "$(dirname "$0")" && pwd)
 peers_folder=${RINGPOST_PEERS:-/var/tmp/ringpost-test-peers}
 
 build=(build-essential cmake ninja-build pkg-config liburing-dev libyaml-dev libmicrohttpd-dev
-	libjemalloc-dev zlib1g-dev libjansson-dev libcmocka-dev)
+	libjemalloc-dev zlib1g-dev libjansson-dev libunbound-dev libcmocka-dev)
 test=(clang libclang-rt-14-dev clang-format llvm git curl e2fsprogs mount util-linux procps
 	postfix dovecot-core dovecot-lmtpd swaks msmtp nodejs
 	python3 python3-pytest python3-yaml python3-aiosmtpd chromium
-	libpcre2-8-0 libgnutls30 libgnutls-dane0 libnsl2 libdb5.3 libidn12 libidn2-0)
+	libpcre2-8-0 libgnutls30 libgnutls-dane0 libnsl2 libdb5.3 libidn12 libidn2-0
+	ldnsutils libevent-2.1-7 libfstrm0 libprotobuf-c1 libssl3 libsystemd0)
 quickstart=(curl python3 swaks)
-unpacked=(exim4-base exim4-daemon-light prometheus)
+# nsd, because its package would start it on port 53.
+unpacked=(exim4-base exim4-daemon-light prometheus nsd)
 # Relays to compare with. Haraka comes from npm, Exim and OpenSMTPD are unpacked.
 compare=(postfix nodejs python3 python3-yaml mount util-linux libpcre2-8-0 libgnutls30
 	libgnutls-dane0 libnsl2 libdb5.3 libidn12 libidn2-0 libevent-2.1-7 libssl3 libpam0g)
@@ -115,7 +117,7 @@ quickstart)
 test | all)
 	[ "${1:-all}" = test ] || install_missing "${build[@]}"
 	install_missing "${test[@]}"
-	unpack_peers usr/bin/promtool usr/sbin/exim4 -- "${unpacked[@]}"
+	unpack_peers usr/bin/promtool usr/sbin/exim4 usr/sbin/nsd -- "${unpacked[@]}"
 	add_exim_user
 	install_node_modules
 	;;

@@ -97,9 +97,24 @@ net_address_parse(struct span text, struct net_address *out)
 	return parse_v4(text, out);
 }
 
-/* The IP in its shortest family: 4 or 16 bytes in `ip`, 0 where there is none. */
-static size_t
-ip_of(const struct net_address *a, uint8_t ip[16])
+void
+net_address_of_ip(const void *ip, size_t size, uint16_t port, struct net_address *out)
+{
+	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+
+	ASSERT(size == sizeof v4.sin_addr || size == sizeof v6.sin6_addr);
+	if (size == sizeof v4.sin_addr) {
+		memcpy(&v4.sin_addr, ip, size);
+		store(out, &v4, sizeof v4);
+	} else {
+		memcpy(&v6.sin6_addr, ip, size);
+		store(out, &v6, sizeof v6);
+	}
+}
+
+size_t
+net_address_ip(const struct net_address *a, uint8_t ip[16])
 {
 	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
 
@@ -137,7 +152,7 @@ net_address_show_ip(const struct net_address *a, struct buf *out)
 {
 	char text[INET6_ADDRSTRLEN];
 	uint8_t ip[16];
-	size_t size = ip_of(a, ip);
+	size_t size = net_address_ip(a, ip);
 
 	if (size == 16) {
 		const char *shown = inet_ntop(AF_INET6, ip, text, sizeof text);
@@ -165,7 +180,7 @@ void
 net_address_show(const struct net_address *a, struct buf *out)
 {
 	uint8_t ip[16];
-	size_t size = ip_of(a, ip);
+	size_t size = net_address_ip(a, ip);
 
 	if (a->size == 0)
 		return;
@@ -193,7 +208,7 @@ net_address_hash_ip(const struct net_address *a, uint64_t seed)
 {
 	uint8_t ip[16];
 	uint64_t key = 0;
-	size_t size = ip_of(a, ip);
+	size_t size = net_address_ip(a, ip);
 
 	/* One who has a /64 has all its addresses. */
 	memcpy(&key, ip, size == 16 ? 8 : size);

@@ -12,6 +12,7 @@
 #define CORE_BASE_NET_ADDRESS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -33,6 +34,11 @@ struct net_address {
 
 /* False where it does not parse; port 0 does. */
 bool net_address_parse(struct span text, struct net_address *out);
+/* From the 4 or 16 bytes of an IP address, and a port in host order. */
+void net_address_of_ip(const void *ip, size_t size, uint16_t port, struct net_address *out);
+/* The 4 or 16 bytes of the IP address, in its shortest family (a mapped one is IPv4); returns how
+ * many, 0 where there is none. */
+size_t net_address_ip(const struct net_address *a, uint8_t ip[16]);
 /* Nothing for an address that is none. */
 void net_address_show(const struct net_address *a, struct buf *out);
 /* The IP alone: "192.0.2.1", "2001:db8::1"; "unix" for a unix socket. */
