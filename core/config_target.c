@@ -128,8 +128,7 @@ is_listed(const struct config_host *hosts, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		if (net_address_eq(&hosts[i].address, &hosts[count].address) &&
-		    span_eq(hosts[i].name, hosts[count].name) &&
-		    hosts[i].port == hosts[count].port)
+		    span_eq(hosts[i].name, hosts[count].name) && hosts[i].port == hosts[count].port)
 			return true;
 	}
 	return false;

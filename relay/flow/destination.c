@@ -236,8 +236,7 @@ destination_of(struct flow *f, const struct routing *r, struct span address)
 	adopt_target(d, r, &step);
 	d->used_at_ms = f->worker->now_ms;
 	if (!timer_is_set(&f->destinations.sweep) && !f->draining)
-		timer_set(&f->worker->timers, &f->destinations.sweep,
-			  f->worker->now_ms + SWEEP_MS);
+		timer_set(&f->worker->timers, &f->destinations.sweep, f->worker->now_ms + SWEEP_MS);
 	return d;
 }
 
@@ -294,8 +293,7 @@ destination_unused(struct destination *d)
 static bool
 is_fresh(const struct destination *d)
 {
-	return (d->plan != NULL || d->found != NULL) &&
-	       d->expires_at_ms > d->flow->worker->now_ms;
+	return (d->plan != NULL || d->found != NULL) && d->expires_at_ms > d->flow->worker->now_ms;
 }
 
 static bool

@@ -38,32 +38,32 @@ struct destination {
 	struct site_id id;
 	enum site_kind kind;
 	bool by_mx;
-	struct span name;             /* "smtp://192.0.2.1:25"; of MX the domain, "example.org" */
-	struct destination *next;     /* in its bucket */
-	struct list_node link;        /* of flow->destinations.all */
-	uint32_t holders;             /* transactions and jobs */
-	bool queued;                  /* the queue names it */
-	uint64_t used_at_ms;          /* monotonic */
+	struct span name;         /* "smtp://192.0.2.1:25"; of MX the domain, "example.org" */
+	struct destination *next; /* in its bucket */
+	struct list_node link;    /* of flow->destinations.all */
+	uint32_t holders;         /* transactions and jobs */
+	bool queued;              /* the queue names it */
+	uint64_t used_at_ms;      /* monotonic */
 
-	struct routing *routing;      /* target belongs to it; NULL of MX and NOWHERE */
+	struct routing *routing; /* target belongs to it; NULL of MX and NOWHERE */
 	const struct config_target *target;
-	struct plan *plan;            /* NULL: none (yet) */
-	struct mx_hosts *found;       /* of MX and one name: the last answer; NULL: none */
-	uint64_t expires_at_ms;       /* of plan or failure; monotonic */
-	struct mx_lookup lookup;      /* the present one */
+	struct plan *plan;       /* NULL: none (yet) */
+	struct mx_hosts *found;  /* of MX and one name: the last answer; NULL: none */
+	uint64_t expires_at_ms;  /* of plan or failure; monotonic */
+	struct mx_lookup lookup; /* the present one */
 	bool looking;
-	unsigned asked;               /* host of the target that is being asked for */
-	struct mx_hosts **answers;    /* by host of the target, while looking for several */
+	unsigned asked;            /* host of the target that is being asked for */
+	struct mx_hosts **answers; /* by host of the target, while looking for several */
 
-	struct list resolving;        /* struct job.resolving_link */
+	struct list resolving; /* struct job.resolving_link */
 	unsigned resolving_count;
 	struct site *site;            /* that the plan leads to; NULL: none */
 	struct list_node hungry_link; /* of site->hungry: due, and could claim */
 	struct site *claimed_for;     /* whose claim is under way; NULL: of none */
 
-	bool due;                     /* the queue may have more */
+	bool due; /* the queue may have more */
 	bool claiming;
-	uint64_t claim_after_ms;      /* the last claim failed: monotonic */
+	uint64_t claim_after_ms; /* the last claim failed: monotonic */
 	struct queue_claim claim;
 	struct task pump;
 	struct timer again;
@@ -75,12 +75,12 @@ struct destination {
 struct destinations {
 	struct destination *buckets[DESTINATION_BUCKETS];
 	struct destination **by_number;
-	uint32_t numbers;     /* of by_number */
-	uint32_t next_free;   /* numbers below were given out at least once */
-	uint32_t *free;       /* numbers to be given out again */
+	uint32_t numbers;   /* of by_number */
+	uint32_t next_free; /* numbers below were given out at least once */
+	uint32_t *free;     /* numbers to be given out again */
 	uint32_t free_count;
 	uint32_t count;
-	uint32_t looking;     /* lookups under way */
+	uint32_t looking; /* lookups under way */
 	struct list all;
 	struct timer sweep;
 };

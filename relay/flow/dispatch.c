@@ -273,7 +273,8 @@ dispatch_put_back(struct job *j, uint64_t pause_ms)
 void
 dispatch_wait(struct site *s, struct job *j)
 {
-	line_add(&s->waiting, &j->line, j->sender_key, 1 + j->mail->envelope->body_size / COST_BYTES);
+	line_add(&s->waiting, &j->line, j->sender_key,
+		 1 + j->mail->envelope->body_size / COST_BYTES);
 	bodies_wait(s, j, false);
 	site_pump_soon(s);
 }

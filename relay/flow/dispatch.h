@@ -4,9 +4,10 @@
  *
  * The way of an item on its owner's worker: dispatch_items (from a put or a claim) makes a job →
  * its destination finds the site → the site's line → dispatch_pump gives it to a channel here, or
- * hands it over to the site's home → dispatch_served on the worker that served it → back to the owner → queue_record →
- * events, and the job ends. What cannot be served now (too many wait, the site is down, the relay
- * drains) goes back to the queue untried: waiting costs an item of the queue, not a job.
+ * hands it over to the site's home → dispatch_served on the worker that served it → back to the
+ * owner → queue_record → events, and the job ends. What cannot be served now (too many wait, the
+ * site is down, the relay drains) goes back to the queue untried: waiting costs an item of the
+ * queue, not a job.
  *
  * Each site has its own line, and its destinations claim their own items for it, so one that stalls
  * holds nothing of another's. All functions run on the worker of their flow or site.

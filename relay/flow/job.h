@@ -34,20 +34,20 @@ struct job_times {
 
 struct job {
 	uint32_t magic;
-	struct message message;     /* hand-over, and the way back */
-	struct line_node line;      /* in a site's line */
+	struct message message;          /* hand-over, and the way back */
+	struct line_node line;           /* in a site's line */
 	struct list_node resolving_link; /* of its destination, while that looks for hosts */
-	struct list_node body_link; /* bodies.h */
+	struct list_node body_link;      /* bodies.h */
 	struct body *body; /* while it may be read for this job; NULL: it is in the store alone */
 	struct flow *owner;
-	struct flow *server;           /* who serves it now: the owner, or the site's home */
-	struct queue_item *item;       /* the queue's again once its outcomes are recorded */
-	const struct queue_mail *mail; /* of the item; readable until the record is done */
+	struct flow *server;             /* who serves it now: the owner, or the site's home */
+	struct queue_item *item;         /* the queue's again once its outcomes are recorded */
+	const struct queue_mail *mail;   /* of the item; readable until the record is done */
 	struct destination *destination; /* of the owner */
 	struct site *sent_by;            /* the owner's, while the job is handed over */
 	struct plan *plan;               /* likewise: the hosts that it may go to; a reference */
 	uint32_t sender_key;             /* a hash of who sent it */
-	bool suspect;       /* suspects.h */
+	bool suspect;                    /* suspects.h */
 	bool starved;       /* we had no memory for its connection: not at once again */
 	bool unreadable;    /* the store could not read its body */
 	bool unserved;      /* comes back untried: give the item back to the queue */

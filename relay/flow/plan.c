@@ -48,8 +48,7 @@ plan_of_mx(const struct mx_hosts *found)
 	ASSERT(found->outcome == MX_FOUND && found->address_count <= PLAN_HOSTS_MAX);
 	for (unsigned i = 0; i < found->host_count; i++)
 		text += found->hosts[i].name.size;
-	struct plan *p =
-		plan_new(SITE_SMTP, found->site, found->address_count, text, &texts);
+	struct plan *p = plan_new(SITE_SMTP, found->site, found->address_count, text, &texts);
 	if (p == NULL)
 		return NULL;
 	p->by_mx = true;
@@ -60,8 +59,7 @@ plan_of_mx(const struct mx_hosts *found)
 		names[i] = keep(&texts, found->hosts[i].name);
 	for (unsigned i = 0; i < found->address_count; i++) {
 		const struct mx_host *host = &found->hosts[found->host_of[i]];
-		if (i > 0 &&
-		    host->preference != found->hosts[found->host_of[i - 1]].preference)
+		if (i > 0 && host->preference != found->hosts[found->host_of[i - 1]].preference)
 			rank++;
 		p->hosts[p->host_count++] = (struct plan_host){
 			.address = found->addresses[i],

@@ -45,8 +45,7 @@ slot_of(const struct routing *r, struct span text)
 {
 	size_t at = span_hash_nocase(text, 0) & r->targets_mask;
 
-	while (r->targets[at] != 0 &&
-	       !span_eq(r->config->routes[r->targets[at] - 1].to.text, text))
+	while (r->targets[at] != 0 && !span_eq(r->config->routes[r->targets[at] - 1].to.text, text))
 		at = (at + 1) & r->targets_mask;
 	return &r->targets[at];
 }

@@ -209,9 +209,8 @@ site_take_plan(struct site *s, struct plan *p)
 	for (unsigned i = 0; i < p->host_count; i++)
 		capacity += host_with(s, &p->hosts[i].address) == NULL;
 	capacity = capacity < PLAN_HOSTS_MAX ? capacity : PLAN_HOSTS_MAX;
-	struct site_host *hosts = capacity <= s->host_count
-					  ? s->hosts
-					  : realloc(s->hosts, capacity * sizeof *hosts);
+	struct site_host *hosts =
+		capacity <= s->host_count ? s->hosts : realloc(s->hosts, capacity * sizeof *hosts);
 	if (hosts == NULL && capacity > 0)
 		return;
 	s->hosts = hosts;

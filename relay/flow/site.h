@@ -47,10 +47,10 @@ struct site {
 	enum site_kind kind;
 	bool by_mx;
 	uint64_t hash;
-	struct span name;    /* own memory */
-	unsigned home;       /* number of the home worker */
-	struct site *next;   /* in its bucket */
-	struct plan *plan;   /* the newest; NULL: known by a letter alone */
+	struct span name;                /* own memory */
+	unsigned home;                   /* number of the home worker */
+	struct site *next;               /* in its bucket */
+	struct plan *plan;               /* the newest; NULL: known by a letter alone */
 	const struct routing *shaped_by; /* only compared: shaping is of this configuration */
 	struct shaping shaping;
 	uint64_t used_at_ms; /* monotonic */
@@ -72,8 +72,8 @@ struct site {
 	uint64_t next_mail_us;  /* with a rate: not before; monotonic */
 	bool suspended;         /* by an operator: starts nothing */
 
-	struct list hungry;   /* struct destination.hungry_link */
-	unsigned claiming;    /* claims of its destinations under way */
+	struct list hungry;    /* struct destination.hungry_link */
+	unsigned claiming;     /* claims of its destinations under way */
 	unsigned destinations; /* that lead here */
 
 	struct slots slots;

@@ -294,7 +294,8 @@ home_settle(struct site *site)
 	return home_recall(site);
 }
 
-/* The home's own view of the site that a letter is about; it learns how it went. NULL: no memory. */
+/* The home's own view of the site that a letter is about; it learns how it went. NULL: no memory.
+ */
 static struct site *
 read_letter(struct slot_letter *l)
 {
@@ -337,7 +338,8 @@ on_give(struct message *m, void *context)
 	(void)context;
 	/* What was granted here was counted here: the site exists as long as it is out. */
 	ASSERT(site != NULL);
-	ASSERT(site->home_part->out >= l->number && site->home_part->workers[from].held >= l->number);
+	ASSERT(site->home_part->out >= l->number &&
+	       site->home_part->workers[from].held >= l->number);
 	site->home_part->out -= l->number;
 	site->home_part->workers[from].held -= l->number;
 	answer(l, on_given);

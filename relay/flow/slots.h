@@ -35,12 +35,12 @@ struct slot_letter {
 	/* Of the worker that owns it. It stays while a letter is out; the other side reads its kind
 	 * and name, which never change. */
 	struct site *site;
-	struct flow *to;   /* the flow of the worker that receives it */
-	struct flow *from; /* the flow of the worker that owns it */
-	unsigned number;   /* slots asked for, granted, or given back */
+	struct flow *to;    /* the flow of the worker that receives it */
+	struct flow *from;  /* the flow of the worker that owns it */
+	unsigned number;    /* slots asked for, granted, or given back */
 	uint32_t successes; /* mails that the site took since the last letter */
 	uint32_t failures;  /* connections that failed since then */
-	bool out;          /* with the other side */
+	bool out;           /* with the other side */
 };
 
 struct slots {

@@ -127,8 +127,8 @@ transaction_add_recipient(struct transaction *t, const struct receiver_action *r
 	n->recipient.orcpt = arena_copy(&t->memory, rcpt->rcpt.orcpt);
 	if (n->recipient.orcpt.data == NULL || !copy_path(t, &rcpt->path, &n->recipient.address))
 		return REPLY_NO_MEMORY;
-	n->destination = destination_of(t->session->flow, t->session->routing,
-					n->recipient.address);
+	n->destination =
+		destination_of(t->session->flow, t->session->routing, n->recipient.address);
 	if (n->destination == NULL)
 		return REPLY_NO_MEMORY;
 	destination_hold(n->destination);

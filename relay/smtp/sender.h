@@ -99,7 +99,7 @@ struct sender_options {
 	bool lmtp;
 	bool no_pipelining; /* do not use what the peer offers */
 	bool no_chunking;
-	bool eight_bit_fails; /* where 8BITMIME is not offered; else 8-bit text goes as it is */
+	bool eight_bit_fails;    /* where 8BITMIME is not offered; else 8-bit text goes as it is */
 	uint32_t recipients_max; /* in one transaction; 0: no limit of ours */
 	uint32_t mails_max;      /* on one connection; 0: no limit of ours */
 	uint32_t piece_max;      /* bytes: a body up to this is sent in one piece, with its envelope

@@ -120,10 +120,10 @@ on_answer(struct timer *t)
 	atomic_init(&h->references, 1);
 	buf_append_string(&text, w->domain);
 	h->domain = buf_span(&text);
-	h->outcome = w->site == UINT32_MAX           ? MX_NO_DOMAIN
-		     : calm || !sim_chance(100)      ? MX_FOUND
-		     : sim_chance(300)               ? MX_BOGUS
-						     : MX_FAILED;
+	h->outcome = w->site == UINT32_MAX      ? MX_NO_DOMAIN
+		     : calm || !sim_chance(100) ? MX_FOUND
+		     : sim_chance(300)          ? MX_BOGUS
+						: MX_FAILED;
 	h->expires_at_ms = w->resolver->worker->now_ms + sim_between(1000, 300000);
 	if (h->outcome == MX_FOUND)
 		fill_host(h, w, &text);

@@ -228,7 +228,8 @@ static const struct {
 	  "test.yaml:3: routes[0].to: 'smtp://mail.example.org:0' has no valid host; write it as "
 	  "smtp://192.0.2.1:25, \"smtp://[2001:db8::1]:25\" or smtp://mail.example.org:25" },
 	{ "routes: [{ domain: \"*\", to: \"http://192.0.2.1\" }]\n",
-	  "test.yaml:3: routes[0].to: 'http://192.0.2.1' is no next hop; write mx, smtp://HOST:port, "
+	  "test.yaml:3: routes[0].to: 'http://192.0.2.1' is no next hop; write mx, "
+	  "smtp://HOST:port, "
 	  "lmtp://HOST:port, lmtp:///path/to/socket or discard" },
 	{ "routes: [{ domain: \"*\", to: \"smtp://192.0.2.1:99999\" }]\n",
 	  "test.yaml:3: routes[0].to: 'smtp://192.0.2.1:99999' has no valid host; write it as "

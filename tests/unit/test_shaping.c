@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test: uses flow core machine */
+/* test: uses flow queue dns core machine */
 #include "relay/flow/shaping.h"
 
 #include <setjmp.h>
@@ -12,18 +12,19 @@
 
 #include "relay/flow/routing.h"
 
-static const char config_text[] = "hostname: mx1.example.org\n"
-				  "listeners: [{ address: \"127.0.0.1:25\", role: relay }]\n"
-				  "log: { file: /tmp/x.log }\n"
-				  "queue: { store: spool, spool: { path: /tmp/x } }\n"
-				  "delivery: { connections_first: 3, mails_per_connection: 70 }\n"
-				  "routes:\n"
-				  "  - { domain: \"*\", to: mx, connections: 15 }\n"
-				  "  - { domain: a.example, to: \"smtp://192.0.2.1\" }\n"
-				  "  - { domain: b.example, to: \"smtp://192.0.2.1\", connections: 2 }\n"
-				  "sites:\n"
-				  "  - { mx: example.net, connections: 9 }\n"
-				  "  - { mx: big.example.net, connections: 50, rate: 600 }\n";
+static const char config_text[] =
+	"hostname: mx1.example.org\n"
+	"listeners: [{ address: \"127.0.0.1:25\", role: relay }]\n"
+	"log: { file: /tmp/x.log }\n"
+	"queue: { store: spool, spool: { path: /tmp/x } }\n"
+	"delivery: { connections_first: 3, mails_per_connection: 70 }\n"
+	"routes:\n"
+	"  - { domain: \"*\", to: mx, connections: 15 }\n"
+	"  - { domain: a.example, to: \"smtp://192.0.2.1\" }\n"
+	"  - { domain: b.example, to: \"smtp://192.0.2.1\", connections: 2 }\n"
+	"sites:\n"
+	"  - { mx: example.net, connections: 9 }\n"
+	"  - { mx: big.example.net, connections: 50, rate: 600 }\n";
 
 static struct routing *
 make_routing(void)
@@ -63,9 +64,9 @@ test_covers(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-		assert_int_equal(shaping_covers(span_of_string(rows[i].name),
-						span_of_string(rows[i].site)),
-				 rows[i].covers);
+		assert_int_equal(
+			shaping_covers(span_of_string(rows[i].name), span_of_string(rows[i].site)),
+			rows[i].covers);
 }
 
 static void
@@ -150,10 +151,17 @@ test_plan_of_mx(void **state)
 		.mx_secure = true,
 		.site = SPAN("mx2.example=mx3.example,mx1.example"),
 		.host_count = 3,
-		.hosts = { { .name = SPAN("mx3.example"), .preference = 10, .count = 1,
+		.hosts = { { .name = SPAN("mx3.example"),
+			     .preference = 10,
+			     .count = 1,
 			     .addresses_secure = true },
-			   { .name = SPAN("mx2.example"), .preference = 10, .first = 1, .count = 1 },
-			   { .name = SPAN("mx1.example"), .preference = 30, .first = 2,
+			   { .name = SPAN("mx2.example"),
+			     .preference = 10,
+			     .first = 1,
+			     .count = 1 },
+			   { .name = SPAN("mx1.example"),
+			     .preference = 30,
+			     .first = 2,
 			     .count = 2 } },
 		.address_count = 4,
 		.host_of = { 0, 1, 2, 2 },
@@ -181,10 +189,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_covers),
-		cmocka_unit_test(test_who_says_what),
-		cmocka_unit_test(test_routing_finds),
-		cmocka_unit_test(test_plan_of_a_list),
+		cmocka_unit_test(test_covers),        cmocka_unit_test(test_who_says_what),
+		cmocka_unit_test(test_routing_finds), cmocka_unit_test(test_plan_of_a_list),
 		cmocka_unit_test(test_plan_of_mx),
 	};
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test: uses flow queue core machine */
+/* test: uses flow queue dns core machine */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
