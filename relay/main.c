@@ -22,6 +22,7 @@
 #include "relay/control/control.h"
 #include "relay/control/http.h"
 #include "relay/control/startup.h"
+#include "relay/flow/delivery_doc.h"
 
 enum {
 	WHY_SIZE = 1024,
@@ -88,7 +89,9 @@ print_doc(const char *page)
 		return print_page(metric_doc);
 	if (strcmp(page, "events") == 0)
 		return print_page(event_doc);
-	fprintf(stderr, "ringpostd: --doc: options, metrics or events\n");
+	if (strcmp(page, "delivery") == 0)
+		return print_page(delivery_doc);
+	fprintf(stderr, "ringpostd: --doc: options, metrics, events or delivery\n");
 	return CONFIG_EXIT;
 }
 
@@ -108,7 +111,7 @@ print_config(const struct config *config)
 }
 
 static const char usage[] = "usage: ringpostd --config FILE [--check-config | --print-config]\n"
-			    "       ringpostd --doc options | metrics | events\n"
+			    "       ringpostd --doc options | metrics | events | delivery\n"
 			    "       ringpostd --version\n";
 
 enum mode { MODE_RUN, MODE_CHECK, MODE_PRINT };

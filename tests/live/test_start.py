@@ -74,7 +74,7 @@ def test_check_and_print_agree(folder):
     assert relay.run("--print-config").stdout == printed.stdout
 
 
-@pytest.mark.parametrize("page", ["options", "metrics", "events"])
+@pytest.mark.parametrize("page", ["options", "metrics", "events", "delivery"])
 def test_the_reference_in_the_repository_is_what_it_prints(folder, page):
     printed = Ringpost(folder / "relay").run("--doc", page)
     assert printed.returncode == 0, printed.stderr
