@@ -61,6 +61,13 @@ struct config_target {
 	struct span text; /* canonical: "smtp://192.0.2.1:25,smtp://192.0.2.2:25" */
 };
 
+/* The resolvers to ask: those of this host, or these; none where it asks the roots itself. */
+struct config_forwarders {
+	bool is_auto;
+	const struct net_address *items;
+	size_t count;
+};
+
 /* clang-format off */
 #define FIELD_BOOL(name)         bool name;
 #define FIELD_NUMBER(name)       uint32_t name;
@@ -78,6 +85,10 @@ struct config_target {
 #define FIELD_NETWORKS(name)     struct network_list name;
 #define FIELD_TARGET(name)       struct config_target name;
 #define FIELD_DURATIONS(name)    const uint64_t *name##_ms; size_t name##_count;
+#define FIELD_DOMAINS(name)      const struct span *name; size_t name##_count;
+#define FIELD_FORWARDERS(name)   struct config_forwarders name;
+#define FIELD_FILE(name)         struct span name; /* "none" where there is none */
+#define FIELD_AUTO_FILE(name)    struct span name; /* "none", "auto" */
 
 #define OPTION(kind, owner, name, standard, least, most, when, doc) FIELD_##kind(name)
 #define CHOICE(tag, owner, name, standard, when, doc)               enum tag name;
@@ -111,6 +122,10 @@ struct config {
 #undef FIELD_NETWORKS
 #undef FIELD_TARGET
 #undef FIELD_DURATIONS
+#undef FIELD_DOMAINS
+#undef FIELD_FORWARDERS
+#undef FIELD_FILE
+#undef FIELD_AUTO_FILE
 
 struct config_errors {
 	size_t count; /* of all errors; the first CONFIG_ERRORS_MAX are in `lines` */

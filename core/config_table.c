@@ -34,6 +34,10 @@
 #define MEMBER_NETWORKS(name)     name
 #define MEMBER_TARGET(name)       name
 #define MEMBER_DURATIONS(name)    name##_ms
+#define MEMBER_DOMAINS(name)      name
+#define MEMBER_FORWARDERS(name)   name
+#define MEMBER_FILE(name)         name
+#define MEMBER_AUTO_FILE(name)    name
 /* The other member of a sequence that is a bare array; for all else the field itself. */
 #define COUNT_BOOL(name)         name
 #define COUNT_NUMBER(name)       name
@@ -51,6 +55,10 @@
 #define COUNT_NETWORKS(name)     name
 #define COUNT_TARGET(name)       name
 #define COUNT_DURATIONS(name)    name##_count
+#define COUNT_DOMAINS(name)      name##_count
+#define COUNT_FORWARDERS(name)   name
+#define COUNT_FILE(name)         name
+#define COUNT_AUTO_FILE(name)    name
 
 #define OPTION(kind_, owner, name_, standard_, least_, most_, when, doc_) \
 	{ .kind = OPTION_##kind_,                                         \
@@ -117,7 +125,8 @@ bool
 option_is_sequence(const struct option *o)
 {
 	return o->kind == OPTION_NETWORKS || o->kind == OPTION_TARGET ||
-	       o->kind == OPTION_DURATIONS;
+	       o->kind == OPTION_DURATIONS || o->kind == OPTION_DOMAINS ||
+	       o->kind == OPTION_FORWARDERS;
 }
 
 const void *

@@ -46,6 +46,10 @@ enum option_kind {
 	OPTION_NETWORKS,     /* a list of CIDR networks */
 	OPTION_TARGET,       /* mx, one URL, a list of them, or discard */
 	OPTION_DURATIONS,    /* a list, at least one */
+	OPTION_DOMAINS,      /* a list of plain domains */
+	OPTION_FORWARDERS,   /* auto, none, or a list of IP or IP@port */
+	OPTION_FILE,         /* absolute path, or none */
+	OPTION_AUTO_FILE,    /* absolute path, auto, or none */
 	OPTION_KINDS
 };
 
@@ -97,11 +101,20 @@ const char *value_describe(enum option_kind kind);
 bool value_refuse(struct buf *why, struct span text, const char *message);
 /* Does the text look as if a name stood where an address must? */
 bool value_is_named(struct span text);
-/* Letters, digits and hyphens in labels. */
-bool value_is_hostname(struct span text);
 bool target_parse(const struct span *items, size_t count, struct arena *arena,
 		  struct config_target *out, struct buf *why, size_t *bad);
 void target_print(const struct config_target *target, struct buf *out);
+bool forwarders_parse(const struct span *items, size_t count, struct arena *arena,
+		      struct config_forwarders *out, struct buf *why, size_t *bad);
+void forwarders_print(const struct config_forwarders *f, struct buf *out);
+bool forwarders_eq(const struct config_forwarders *a, const struct config_forwarders *b);
+bool domains_parse(const struct option *o, const struct span *items, size_t count,
+		   struct arena *arena, void *base, struct buf *why, size_t *bad);
+void domains_print(const struct option *o, const void *base, struct buf *out);
+bool domains_eq(const struct option *o, const void *a, const void *b);
+/* Letters, digits and hyphens in labels; with `wide` also what mail domains have besides: UTF-8
+ * (RFC 6531) and underscores. */
+bool value_is_domain(struct span text, bool wide);
 
 /* A hash table from domain to index in an array; built once. */
 struct domain_index {

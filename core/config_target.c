@@ -40,7 +40,7 @@ parse_host_name(struct span text, bool smtp, struct arena *arena, struct config_
 	struct span name = span_first(text, colon);
 	uint64_t port = smtp ? 25 : 24;
 
-	if (!value_is_named(text) || !value_is_hostname(name))
+	if (!value_is_named(text) || !value_is_domain(name, false))
 		return false;
 	if (colon < text.size && !span_to_u64(span_after(text, colon + 1), &port))
 		return false;

@@ -149,10 +149,8 @@ parse_choice(const struct option *o, struct span text, void *base, struct buf *w
 	return false;
 }
 
-/* Letters, digits and hyphens in labels; with `wide` also what mail domains have besides: UTF-8
- * (RFC 6531) and underscores. */
-static bool
-is_domain(struct span text, bool wide)
+bool
+value_is_domain(struct span text, bool wide)
 {
 	size_t label = 0;
 
@@ -187,6 +185,13 @@ is_user_name(struct span text)
 	return text.size > 0 && text.size <= 32;
 }
 
+static bool
+is_path(struct span text)
+{
+	return span_starts_with(text, SPAN("/")) && text.size < 4000 &&
+	       span_find(text, 0, 0) == text.size;
+}
+
 /* NULL, or what is wrong with a text of this kind. */
 static const char *
 text_fault(enum option_kind kind, struct span text)
@@ -194,17 +199,22 @@ text_fault(enum option_kind kind, struct span text)
 	bool literal = text.size > 2 && text.data[0] == '[' && text.data[text.size - 1] == ']';
 
 	switch (kind) {
+	case OPTION_AUTO_FILE:
+		if (span_eq(text, SPAN("auto")))
+			return NULL;
+		/* fall through */
+	case OPTION_FILE:
+		if (span_eq(text, SPAN("none")) || is_path(text))
+			return NULL;
+		return "is no absolute path; write one that starts with /, or none";
 	case OPTION_HOSTNAME:
-		return is_domain(text, false)
+		return value_is_domain(text, false)
 			       ? NULL
 			       : "is no host name; write one such as mx1.example.org";
 	case OPTION_NAME:
 		return is_user_name(text) ? NULL : "is no user name; write one such as ringpost";
 	case OPTION_PATH:
-		if (span_starts_with(text, SPAN("/")) && text.size < 4000 &&
-		    span_find(text, 0, 0) == text.size)
-			return NULL;
-		return "is no absolute path; write one that starts with /";
+		return is_path(text) ? NULL : "is no absolute path; write one that starts with /";
 	case OPTION_ROUTE_DOMAIN:
 		if (span_eq(text, SPAN("*")))
 			return NULL;
@@ -214,9 +224,10 @@ text_fault(enum option_kind kind, struct span text)
 			text = span_after(text, 1);
 		else if (literal)
 			return NULL;
-		return is_domain(text, true) ? NULL
-					     : "is no domain; write one such as example.org or "
-					       ".example.org, in UTF-8, without a dot at the end";
+		return value_is_domain(text, true)
+			       ? NULL
+			       : "is no domain; write one such as example.org or "
+				 ".example.org, in UTF-8, without a dot at the end";
 	}
 }
 
@@ -235,12 +246,6 @@ parse_text(const struct option *o, struct span text, struct arena *arena, void *
 }
 
 bool
-value_is_hostname(struct span text)
-{
-	return is_domain(text, false);
-}
-
-bool
 value_is_named(struct span text)
 {
 	struct span host = span_first(text, span_find(text, ':', 0));
@@ -248,7 +253,7 @@ value_is_named(struct span text)
 
 	for (size_t i = 0; i < host.size; i++)
 		letter |= ascii_lower(host.data[i]) >= 'a' && ascii_lower(host.data[i]) <= 'z';
-	return letter && is_domain(host, true);
+	return letter && value_is_domain(host, true);
 }
 
 static bool
@@ -361,6 +366,12 @@ value_parse(const struct option *o, const struct span *items, size_t count, stru
 		return target_parse(items, count, arena,
 				    (struct config_target *)(void *)((char *)base + o->offset), why,
 				    bad);
+	case OPTION_FORWARDERS:
+		return forwarders_parse(
+			items, count, arena,
+			(struct config_forwarders *)(void *)((char *)base + o->offset), why, bad);
+	case OPTION_DOMAINS:
+		return domains_parse(o, items, count, arena, base, why, bad);
 	default:
 		ASSERT(count == 1);
 		return parse_scalar(o, items[0], arena, base, why);
@@ -471,6 +482,12 @@ value_print(const struct option *o, const void *base, struct buf *out)
 	case OPTION_TARGET:
 		target_print(field, out);
 		break;
+	case OPTION_FORWARDERS:
+		forwarders_print(field, out);
+		break;
+	case OPTION_DOMAINS:
+		domains_print(o, base, out);
+		break;
 	default:
 		print_text(*(const struct span *)field, out);
 	}
@@ -521,6 +538,10 @@ value_eq(const struct option *o, const void *a, const void *b)
 		return durations_eq(o, a, b);
 	case OPTION_TARGET:
 		return span_eq(targets[0]->text, targets[1]->text);
+	case OPTION_FORWARDERS:
+		return forwarders_eq(left, right);
+	case OPTION_DOMAINS:
+		return domains_eq(o, a, b);
 	default:
 		return span_eq(*(const struct span *)left, *(const struct span *)right);
 	}
@@ -546,6 +567,11 @@ value_describe(enum option_kind kind)
 		[OPTION_ADDRESS] = "an IP address with port such as 127.0.0.1:25 or \"[::1]:25\"",
 		[OPTION_NETWORKS] = "a list of networks such as [192.0.2.0/24, \"2001:db8::/32\"]",
 		[OPTION_TARGET] = "mx, one URL, a list of URLs, or discard",
+		[OPTION_DOMAINS] = "a list of domains such as [example.org, example.net]",
+		[OPTION_FORWARDERS] = "auto, none, or a list such as [192.0.2.53, "
+				      "\"2001:db8::53@5353\"]",
+		[OPTION_FILE] = "an absolute path, or none",
+		[OPTION_AUTO_FILE] = "an absolute path, auto, or none",
 		[OPTION_DURATIONS] = "durations such as [1m, 5m, 1h] (units: ms, s, m, h, d)",
 	};
 

@@ -160,10 +160,16 @@ add_zones(struct ub_ctx *c, const struct resolver_options *options, struct buf *
 		struct span name = options->transparent[i];
 
 		snprintf(zone, sizeof zone, "%.*s", SPAN_ARG(name));
+		if (strcmp(zone, "localhost") == 0) {
+			buf_printf(why,
+				   "dns.special_zones: localhost is always this host; leave it "
+				   "out");
+			return false;
+		}
 		int failed = ub_ctx_zone_add(c, zone, "transparent");
 		if (failed == 0)
 			continue;
-		buf_printf(why, "dns.transparent: %s: %s; name a domain such as test", zone,
+		buf_printf(why, "dns.special_zones: %s: %s; name a domain such as test", zone,
 			   ub_strerror(failed));
 		return false;
 	}

@@ -36,6 +36,7 @@ struct resolver {
 	struct ub_ctx *context;
 	uint64_t deadline_ms; /* of a lookup, from its beginning */
 	bool validates;
+	uint64_t hint_at_ms; /* not before: that forwarders drop DNSSEC records */
 
 	struct pool pool; /* struct question */
 	struct question **table;

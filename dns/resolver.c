@@ -11,6 +11,7 @@
 #include "dns/context.h"
 #include "dns/inside.h"
 #include "dns/name.h"
+#include "dns/resolv_conf.h"
 #include "dns/unbound.h"
 
 enum {
@@ -26,6 +27,8 @@ enum {
 	SECURITY_BOGUS = 1, /* what the library's callback says */
 	SECURITY_SECURE = 2,
 	HOSTS_SIZE_MAX = 1 << 20,
+	RESOLV_CONF_SIZE = 64 * 1024,
+	HINT_MS = 3600 * 1000,
 	WHY_SIZE = 512,
 	ANSWERS_PERCENT = 25, /* of cache_bytes; the library has half, the rest is for MX */
 };
@@ -187,6 +190,27 @@ log_failure(const struct question *q, const struct dns_answer *a)
 				 });
 }
 
+/* Forwarders that drop DNSSEC records make everything bogus that is below a signed zone. That needs
+ * a hint beyond the single questions. */
+static void
+hint_at_forwarders(struct resolver *r, const struct dns_answer *a)
+{
+	struct worker *w = r->worker;
+
+	if (w->log == NULL || a->outcome != DNS_BOGUS || w->now_ms < r->hint_at_ms ||
+	    memmem(a->why.data, a->why.size, "trust anchor", 12) == NULL)
+		return;
+	r->hint_at_ms = w->now_ms + HINT_MS;
+	event_problem(w->log,
+		      &(struct event_problem){
+			      .what = SPAN("validate answers of DNS (DNSSEC)"),
+			      .error = a->why,
+			      .remedy = SPAN("name resolvers in dns.forwarders that hand on "
+					     "DNSSEC records, or none; or give up validation "
+					     "with dns.trust_anchors: none"),
+		      });
+}
+
 static void
 tell_askers(struct question *q, struct dns_answer *a)
 {
@@ -207,6 +231,7 @@ finish(struct question *q, struct dns_answer *a)
 		METRIC_OBSERVE(r->worker->metrics, DNS_TIME, clock_monotonic_us() - q->started_us);
 	if (a->outcome == DNS_FAILED || a->outcome == DNS_BOGUS)
 		log_failure(q, a);
+	hint_at_forwarders(r, a);
 	tell_askers(q, a);
 	cache_put(r->answers, span_of(q->name, q->name_size), q->type, a, answer_bytes(a),
 		  a->expires_at_ms);
@@ -520,6 +545,24 @@ read_hosts(struct resolver *r, const char *path, struct buf *why)
 	return true;
 }
 
+/* The forwarders of this host. Without that file, or without any in it, the roots are asked. */
+static void
+read_forwarders(const struct resolver_options *options, struct resolver_options *own)
+{
+	FILE *f = options->forwarders_auto ? fopen(options->resolv_conf, "re") : NULL;
+	char *text = f == NULL ? NULL : malloc(RESOLV_CONF_SIZE);
+
+	*own = *options;
+	if (text != NULL) {
+		size_t size = fread(text, 1, RESOLV_CONF_SIZE, f);
+		own->forwarder_count = resolv_conf_servers(span_of(text, size), own->forwarders,
+							   DNS_FORWARDERS_MAX);
+	}
+	free(text);
+	if (f != NULL)
+		fclose(f);
+}
+
 static bool
 copy_search(struct resolver *r, const struct resolver_options *options, struct buf *why)
 {
@@ -570,6 +613,7 @@ resolver_new(struct worker *w, const struct resolver_options *options, unsigned 
 {
 	struct resolver *r = calloc(1, sizeof *r);
 	struct context_share share = context_share(options, worker_count);
+	struct resolver_options own;
 
 	if (r == NULL) {
 		buf_append_string(why, "dns: no memory for a resolver; use fewer workers");
@@ -578,13 +622,14 @@ resolver_new(struct worker *w, const struct resolver_options *options, unsigned 
 	OBJ_INIT(r, RESOLVER_MAGIC);
 	r->worker = w;
 	r->seed = random_u64();
+	read_forwarders(options, &own);
 	list_init(&r->line);
 	list_init(&r->done);
 	task_init(&r->telling, on_telling);
 	if (!set_up(r, options, worker_count, &share))
 		buf_append_string(why, "dns: no memory for a resolver; use fewer workers");
 	else if (read_hosts(r, options->hosts_file, why) && copy_search(r, options, why))
-		r->context = context_new(r->unbound, options, &share, why);
+		r->context = context_new(r->unbound, &own, &share, why);
 	if (r->context != NULL)
 		return r;
 	resolver_free(r);

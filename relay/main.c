@@ -19,6 +19,7 @@
 #include "core/limits.h"
 #include "core/log.h"
 #include "core/metric.h"
+#include "dns/resolver.h"
 #include "relay/control/control.h"
 #include "relay/control/http.h"
 #include "relay/control/startup.h"
@@ -28,6 +29,7 @@ enum {
 	WHY_SIZE = 1024,
 	CONTROL_RING_ENTRIES = 64,
 	CONTROL_BUFFERS = 4,
+	RESOLVER_WAIT_US = 100 * 1000,
 	EXTRA_BLOCKS = 2,          /* metrics of the control and the HTTP thread */
 	BUFFER_SHARE_PERCENT = 25, /* of the memory budget, for connections' buffers */
 };
@@ -274,6 +276,22 @@ make_workers(struct daemon *d)
 	return true;
 }
 
+/* One after the other: the library keeps a part of its configuration for the whole process. */
+static bool
+open_resolvers(struct daemon *d)
+{
+	struct resolver_options options;
+
+	startup_resolver_options(d->config, &options);
+	for (unsigned i = 0; i < d->workers; i++) {
+		struct worker *w = d->peers[i];
+		w->resolver = resolver_new(w, &options, d->workers, &d->why);
+		if (w->resolver == NULL)
+			return false;
+	}
+	return true;
+}
+
 static bool
 make_control(struct daemon *d)
 {
@@ -366,6 +384,23 @@ start_http(struct daemon *d)
 
 /* ---- the workers' threads ---- */
 
+static void
+on_resolver_stopped(void *context)
+{
+	*(bool *)context = true;
+}
+
+/* After the last mail: what is asked still is asked by nobody. */
+static void
+stop_resolver(struct worker *w)
+{
+	bool stopped = false;
+
+	resolver_stop(w->resolver, on_resolver_stopped, &stopped);
+	while (!stopped)
+		worker_turn(w, RESOLVER_WAIT_US);
+}
+
 static void *
 run_worker(void *argument)
 {
@@ -384,6 +419,7 @@ run_worker(void *argument)
 		flow_start(m->worker.flow, m->fds, (unsigned)d->config->listeners_count);
 		crew_start(m);
 		worker_run(&m->worker);
+		stop_resolver(&m->worker);
 		/* Submits what the last turn has left, such as the bell of the last answer. */
 		worker_turn(&m->worker, 0);
 	}
@@ -438,6 +474,28 @@ queued_mails(struct daemon *d)
 	return mails;
 }
 
+/* Whether DNS can be believed, and what to do where it cannot. */
+static void
+log_resolver(struct daemon *d)
+{
+	struct log_ring *log = d->control.worker.log;
+	uint8_t memory[WHY_SIZE];
+	struct buf why = buf_of(memory, sizeof memory);
+	bool validates = resolver_validates(d->peers[0]->resolver, &why);
+
+	event_dns_ready(log, &(struct event_dns_ready){
+				     .validates = validates,
+				     .why = validates ? span_none() : buf_span(&why),
+			     });
+	if (!validates && span_eq(d->config->dns.trust_anchors, SPAN("auto")))
+		event_problem(log, &(struct event_problem){
+					   .what = SPAN("validate answers of DNS (DNSSEC)"),
+					   .error = buf_span(&why),
+					   .remedy = SPAN("install dns-root-data, or set "
+							  "dns.trust_anchors"),
+				   });
+}
+
 static void
 log_start_events(struct daemon *d, uint64_t queued)
 {
@@ -450,6 +508,7 @@ log_start_events(struct daemon *d, uint64_t queued)
 		event_listening(log, &(struct event_listening){ .address = buf_span(&address),
 								.role = SPAN("relay") });
 	}
+	log_resolver(d);
 	event_start(log, &(struct event_start){
 				 .version = SPAN(RINGPOST_VERSION),
 				 .hostname = d->config->hostname,
@@ -469,7 +528,7 @@ come_up(struct daemon *d)
 	d->crew = calloc(d->workers, sizeof *d->crew);
 	if (d->crew == NULL || !listen_all(d) || !start_http(d) ||
 	    !startup_drop_user(d->config, &d->why) || !open_log(d) || !make_workers(d) ||
-	    !open_queue(d) || !make_control(d))
+	    !open_resolvers(d) || !open_queue(d) || !make_control(d))
 		return fail(d, "out of memory");
 	return true;
 }
@@ -482,6 +541,8 @@ go_down(struct daemon *d)
 		queue_close(d->store);
 	for (unsigned i = 0; i < d->workers; i++)
 		flow_free(d->crew[i].worker.flow);
+	for (unsigned i = 0; i < d->workers; i++)
+		resolver_free(d->crew[i].worker.resolver);
 	routing_put(d->control.routing);
 	limits_free(d->limits);
 	log_stop(d->log);

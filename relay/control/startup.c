@@ -14,6 +14,8 @@
 #include "core/base/clock.h"
 #include "core/net.h"
 
+#define HOSTS_FILE "/etc/hosts" /* the default */
+
 enum {
 	KERNEL_MAJOR = 6,
 	KERNEL_MINOR = 1,
@@ -107,6 +109,56 @@ startup_listen(const struct config *config, size_t index, unsigned workers, int 
 	if (error != 0)
 		explain_listen(l, -error, why);
 	return error == 0;
+}
+
+/* The root's keys as Debian has them: the package's own file, then the one that unbound keeps. */
+static const char *
+find_anchors(void)
+{
+	static const char *const files[] = { "/usr/share/dns/root.key",
+					     "/var/lib/unbound/root.key" };
+
+	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+		if (access(files[i], R_OK) == 0)
+			return files[i];
+	}
+	return NULL;
+}
+
+void
+startup_resolver_options(const struct config *config, struct resolver_options *out)
+{
+	const struct config_dns *dns = &config->dns;
+	bool no_hosts =
+		span_eq(dns->hosts_file, SPAN("none")) ||
+		/* What nobody asked for may be missing. */
+		(span_eq(dns->hosts_file, SPAN(HOSTS_FILE)) && access(HOSTS_FILE, F_OK) != 0);
+
+	*out = (struct resolver_options){
+		.forwarders_auto = dns->forwarders.is_auto,
+		.resolv_conf = "/etc/resolv.conf",
+		.forwarder_count = (unsigned)dns->forwarders.count,
+		.trust_anchors = (const char *)dns->trust_anchors.data,
+		.hosts_file = no_hosts ? NULL : (const char *)dns->hosts_file.data,
+		.search_count = (unsigned)dns->search_count,
+		.transparent_count = (unsigned)dns->special_zones_count,
+		.queries_max = dns->queries_max,
+		.waiting_max = dns->waiting_max,
+		.cache_bytes = dns->cache_size,
+		.deadline_ms = dns->deadline_ms,
+	};
+	ASSERT(out->forwarder_count <= DNS_FORWARDERS_MAX && out->search_count <= DNS_SEARCH_MAX &&
+	       out->transparent_count <= DNS_SEARCH_MAX);
+	if (span_eq(dns->trust_anchors, SPAN("none")))
+		out->trust_anchors = NULL;
+	else if (span_eq(dns->trust_anchors, SPAN("auto")))
+		out->trust_anchors = find_anchors();
+	for (unsigned i = 0; i < out->forwarder_count; i++)
+		out->forwarders[i] = dns->forwarders.items[i];
+	for (unsigned i = 0; i < out->search_count; i++)
+		out->search[i] = dns->search[i];
+	for (unsigned i = 0; i < out->transparent_count; i++)
+		out->transparent[i] = dns->special_zones[i];
 }
 
 static bool

@@ -10,6 +10,7 @@
 
 #include "core/base/buf.h"
 #include "core/config.h"
+#include "dns/resolver.h"
 
 /* Kernel 6.1 or newer. */
 bool startup_check_kernel(struct buf *why);
@@ -19,6 +20,8 @@ bool startup_raise_descriptors(struct buf *why);
 /* Binds listener `index` once for each worker: fds[worker]. */
 bool startup_listen(const struct config *config, size_t index, unsigned workers, int *fds,
 		    struct buf *why);
+/* What the group `dns` says; `out` points into the configuration. */
+void startup_resolver_options(const struct config *config, struct resolver_options *out);
 /* Becomes config->user; refuses to stay root unless allow_root. */
 bool startup_drop_user(const struct config *config, struct buf *why);
 

@@ -53,6 +53,12 @@ defaults_are_those_of_the_table(void **state)
 	assert_int_equal(c->retry.schedule_ms[6], 4 * 3600000);
 	assert_int_equal(c->retry.lifetime_ms, 5 * 86400000);
 	assert_true(c->delivery.pipelining);
+	assert_true(c->dns.forwarders.is_auto);
+	assert_int_equal(c->dns.forwarders.count, 0);
+	assert_true(span_eq(c->dns.trust_anchors, SPAN("auto")));
+	assert_true(span_eq(c->dns.hosts_file, SPAN("/etc/hosts")));
+	assert_int_equal(c->dns.search_count, 0);
+	assert_int_equal(c->dns.deadline_ms, 20000);
 	assert_int_equal(c->routes_count, 0);
 	assert_in_range(config_worker_count(c), 1, 64);
 	assert_true(config_memory_budget(c) >= 1 << 20);
@@ -71,6 +77,12 @@ every_kind_of_value_is_read(void **state)
 		"log: { file: \"/var/log/a b.log\", level: debug }\n"
 		"durability: memory\n"
 		"bare_newline: normalize\n"
+		"dns:\n"
+		"  forwarders: [192.0.2.53, \"2001:db8::53@5353\"]\n"
+		"  trust_anchors: none\n"
+		"  hosts_file: none\n"
+		"  search: [example.org, test]\n"
+		"  special_zones: test\n"
 		"memory: { budget: 512MiB, clients: { count: 4, size: 1024B } }\n"
 		"queue:\n"
 		"  spool:\n"
@@ -103,6 +115,16 @@ every_kind_of_value_is_read(void **state)
 	assert_int_equal(c->log.level, LEVEL_DEBUG);
 	assert_int_equal(c->durability, DURABILITY_MEMORY);
 	assert_int_equal(c->bare_newline, NEWLINE_NORMALIZE);
+	assert_int_equal(c->dns.forwarders.count, 2);
+	assert_false(c->dns.forwarders.is_auto);
+	assert_int_equal(ntohs(c->dns.forwarders.items[0].head.port_network_order), 53);
+	assert_int_equal(c->dns.forwarders.items[0].head.family, AF_INET);
+	assert_int_equal(ntohs(c->dns.forwarders.items[1].head.port_network_order), 5353);
+	assert_true(span_eq(c->dns.trust_anchors, SPAN("none")));
+	assert_true(span_eq(c->dns.hosts_file, SPAN("none")));
+	assert_int_equal(c->dns.search_count, 2);
+	assert_true(span_eq(c->dns.search[1], SPAN("test")));
+	assert_int_equal(c->dns.special_zones_count, 1);
 	assert_int_equal(config_memory_budget(c), (size_t)512 << 20);
 	assert_int_equal(c->memory.clients.count, 4);
 	assert_int_equal(c->memory.clients.size, 1024);
@@ -250,6 +272,25 @@ static const struct {
 	{ "retry: { lifetime: 1h }\n",
 	  "test.yaml:3: retry.schedule: has a pause longer than retry.lifetime; shorten it or "
 	  "lengthen the lifetime" },
+	{ "dns: { forwarders: [192.0.2.1, resolver.example] }\n",
+	  "test.yaml:3: dns.forwarders: 'resolver.example' is no address of a resolver; write one "
+	  "such as 192.0.2.53 or \"2001:db8::53@5353\"" },
+	{ "dns: { forwarders: [\"192.0.2.1@0\"] }\n",
+	  "test.yaml:3: dns.forwarders: '192.0.2.1@0' is no address of a resolver; write one such "
+	  "as 192.0.2.53 or \"2001:db8::53@5353\"" },
+	{ "dns: { forwarders: [] }\n",
+	  "test.yaml:3: dns.forwarders: '' has no resolver or more than 8; write auto, none, or 1 "
+	  "to 8" },
+	{ "dns: { trust_anchors: root.key }\n",
+	  "test.yaml:3: dns.trust_anchors: 'root.key' is no absolute path; write one that starts "
+	  "with /, or none" },
+	{ "dns: { hosts_file: auto }\n", "test.yaml:3: dns.hosts_file: 'auto' is no absolute "
+					 "path; write one that starts with /, or none" },
+	{ "dns: { search: [a, .b] }\n",
+	  "test.yaml:3: dns.search: '.b' is no domain; write one such as example.org, without a "
+	  "dot at its beginning or end" },
+	{ "dns: { search: [a, b, c, d, e, f, g] }\n",
+	  "test.yaml:3: dns.search: '' has more than 6 domains; shorten the list" },
 	{ "---\nworkers: 1\n", "test.yaml:4: a second document starts here; keep one in a file" },
 	{ "a: &x [ *x ]\nb: {*x : 1}\n",
 	  "test.yaml:3: a is no option; see ringpostd --doc options for those that are" },
@@ -343,6 +384,8 @@ static const char full[] =
 	     "log: { file: \"/tmp/a \\\"quoted\\\" \\u00fc\\\\name\" }\n"
 	     "limits: { exempt: [10.0.0.0/8], message_size_max: 1048577B }\n"
 	     "timeouts: { drain: 0s, send: { reset: 1500ms } }\n"
+	     "dns: { forwarders: [\"::1\", 192.0.2.1@5353], search: [a.example, b],"
+	     " trust_anchors: /tmp/x, hosts_file: /tmp/y }\n"
 	     "relay: { domains: [{ name: b\xc3\xbc"
 	     "cher.example }], networks: [\"::1\"] }\n"
 	     "routes:\n"
@@ -391,6 +434,10 @@ a_reload_names_what_needs_a_restart(void **state)
 		{ "", "durability: memory\nworker: { ring_entries: 64 }\n",
 		  "durability, worker.ring_entries" },
 		{ "", "metrics: { address: \"127.0.0.1:1\" }\n", "metrics.address" },
+		{ "", "dns: { forwarders: none, search: [a] }\n", "dns.forwarders, dns.search" },
+		{ "dns: { forwarders: [192.0.2.1] }\n", "dns: { forwarders: [192.0.2.2] }\n",
+		  "dns.forwarders" },
+		{ "dns: { search: [a] }\n", "dns: { search: [b] }\n", "dns.search" },
 	};
 
 	(void)state;
