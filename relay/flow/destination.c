@@ -482,7 +482,7 @@ refuse(struct destination *d, struct job *j)
 	const struct mx_hosts *found = d->found;
 	bool temporary = mx_outcome_is_temporary(found->outcome) || !d->by_mx;
 
-	buf_printf(&text, "%s ", temporary ? "451" : "550");
+	buf_printf(&text, "%s ", temporary ? "451" : found->outcome == MX_NULL ? "556" : "550");
 	buf_append_string(&text, temporary && !mx_outcome_is_temporary(found->outcome)
 					 ? "4.4.3"
 					 : mx_outcome_status(found->outcome));
@@ -492,6 +492,10 @@ refuse(struct destination *d, struct job *j)
 		job_defer_rest(j, buf_span(&text));
 	else
 		job_resolve_all(j, RECIPIENT_FAILED, buf_span(&text));
+	for (uint32_t i = 0; i < j->result_count; i++)
+		j->phases[i] = JOB_PHASE_DNS;
+	j->times.taken_ms = j->times.started_ms = j->times.done_ms = d->flow->worker->now_ms;
+	j->times.taken_wall_ms = d->flow->worker->now_wall_ms;
 	dispatch_finish(j);
 }
 

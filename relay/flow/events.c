@@ -460,7 +460,8 @@ flow_event_outcomes(struct flow *f, const struct job *j)
 		event.recipient = recipient->address;
 		event.attempts = j->attempts[i] + 1U;
 		event.retry_at = r->state == RECIPIENT_PENDING ? r->retry_at_ms : 0;
-		event.phase = span_of_string(sender_phase_label(j->phases[i]));
+		event.phase = span_of_string(
+			j->phases[i] == JOB_PHASE_DNS ? "dns" : sender_phase_label(j->phases[i]));
 		split_reply(r->reply, &event);
 		event_delivery(f->worker->log, &event);
 		METRIC_ADD_LABEL(f->worker->metrics, RECIPIENTS, shape.label, 1);

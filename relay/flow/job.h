@@ -24,6 +24,9 @@
 
 struct flow;
 
+/* Besides those of the sender: no host could be found. */
+enum { JOB_PHASE_DNS = SENDER_PHASE_COUNT };
+
 struct job_times {
 	uint64_t receive_ms;    /* from MAIL to durable; 0 for one that was claimed */
 	uint64_t taken_wall_ms; /* a connection was chosen or begun; wall clock */
@@ -59,11 +62,11 @@ struct job {
 	unsigned resolved_count;
 	unsigned resolved_before; /* the present transaction */
 
-	uint32_t result_count;               /* pending recipients of the item */
-	struct queue_result *results;        /* by pending recipient, in order */
-	bool *resolved;                      /* likewise */
-	uint16_t *attempts;                  /* likewise: before this one */
-	uint8_t *phases;                     /* likewise: enum sender_phase of the last outcome */
+	uint32_t result_count;        /* pending recipients of the item */
+	struct queue_result *results; /* by pending recipient, in order */
+	bool *resolved;               /* likewise */
+	uint16_t *attempts;           /* likewise: before this one */
+	uint8_t *phases;              /* likewise: enum sender_phase of the last outcome, or DNS */
 	struct sender_recipient *recipients; /* of the transaction on its way */
 	uint32_t *chosen;                    /* index of results for each of these */
 	struct sender_transaction transaction;
