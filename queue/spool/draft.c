@@ -655,6 +655,12 @@ notice_write(struct spool_end *e, struct queue_request *r, struct buf *out, uint
 static const struct queue_request_kind notice_kind = { RESERVE_OUTCOMES, notice_size, notice_write,
 						       put_done, true };
 
+struct mail_id
+spool_put_id(struct queue_request *r)
+{
+	return CONTAINER_OF(r, struct draft, request)->id;
+}
+
 /* A put that is refused before anything was written. */
 static void
 refused_done(struct spool_end *e, struct queue_request *r)

@@ -538,6 +538,8 @@ void spool_draft_on_room(struct queue_draft *d, struct task *resume);
 uint64_t spool_draft_size(const struct queue_draft *d);
 void spool_draft_abandon(struct queue_draft *d);
 void spool_put(struct queue *q, struct queue_put *p);
+/* The mail of a put's request. */
+struct mail_id spool_put_id(struct queue_request *r);
 /* r->notice, with the outcomes; or ends both, where there is an error. */
 void spool_put_notice(struct spool_end *e, struct queue_record *r, enum err error);
 size_t spool_draft_object_size(void);
@@ -605,7 +607,7 @@ void spool_report_commit(struct spool_end *e, uint32_t records, uint64_t bytes, 
 void spool_report_damage(struct worker *w, const char *file, uint64_t offset, uint64_t lsn);
 void spool_report_failure(struct worker *w, const char *file, const char *operation);
 /* A put whose write failed: void on disk (ERR_STORAGE), or not provably so (ERR_IN_DOUBT). */
-void spool_report_refused(struct worker *w, struct queue_request *put, enum err error);
+void spool_report_refused(struct worker *w, struct mail_id mail, enum err error);
 void spool_report_aside(struct worker *w, const char *file);
 void spool_report_recovery(struct spool *spool, const struct spool_recovered *r);
 

@@ -429,7 +429,7 @@ refuse_doubtful(struct spool_end *e, enum err error)
 		e->counters.cancels += is_put && error == ERR_STORAGE;
 		e->counters.in_doubt += is_put && error == ERR_IN_DOUBT;
 		if (is_put)
-			spool_report_refused(e->queue.worker, r, error);
+			spool_report_refused(e->queue.worker, spool_put_id(r), error);
 	}
 	finish_all(e, &e->log.doubtful, error);
 }

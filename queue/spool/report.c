@@ -69,15 +69,14 @@ spool_report_failure(struct worker *w, const char *file, const char *operation)
 }
 
 void
-spool_report_refused(struct worker *w, struct queue_request *put, enum err error)
+spool_report_refused(struct worker *w, struct mail_id mail, enum err error)
 {
-	const struct queue_put *p = CONTAINER_OF(put, struct queue_put, request);
 	uint8_t memory[ID_TEXT_SIZE];
 	struct buf id = buf_of(memory, sizeof memory);
 
 	if (w->log == NULL)
 		return;
-	id_write(&id, p->envelope->id.high, p->envelope->id.low);
+	id_write(&id, mail.high, mail.low);
 	event_put_cancelled(w->log, &(struct event_put_cancelled){
 					    .id = buf_span(&id),
 					    .error = span_of_string(err_text(error)),
