@@ -655,6 +655,12 @@ notice_write(struct spool_end *e, struct queue_request *r, struct buf *out, uint
 static const struct queue_request_kind notice_kind = { RESERVE_OUTCOMES, notice_size, notice_write,
 						       put_done, true };
 
+struct mail_id
+spool_put_id(struct queue_request *r)
+{
+	return CONTAINER_OF(r, struct draft, request)->id;
+}
+
 /* A put that is refused before anything was written. */
 static void
 refused_done(struct spool_end *e, struct queue_request *r)
@@ -669,15 +675,6 @@ refused_done(struct spool_end *e, struct queue_request *r)
 
 static const struct queue_request_kind refused_kind = { RESERVE_ALL, NULL, NULL, refused_done,
 							false };
-
-bool
-spool_is_put(const struct queue_request *r, struct mail_id *out)
-{
-	if (r->kind != &put_kind && r->kind != &notice_kind)
-		return false;
-	*out = CONTAINER_OF(r, struct draft, request)->id;
-	return true;
-}
 
 /* Are there as many mails, or items, as the option allows? */
 static bool

@@ -538,11 +538,11 @@ void spool_draft_on_room(struct queue_draft *d, struct task *resume);
 uint64_t spool_draft_size(const struct queue_draft *d);
 void spool_draft_abandon(struct queue_draft *d);
 void spool_put(struct queue *q, struct queue_put *p);
+/* The mail of a put's request. */
+struct mail_id spool_put_id(struct queue_request *r);
 /* r->notice, with the outcomes; or ends both, where there is an error. */
 void spool_put_notice(struct spool_end *e, struct queue_record *r, enum err error);
 size_t spool_draft_object_size(void);
-/* The mail that a request in the log's hands is to bring; false: it is none that brings one. */
-bool spool_is_put(const struct queue_request *r, struct mail_id *out);
 void spool_directory_synced(struct op *op, struct completion c);
 
 /* ---- claim.c ---- */

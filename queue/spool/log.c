@@ -425,12 +425,11 @@ refuse_doubtful(struct spool_end *e, enum err error)
 
 	for (n = list_first(&e->log.doubtful); n != NULL; n = list_next(&e->log.doubtful, n)) {
 		struct queue_request *r = LIST_ITEM(n, struct queue_request, node);
-		struct mail_id id;
-		bool is_put = spool_is_put(r, &id);
+		bool is_put = r->kind->reserve == RESERVE_ALL;
 		e->counters.cancels += is_put && error == ERR_STORAGE;
 		e->counters.in_doubt += is_put && error == ERR_IN_DOUBT;
 		if (is_put)
-			spool_report_refused(e->queue.worker, id, error);
+			spool_report_refused(e->queue.worker, spool_put_id(r), error);
 	}
 	finish_all(e, &e->log.doubtful, error);
 }

@@ -66,6 +66,27 @@ defaults_are_those_of_the_table(void **state)
 }
 
 static void
+check_routes(const struct config *c)
+{
+	assert_int_equal(c->routes_count, 5);
+	assert_int_equal(c->routes[0].to.kind, TARGET_LMTP);
+	assert_int_equal(c->routes[0].connections, 3);
+	assert_true(span_eq(c->routes[0].to.text, SPAN("lmtp:///run/dovecot/lmtp")));
+	assert_true(span_eq(c->routes[1].to.text,
+			    SPAN("smtp://192.0.2.1:25,smtp://[2001:db8::25]:2525")));
+	assert_int_equal(c->routes[1].to.hosts_count, 2);
+	assert_int_equal(c->routes[1].connections, 20);
+	assert_int_equal(c->routes[2].to.kind, TARGET_DISCARD);
+	assert_true(span_eq(c->routes[3].to.text,
+			    SPAN("smtp://mail.example.org:25,smtp://b.example.org:2525")));
+	assert_int_equal(c->routes[4].to.kind, TARGET_MX);
+	assert_int_equal(c->sites_count, 1);
+	assert_int_equal(c->sites[0].connections, 7);
+	assert_int_equal(c->sites[0].connections_first, 5);
+	assert_int_equal(c->sites[0].rate, 100);
+}
+
+static void
 every_kind_of_value_is_read(void **state)
 {
 	const struct config *c = must_parse(
@@ -134,22 +155,7 @@ every_kind_of_value_is_read(void **state)
 	assert_int_equal(c->retry.schedule_count, 2);
 	assert_int_equal(c->relay.networks.count, 2);
 	assert_int_equal(c->relay.domains_count, 2);
-	assert_int_equal(c->routes_count, 5);
-	assert_int_equal(c->routes[0].to.kind, TARGET_LMTP);
-	assert_int_equal(c->routes[0].connections, 3);
-	assert_true(span_eq(c->routes[0].to.text, SPAN("lmtp:///run/dovecot/lmtp")));
-	assert_true(span_eq(c->routes[1].to.text,
-			    SPAN("smtp://192.0.2.1:25,smtp://[2001:db8::25]:2525")));
-	assert_int_equal(c->routes[1].to.hosts_count, 2);
-	assert_int_equal(c->routes[1].connections, 20);
-	assert_int_equal(c->routes[2].to.kind, TARGET_DISCARD);
-	assert_true(span_eq(c->routes[3].to.text,
-			    SPAN("smtp://mail.example.org:25,smtp://b.example.org:2525")));
-	assert_int_equal(c->routes[4].to.kind, TARGET_MX);
-	assert_int_equal(c->sites_count, 1);
-	assert_int_equal(c->sites[0].connections, 7);
-	assert_int_equal(c->sites[0].connections_first, 5);
-	assert_int_equal(c->sites[0].rate, 100);
+	check_routes(c);
 	config_put(c);
 }
 
