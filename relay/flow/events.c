@@ -272,14 +272,13 @@ flow_event_host_failed(struct flow *f, const struct site *s, unsigned host, cons
 void
 flow_event_unresolved(struct flow *f, const struct destination *d)
 {
-	const struct mx_hosts *found = d->found;
 	uint64_t now_ms = f->worker->now_ms;
 
 	event_unresolved(f->worker->log,
 			 &(struct event_unresolved){
 				 .destination = d->name,
-				 .result = span_of_string(mx_outcome_label(found->outcome)),
-				 .error = found->why,
+				 .result = span_of_string(mx_outcome_label(d->outcome)),
+				 .error = span_of_string(d->why != NULL ? d->why : ""),
 				 .pause = d->expires_at_ms > now_ms ? d->expires_at_ms - now_ms : 0,
 			 });
 }

@@ -32,7 +32,7 @@ void flow_event_client_timeout(struct flow *f, const struct session *s);
 /* Next hops. */
 void flow_event_host_failed(struct flow *f, const struct site *s, unsigned host, const char *phase,
 			    struct span error);
-/* A destination has no hosts: why is in d->found. */
+/* A destination has no hosts: see d->outcome and d->why. */
 void flow_event_unresolved(struct flow *f, const struct destination *d);
 void flow_event_no_socket(struct flow *f, enum err e);
 void flow_event_load_failed(struct flow *f, struct mail_id id, enum err e);
