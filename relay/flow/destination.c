@@ -607,7 +607,7 @@ destination_claim(struct destination *d)
 	if (d->site != NULL)
 		d->site->claiming++;
 	d->claim.site = d->id;
-	d->claim.most = f->routing->config->queue.claim_batch;
+	d->claim.most = dispatch_claim_most(d->site, f);
 	d->claim.with_bodies = d->site != NULL;
 	d->claim.on_done = on_claimed;
 	list_init(&d->claim.items);

@@ -14,6 +14,9 @@ enum {
 	COST_BYTES = 16 * 1024, /* a body of this size costs a sender a second turn */
 	CLAIMS_MAX = 8,         /* of a site's destinations at a time */
 	AGAIN_MS = 20,          /* a mailbox was full */
+	UNPROVEN_MAX = 2,       /* jobs in line at a site that has not answered yet */
+	PATIENCE_MS = 1000,     /* with a connection that others want */
+	WAY_MOST = 64,          /* connections that give way at a time */
 	RATE_SLACK_US = 16 * 1000,
 	MINUTE_US = 60 * 1000 * 1000,
 	RECORD_AGAIN_MS = 1000, /* the store could not record an outcome */
@@ -423,23 +426,73 @@ is_doubtful(const struct site *s)
 	return true;
 }
 
-/* Is there a connection left of this worker's share of all? Those that have failed lately may not
- * have the last quarter: thousands of dead hosts hold up nobody who lives. */
-static bool
-may_open(struct site *s)
+/* This worker's share of all connections. Those that have failed lately may not have the last
+ * quarter: thousands of dead hosts hold up nobody who lives. */
+static size_t
+connections_for(const struct flow *f, bool doubtful)
 {
-	struct flow *f = s->flow;
 	size_t most = f->routing->config->delivery.connections / f->worker->count;
 
 	if (most == 0)
 		most = 1;
-	if (is_doubtful(s))
-		most -= most / 4;
-	if (f->channel_count < most)
+	return doubtful ? most - most / 4 : most;
+}
+
+void
+dispatch_connection_free(struct flow *f)
+{
+	for (unsigned doubtful = 0; doubtful < 2; doubtful++) {
+		struct list_node *n = list_first(&f->wanting[doubtful]);
+		if (n == NULL || f->channel_count >= connections_for(f, doubtful == 1))
+			continue;
+		list_unlink(n);
+		site_pump_soon(LIST_ITEM(n, struct site, wanting_link));
+		return;
+	}
+}
+
+/* Nobody knows of a host that does not answer whether it is far or dead. When connections are
+ * wanted and none is left, the ones that have not been made within a second give way: they count
+ * as failed, and are tried again by the schedule. */
+static void
+make_way(struct flow *f)
+{
+	struct list_node *n;
+	unsigned left = WAY_MOST;
+
+	while (left-- > 0 && !list_is_empty(&f->wanting[0]) &&
+	       (n = list_first(&f->connecting)) != NULL) {
+		struct channel *c = LIST_ITEM(n, struct channel, connecting_link);
+		uint64_t until_ms = c->began_ms + PATIENCE_MS;
+		if (until_ms > f->worker->now_ms) {
+			timer_set(&f->worker->timers, &f->patience, until_ms);
+			return;
+		}
+		channel_give_way(c);
+	}
+}
+
+void
+dispatch_on_patience(struct timer *t)
+{
+	make_way(CONTAINER_OF(t, struct flow, patience));
+}
+
+/* Is there a connection left for this site? If not, it is pumped when there is. */
+static bool
+may_open(struct site *s)
+{
+	struct flow *f = s->flow;
+	bool doubtful = is_doubtful(s);
+
+	if (f->channel_count < connections_for(f, doubtful))
 		return true;
-	if (!f->channels_were_full)
-		FLOW_LIMIT_HIT(f, DELIVERY_CONNECTIONS);
-	f->channels_were_full = true;
+	if (list_is_linked(&s->wanting_link))
+		return false;
+	FLOW_LIMIT_HIT(f, DELIVERY_CONNECTIONS);
+	list_append(&f->wanting[doubtful], &s->wanting_link);
+	if (!doubtful && !timer_is_set(&f->patience))
+		timer_set(&f->worker->timers, &f->patience, f->worker->now_ms);
 	return false;
 }
 
@@ -468,11 +521,11 @@ open_channel(struct site *s)
 	return true;
 }
 
-/* After a failure only one connection probes until a host is known to work again. */
+/* Until a site is known to work, for the first time or after a failure, one connection probes. */
 static bool
 is_probing(const struct site *s)
 {
-	return s->down_until_ms != 0 && s->channels > 0 && is_doubtful(s);
+	return !s->proven && s->channels > 0;
 }
 
 /* With a rate: is it time for another mail? If not, the site looks again when it is. */
@@ -569,6 +622,36 @@ close_idle_above(struct site *s, unsigned most)
 
 /* ---- claiming ---- */
 
+/* How many jobs may be in line at a site. One that has not answered yet gets few, and where half of
+ * all jobs are taken, only as many as it has connections to open: ten thousand dead hosts do not
+ * take the jobs of those who live. Of the others half of the jobs are for those whose lines are
+ * short, so that a few that stand still cannot have them all. */
+static unsigned
+line_most(const struct site *s, unsigned most)
+{
+	const struct flow *f = s->flow;
+	bool scarce = f->job_count >= f->routing->config->queue.active_max / 2;
+	unsigned usable = slots_usable(&s->slots);
+
+	if (s->proven)
+		return scarce && most > WAITING_LOW ? WAITING_LOW : most;
+	if (!scarce)
+		return UNPROVEN_MAX;
+	return usable > s->channels ? usable - s->channels : 0;
+}
+
+bool
+dispatch_site_has_room(const struct site *s)
+{
+	return in_line(s) < line_most(s, WAITING_MAX);
+}
+
+uint32_t
+dispatch_claim_most(const struct site *s, const struct flow *f)
+{
+	return s != NULL && !s->proven ? UNPROVEN_MAX : f->routing->config->queue.claim_batch;
+}
+
 bool
 dispatch_may_claim(struct flow *f)
 {
@@ -587,7 +670,8 @@ may_claim(struct site *s)
 	struct flow *f = s->flow;
 	struct queue *q = f->worker->queue;
 
-	if (s->claiming >= CLAIMS_MAX || f->draining || s->suspended || in_line(s) >= WAITING_LOW)
+	if (s->claiming >= CLAIMS_MAX || f->draining || s->suspended ||
+	    in_line(s) >= line_most(s, WAITING_LOW))
 		return false;
 	if (f->job_count >= f->routing->config->queue.active_max) {
 		f->jobs_were_full = true;
@@ -642,6 +726,9 @@ serve_here(struct site *s)
 		close_idle_above(s, s->slots.recall->number);
 	serve_waiting(s);
 	unsigned wanted = s->channels + s->waiting.count;
+	/* What is due claims only with a connection to open in hand. */
+	if (!s->proven && wanted == 0 && !list_is_empty(&s->hungry))
+		wanted = 1;
 	return slots_settle(s, wanted < limit ? wanted : limit);
 }
 
@@ -663,6 +750,8 @@ dispatch_pump(struct site *s)
 		pump_within(s, AGAIN_MS);
 	}
 	claim_more(s);
+	/* It may have left what it was woken for. */
+	dispatch_connection_free(s->flow);
 	flow_check_drained(s->flow);
 }
 
@@ -731,16 +820,6 @@ begin_job(struct flow *f, struct job *j)
 		.on_done = on_attempt_recorded,
 	};
 	queue_attempt(f->worker->queue, &j->attempt);
-}
-
-bool
-dispatch_site_has_room(const struct site *s)
-{
-	size_t most = s->flow->routing->config->queue.active_max;
-
-	/* Half of the jobs are for those whose lines are short, so that a few destinations that
-	 * stand still cannot have them all. */
-	return in_line(s) < (s->flow->job_count < most / 2 ? WAITING_MAX : WAITING_LOW);
 }
 
 static bool

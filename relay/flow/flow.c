@@ -104,6 +104,10 @@ flow_new(struct worker *w, struct routing *routing, uint64_t key_seed)
 	f->key_seed = key_seed;
 	f->scratch = buf_of(f->scratch_memory, FLOW_SCRATCH_SIZE);
 	list_init(&f->site_list);
+	list_init(&f->connecting);
+	list_init(&f->wanting[0]);
+	list_init(&f->wanting[1]);
+	timer_init(&f->patience, dispatch_on_patience);
 	timer_init(&f->drain_deadline, on_drain_deadline);
 	task_init(&f->drain_check, on_drain_check);
 	bodies_init(f);
@@ -123,6 +127,7 @@ flow_free(struct flow *f)
 
 	OBJ_FINI(f, FLOW_MAGIC);
 	task_cancel(&f->bodies.task);
+	timer_stop(&f->worker->timers, &f->patience);
 	destinations_fini(f);
 	while ((n = list_first(&f->site_list)) != NULL)
 		site_free(LIST_ITEM(n, struct site, link));

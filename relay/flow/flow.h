@@ -46,7 +46,10 @@ struct flow {
 	size_t busy_count;       /* channels with a job */
 	size_t committing_count; /* puts that the queue has */
 	bool jobs_were_full;     /* sites that could not claim wait for jobs to end */
-	bool channels_were_full; /* sites wait for channels of others to end */
+	struct list connecting;  /* struct channel.connecting_link, the oldest first */
+	struct list wanting[2]; /* struct site.wanting_link: sites that wait for a connection of the
+				 * budget; [1]: all of whose hosts failed lately */
+	struct timer patience;  /* the oldest of `connecting` gives way */
 
 	struct listener listeners[FLOW_LISTENERS_MAX];
 	unsigned listener_count;

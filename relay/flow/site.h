@@ -71,6 +71,8 @@ struct site {
 	uint64_t down_until_ms; /* no host can be reached: monotonic; 0: up */
 	uint64_t next_mail_us;  /* with a rate: not before; monotonic */
 	bool suspended;         /* by an operator: starts nothing */
+	bool proven; /* it has answered since it was last down; a route's own hosts are taken to */
+	struct list_node wanting_link; /* of flow->wanting: it waits for a connection */
 
 	struct list hungry;    /* struct destination.hungry_link */
 	unsigned claiming;     /* claims of its destinations under way */

@@ -43,7 +43,7 @@ slots_home_new(struct site *site)
 	if (h == NULL)
 		return NULL;
 	list_init(&h->asking);
-	window_init(&h->window, 1, 1);
+	window_init(&h->window, 1, 1, !site->by_mx);
 	for (unsigned i = 0; i < count; i++)
 		letter_init(&h->workers[i].recall, site, NULL);
 	return h;

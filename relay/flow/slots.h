@@ -81,7 +81,7 @@ unsigned slots_usable(const struct slots *s);
 bool slots_are_quiet(const struct site *site);
 /* Nothing is granted and nobody asks. */
 bool slots_home_is_idle(const struct slots_home *h);
-/* A mail was taken; a connection failed. */
+/* A mail was taken or a connection is up; a connection failed. */
 void slots_success(struct site *site);
 void slots_failure(struct site *site);
 
