@@ -312,13 +312,26 @@ a_question_ends_by_its_deadline(void **state)
 	/* The library still has two of them; the late answer of one is remembered. */
 	assert_int_equal(METRIC_GET(rig.metrics, DNS_UNDER_WAY), 2);
 	assert_null(resolver_peek(rig.resolver, SPAN("held.example"), DNS_A));
+	/* They do not stand in the way of others, but each beyond a limit keeps its place. */
+	ask(3, "ok2.example", DNS_A);
+	turn_until_done(4);
+	check(3, DNS_FOUND, NULL);
+	for (unsigned i = 0; i < 10; i++) {
+		char name[32];
+		snprintf(name, sizeof name, "silent%u.example", i);
+		ask(4 + i, name, DNS_A);
+		assert_true(METRIC_GET(rig.metrics, DNS_UNDER_WAY) <= 2 * 4);
+	}
+	turn_until_done(14);
+	assert_true(METRIC_GET(rig.metrics, DNS_UNDER_WAY) <= 2 * 4);
 	name_server_release(rig.server);
-	while (METRIC_GET(rig.metrics, DNS_UNDER_WAY) == 2)
+	unsigned under_way = (unsigned)METRIC_GET(rig.metrics, DNS_UNDER_WAY);
+	while (METRIC_GET(rig.metrics, DNS_UNDER_WAY) == under_way)
 		worker_turn(&rig.worker, WAIT_US);
 	struct dns_answer *late = resolver_peek(rig.resolver, SPAN("held.example"), DNS_A);
 	assert_non_null(late);
 	dns_answer_put(late);
-	assert_int_equal(done, 3);
+	assert_int_equal(done, 14);
 }
 
 static void
