@@ -72,7 +72,8 @@ set_options(struct ub_ctx *c, const struct resolver_options *options,
 	return set_number(c, "outgoing-range:", share->sockets, why) &&
 	       set_number(c, "outgoing-num-tcp:", share->streams, why) &&
 	       /* Ours is the bound; theirs would drop questions instead of letting them wait. */
-	       set_number(c, "num-queries-per-thread:", 2 * share->queries_max + 64, why) &&
+	       set_number(c, "num-queries-per-thread:",
+			  (ORPHANS_PER_PLACE + 2) * share->queries_max + 64, why) &&
 	       set_number(c, "msg-cache-size:", cache / 3, why) &&
 	       set_number(c, "rrset-cache-size:", cache / 3 * 2, why) &&
 	       set_number(c, "key-cache-size:", cache / 8, why) &&

@@ -47,7 +47,7 @@ MAY_INCLUDE = {
     "bench": BASE + PURE + ("core", "dns", "tls", "bench"),
     "bench/micro": BASE + PURE + (
         "bench/micro", "core/log.h", "core/mailbox.h", "core/metric.h", "core/timer.h",
-        "queue/mail.h", "queue/spool/crc32c.h", "queue/spool/record.h"),
+        "core/worker.h", "dns", "queue/mail.h", "queue/spool/crc32c.h", "queue/spool/record.h"),
     "tests": None,
 }
 # The one place that knows every driver: what turns the option into the store.

@@ -314,6 +314,7 @@ work(struct run *run)
 	bool cancelled = false;
 	bool stopping = false;
 
+	worker_turn(&run->worker, 0); /* a worker's time is that of its last turn */
 	while (!run->stopped) {
 		if (!stopping)
 			begin_some(run);
