@@ -16,6 +16,10 @@
  * the place of its body does not move: other workers may read both (item->mail is read-only for
  * them), through their own end of the same store (queue_load).
  *
+ * Of what is due at one site the senders have turns (deficit round robin by the sizes of the mails;
+ * a sender is what sender.h makes of its address), so that a million mails of one do not hold up
+ * one of another. Senders above 1024 a site share turns with others.
+ *
  * Promise: on_done(ERR_OK) of put and record means the durability level of the configuration
  * (DESIGN: disk, memory). 250s may leave in the order of on_done. ERR_IN_DOUBT is followed by a
  * durable cancel that the store makes by itself; everything else means: not kept.
@@ -63,6 +67,9 @@ struct queue_hooks {
 	 * its choice and the put the caller keeps a number alive by itself. Not for 0 (nowhere),
 	 * and not when stopping. May be NULL. */
 	void (*on_site_unused)(struct queue *q, struct site_id site);
+	/* How many times the others' share this sender gets of a site; `sender` is its key
+	 * (sender.h). Asked now and then, on the worker of `q`. NULL: 1 for all. */
+	uint32_t (*weight_of)(struct queue *q, struct span sender);
 	/* Called when intake is possible again after ERR_NO_ROOM or ERR_NO_MEMORY; may be NULL. */
 	void (*on_room)(struct queue *q);
 	void *context; /* queue_context() */
@@ -153,6 +160,7 @@ struct queue_item {
 	uint16_t open_starts; /* attempts that were begun and never ended (DESIGN, invariant 9) */
 	bool recovered;       /* record the start of its next attempt: queue_attempt */
 	bool had_run_alone;   /* its last open start was alone on its worker */
+	uint32_t sender_key;  /* hash of the sender's key (sender.h): whose turn it is */
 	uint32_t recipient_count;   /* pending ones of this item, while claimed */
 	const uint32_t *recipients; /* their indexes in the envelope, ascending */
 	union {
@@ -178,7 +186,8 @@ struct queue_claim {
 };
 void queue_claim(struct queue *q, struct queue_claim *c);
 
-/* Gives a claimed item back untried; it is due at due_at_ms. In memory only. */
+/* Gives a claimed item back untried; it is due at due_at_ms, its sender is charged nothing. Within
+ * its sender's mails the earlier goes first: with 0 it is at the front. In memory only. */
 void queue_release(struct queue *q, struct queue_item *i, uint64_t due_at_ms);
 /* Changes the site of a claimed item's recipients after the routes changed: releases the item and
  * makes new ones from site_of(), due now. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Handing out: what is due is taken off its site's heap, its PUT is read for the envelope, and the
+ * Handing out: whose turn it is at the site is taken, its PUT is read for the envelope, and the
  * item belongs to the caller until a record or a release.
  */
 #include <errno.h>
@@ -278,9 +278,10 @@ spool_claim(struct queue *q, struct queue_claim *c)
 		return;
 	}
 	c->request = (struct queue_request){ .kind = &claim_kind };
-	while (s != NULL && count < c->most && s->heap_count > 0 &&
-	       s->heap[0]->item.due_at_ms <= q->worker->now_wall_ms) {
-		struct spool_item *i = s->heap[0];
+	while (s != NULL && count < c->most) {
+		struct spool_item *i = site_next(s, q->worker->now_wall_ms);
+		if (i == NULL)
+			break;
 		item_take(e, i, ITEM_CLAIMED);
 		i->item.link = (struct list_node){ 0 };
 		list_append(&c->loading, &i->item.link);
@@ -356,10 +357,11 @@ spool_reroute(struct queue *q, struct queue_item *item)
 		all[at].retry_at_ms = now_ms;
 		stays |= all[at].site.number == item->site.number;
 	}
-	if (!mail_make_items(e, m, item->recovered)) {
+	if (!mail_make_items(e, m, m->mail.envelope->sender)) {
 		reroute_failed(e, i);
 		return;
 	}
+	mail_set_items(e, m, item->recovered);
 	for (struct spool_item *k = m->items; k != NULL; k = k->next) {
 		if (k->state == ITEM_NEW) {
 			k->started = i->started;

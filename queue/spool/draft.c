@@ -715,7 +715,7 @@ prepare(struct draft *d, const struct mail_envelope *envelope)
 		recipient_set_state(e, &all[i], from->state);
 		recipient_set_reply(e, &all[i], from->reply);
 	}
-	if (!mail_make_items(e, m, false))
+	if (!mail_make_items(e, m, l->envelope.sender))
 		return is_at_limit(e) ? ERR_TOO_MANY : ERR_NO_MEMORY;
 	ASSERT(m->items != NULL); /* a mail without a pending recipient has no business here */
 	for (struct spool_item *i = m->items; i != NULL; i = i->next) {

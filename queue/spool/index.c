@@ -31,9 +31,10 @@ index_init(struct spool_end *e, uint64_t mails)
 		e->bucket_bits++;
 	e->buckets = calloc((size_t)1 << e->bucket_bits, sizeof(struct spool_mail *));
 	e->replies = calloc(REPLY_BUCKETS, sizeof(struct spool_reply *));
+	e->lanes = calloc((size_t)1 << SPOOL_LANE_BITS, sizeof(struct spool_lane *));
 	pool_init(&e->mails, sizeof(struct spool_mail), e->spool->options.items_max);
 	pool_init(&e->items, sizeof(struct spool_item), e->spool->options.items_max);
-	return e->buckets != NULL && e->replies != NULL;
+	return e->buckets != NULL && e->replies != NULL && e->lanes != NULL;
 }
 
 /* ---- by id ---- */
@@ -252,22 +253,27 @@ item_take(struct spool_end *e, struct spool_item *i, uint8_t state)
 }
 
 static struct spool_item *
-item_new(struct spool_end *e, struct spool_mail *m, struct site_id id)
+item_new(struct spool_end *e, struct spool_mail *m, struct site_id id, struct span sender)
 {
 	struct spool_site *site = site_get(e, id);
-	struct spool_item *i = site == NULL ? NULL : pool_get(&e->items);
+	uint32_t key = 0;
+	struct spool_lane *lane = site == NULL ? NULL : lane_get(site, sender, &key);
+	struct spool_item *i = lane == NULL ? NULL : pool_get(&e->items);
 
-	if (i == NULL || !site_name(site)) {
+	if (i == NULL || !lane_name(lane)) {
 		if (i != NULL)
 			pool_put(&e->items, i);
+		if (lane != NULL)
+			lane_drop(lane);
 		if (site != NULL)
 			site_leave(site);
 		return NULL;
 	}
-	*i = (struct spool_item){ .site = site, .next = m->items, .state = ITEM_NEW };
+	*i = (struct spool_item){ .lane = lane, .next = m->items, .state = ITEM_NEW };
 	OBJ_INIT(&i->item, QUEUE_ITEM_MAGIC);
 	i->item.mail = &m->mail;
 	i->item.site = id;
+	i->item.sender_key = key;
 	i->item.due_at_ms = UINT64_MAX;
 	m->items = i;
 	e->item_count++;
@@ -287,8 +293,8 @@ item_free(struct spool_end *e, struct spool_item *i)
 	*at = i->next;
 	if (i->item.recipients != &i->only_recipient)
 		free((void *)(uintptr_t)i->item.recipients);
-	site_unname(i->site);
 	e->item_count--;
+	lane_unname(i->lane);
 	OBJ_FINI(&i->item, QUEUE_ITEM_MAGIC);
 	pool_put(&e->items, i);
 }
@@ -307,14 +313,14 @@ item_fill_recipients(struct spool_end *e, struct spool_item *i)
 	(void)e;
 	for (uint32_t n = 0; n < m->recipient_count; n++)
 		count += all[n].state == RECIPIENT_PENDING &&
-			 all[n].site.number == i->site->id.number;
+			 all[n].site.number == i->item.site.number;
 	if (count > 1)
 		indexes = malloc(count * sizeof *indexes);
 	if (indexes == NULL)
 		return false;
 	count = 0;
 	for (uint32_t n = 0; n < m->recipient_count; n++) {
-		if (all[n].state != RECIPIENT_PENDING || all[n].site.number != i->site->id.number)
+		if (all[n].state != RECIPIENT_PENDING || all[n].site.number != i->item.site.number)
 			continue;
 		indexes[count++] = n;
 		envelope[n].state = all[n].state;
@@ -423,32 +429,57 @@ mail_unplace(struct spool_mail *m)
 }
 
 bool
-mail_make_items(struct spool_end *e, struct spool_mail *m, bool recovered)
+mail_make_items(struct spool_end *e, struct spool_mail *m, struct span sender)
 {
-	struct spool_recipient *all = mail_recipients(m);
+	const struct spool_recipient *all = mail_recipients(m);
 
 	for (uint32_t n = 0; n < m->recipient_count; n++) {
 		struct spool_item *i = m->items;
 		if (all[n].state != RECIPIENT_PENDING)
 			continue;
-		while (i != NULL && i->site->id.number != all[n].site.number)
+		while (i != NULL && i->item.site.number != all[n].site.number)
 			i = i->next;
-		if (i == NULL)
-			i = item_new(e, m, all[n].site);
-		if (i == NULL)
+		if (i == NULL && item_new(e, m, all[n].site, sender) == NULL)
 			return false;
-		if (i->state != ITEM_NEW)
-			continue; /* it was there before */
+	}
+	return true;
+}
+
+/* False: none of its recipients is pending. */
+static bool
+item_look(struct spool_mail *m, struct spool_item *i)
+{
+	const struct spool_recipient *all = mail_recipients(m);
+	bool any = false;
+
+	for (uint32_t n = 0; n < m->recipient_count; n++) {
+		if (all[n].state != RECIPIENT_PENDING || all[n].site.number != i->item.site.number)
+			continue;
 		uint16_t open = (uint16_t)(all[n].starts - all[n].closed);
 		if (open > i->item.open_starts)
 			i->item.open_starts = open;
 		if (open > 0 && all[n].alone)
 			i->item.had_run_alone = true;
-		i->item.recovered |= recovered;
 		if (all[n].retry_at_ms < i->item.due_at_ms)
 			i->item.due_at_ms = all[n].retry_at_ms;
+		any = true;
 	}
-	return true;
+	return any;
+}
+
+void
+mail_set_items(struct spool_end *e, struct spool_mail *m, bool recovered)
+{
+	struct spool_item *next;
+
+	for (struct spool_item *i = m->items; i != NULL; i = next) {
+		next = i->next;
+		if (i->state != ITEM_NEW)
+			continue; /* it was there before */
+		i->item.recovered = recovered;
+		if (!item_look(m, i))
+			item_free(e, i);
+	}
 }
 
 bool
@@ -665,7 +696,7 @@ show_mail(struct spool_mail *m, const struct queue_filter *f,
 	bool more = true;
 
 	for (const struct spool_item *i = m->items; i != NULL; i = i->next) {
-		row.site = i->site->id;
+		row.site = i->item.site;
 		row.state = row_state(i);
 		row.due_at_ms = row.state == QUEUE_CLAIMED ? 0 : i->item.due_at_ms;
 		row.attempts = 0;
@@ -762,6 +793,7 @@ index_fini(struct spool_end *e)
 	free(e->buckets);
 	free(e->new_buckets);
 	free(e->replies);
+	free(e->lanes);
 	pool_fini(&e->items);
 	pool_fini(&e->mails);
 }

@@ -341,9 +341,6 @@ apply_put(struct recovery *r, struct spool_segment *s, const struct record *reco
 		record_next_recipient(&rest, record->version, &from, &starts);
 		if (from.state == RECIPIENT_PENDING)
 			all[i].site = r->spool->store.hooks.site_of(&e->queue, from.address);
-		/* So that it is told of where no item comes of it. */
-		if (from.state == RECIPIENT_PENDING && site_get(e, all[i].site) == NULL)
-			r->no_memory = true;
 		all[i].attempts = from.attempts;
 		all[i].notified = from.notified;
 		all[i].retry_at_ms = from.retry_at_ms;
@@ -356,9 +353,12 @@ apply_put(struct recovery *r, struct spool_segment *s, const struct record *reco
 	}
 	mail_place(m, s, record->place, record->meta_size);
 	index_insert(e, m);
-	if (mail_is_finished(m))
+	if (mail_is_finished(m)) {
 		erase(m);
-	return true;
+		return true;
+	}
+	/* While the sender is known; what comes of them is seen when all records have been read. */
+	return mail_make_items(e, m, record->sender);
 }
 
 static void
@@ -840,7 +840,7 @@ count_doubtful(struct spool_mail *m, uint64_t now_ms)
 	return count;
 }
 
-static bool
+static void
 wake_items(struct recovery *r)
 {
 	uint64_t now_ms = clock_wall_ms();
@@ -852,8 +852,7 @@ wake_items(struct recovery *r)
 		for (struct list_node *n = list_first(&s->mails); n != NULL;
 		     n = list_next(&s->mails, n)) {
 			struct spool_mail *m = LIST_ITEM(n, struct spool_mail, by_segment);
-			if (!mail_make_items(s->end, m, true))
-				return false;
+			mail_set_items(s->end, m, true);
 			s->end->counters.recovered_mails++;
 			s->end->counters.recovered_doubtful += count_doubtful(m, now_ms);
 			for (struct spool_item *k = m->items; k != NULL; k = k->next) {
@@ -862,7 +861,6 @@ wake_items(struct recovery *r)
 			}
 		}
 	}
-	return true;
 }
 
 static bool
@@ -908,8 +906,7 @@ recover(struct recovery *r, struct worker **workers)
 	if (r->no_memory || r->unreadable)
 		return false;
 	keep_voids(r);
-	if (!wake_items(r))
-		return false;
+	wake_items(r);
 	return disk_list(spool->file_directory, on_file_name, r) == ERR_OK;
 }
 
