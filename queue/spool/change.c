@@ -77,7 +77,7 @@ outcome_of(struct spool_end *e, const struct queue_record *r)
 		const struct queue_result *from = &r->results[i];
 		const struct spool_recipient *now = &all[from->recipient];
 		bool counts = from->state == RECIPIENT_PENDING && from->tried &&
-			      now->attempts < UINT16_MAX;
+			      now->attempts < SPOOL_ATTEMPTS_MOST;
 		e->lines[i] = (struct record_line){
 			.recipient = from->recipient,
 			.state = from->state,
@@ -142,7 +142,7 @@ apply_outcome(struct spool_end *e, struct queue_record *r)
 		struct spool_recipient *to = &all[l->recipient];
 		recipient_set_state(e, to, l->state);
 		recipient_set_reply(e, to, l->reply);
-		to->attempts = l->attempts;
+		recipient_set_attempts(to, l->attempts);
 		to->notified = l->notified;
 		to->retry_at_ms = l->retry_at_ms;
 		to->closed = l->number;

@@ -8,6 +8,7 @@
  *   draft.c    bodies on their way in, put              site.c     what waits at a site, in turns
  *   change.c   outcomes, attempts, acts                 lane.c     what waits of one sender
  *   compact.c  copying forward                          claim.c    handing out, loading
+ *   names.c    domains, kept once                       list.c     seeing
  *   report.c   metrics and events
  *
  * Everything of a struct spool_end is touched by its worker alone. Another worker reads, of a
@@ -46,6 +47,8 @@ enum {
 	SPOOL_BODY_BITS = 40,
 	SPOOL_TIME_BITS = 44, /* of milliseconds: until the year 2527 */
 	SPOOL_RECIPIENT_BITS = 23,
+	SPOOL_NAMES_MOST = (1 << 15) - 1,
+	SPOOL_ATTEMPTS_MOST = (1 << 10) - 1,
 };
 
 /* How many ready segments a request leaves to others (reserves for copies and outcomes). */
@@ -134,14 +137,18 @@ struct spool_recipient {
 	uint64_t retry_at_ms;
 	struct spool_reply *reply;
 	struct site_id site;
-	uint16_t attempts;
+	uint32_t address_hash; /* to look for it without its mail */
+	uint16_t domain;       /* names.c */
 	uint16_t starts;
 	uint16_t closed;
-	uint8_t state;
-	bool alone;
-	bool notified;
-	bool touched; /* of recovery: by the run that died */
+	uint16_t attempts : 10; /* no more are counted */
+	uint16_t state : 3;
+	uint16_t alone : 1;
+	uint16_t notified : 1;
+	uint16_t touched : 1; /* of recovery: by the run that died */
 };
+
+_Static_assert(sizeof(struct spool_recipient) == 32, "a million mails have their price");
 
 /* An internal request, a close or an unlink. */
 struct spool_small {
@@ -244,8 +251,9 @@ struct spool_mail {
 	uint64_t body_size : SPOOL_BODY_BITS;
 	uint64_t recipient_count : SPOOL_RECIPIENT_BITS;
 	uint64_t in_file : 1;
-	uint32_t place; /* of the PUT in its segment; < 4 GiB */
-	uint32_t meta_size;
+	uint64_t place_by_8 : 29; /* of the PUT in its segment, mail_at() */
+	uint64_t meta_size : 20;
+	uint64_t sender_domain : 15; /* names.c */
 	uint64_t accepted_at_ms : SPOOL_TIME_BITS;
 	uint64_t fetching : 1;
 	uint64_t fetch_failed : 1;
@@ -347,6 +355,12 @@ struct spool_compaction {
 	size_t existing_count;
 };
 
+/* Items that wait. */
+struct spool_classes {
+	uint64_t ages[QUEUE_AGES];
+	uint64_t attempts[QUEUE_ATTEMPTS];
+};
+
 struct spool_end {
 	struct queue queue; /* first */
 	struct spool *spool;
@@ -377,12 +391,15 @@ struct spool_end {
 	uint64_t mail_count;
 	uint64_t item_count;
 	uint64_t waiting, claimed, held, failed_recipients;
-	uint64_t oldest_ms;      /* as the last walk found it */
-	uint64_t oldest_walk_ms; /* so far in this walk */
-	uint64_t oldest_at;      /* bucket where it stands */
+	uint64_t oldest_ms;                /* as the last walk found it */
+	uint64_t oldest_walk_ms;           /* so far in this walk */
+	uint64_t oldest_at;                /* bucket where it stands */
+	struct spool_classes classes;      /* as the last walk found them */
+	struct spool_classes classes_walk; /* so far in this walk */
 	struct spool_site *sites[SPOOL_SITE_BUCKETS];
 	struct spool_lane **lanes; /* by site and sender */
 	uint64_t lane_count;
+	struct spool_names *names;
 	struct spool_reply **replies;
 	size_t reply_bytes;
 	size_t reply_bytes_most;
@@ -393,6 +410,7 @@ struct spool_end {
 	struct pool drafts;
 	struct pool small; /* struct spool_small: internal requests */
 	struct list claims;
+	struct list shows;
 	struct list fetching;
 	struct spool_fetch fetches[SPOOL_FETCHES];
 	struct task claim_task;
@@ -459,6 +477,13 @@ static inline struct spool_recipient *
 mail_recipients(struct spool_mail *m)
 {
 	return m->recipient_count == 1 ? &m->recipients.one : m->recipients.many;
+}
+
+/* Where its PUT is in its segment. */
+static inline uint64_t
+mail_at(const struct spool_mail *m)
+{
+	return (uint64_t)m->place_by_8 * 8;
 }
 
 static inline struct spool_loaded *
@@ -539,7 +564,17 @@ void item_take(struct spool_end *e, struct spool_item *i, uint8_t state); /* out
 void item_free(struct spool_end *e, struct spool_item *i);
 bool item_fill_recipients(struct spool_end *e, struct spool_item *i);
 void item_set_state(struct spool_end *e, struct spool_item *i, uint8_t state);
-void index_walk_oldest(struct spool_end *e); /* a slice of it */
+void index_walk_oldest(struct spool_end *e); /* a slice of it; of the classes too */
+/* One step of a walk over all mails: *m, or NULL where there was none. *cursor: 0 at the start.
+ * False: this was the end. A mail that is there from the start to the end of a walk is met once. */
+bool index_step(struct spool_end *e, uint64_t *cursor, struct spool_mail **m);
+/* As they are now. */
+void recipient_show(const struct spool_recipient *r, struct mail_recipient *out);
+void recipient_set_attempts(struct spool_recipient *r, uint32_t attempts);
+void recipient_set_address(struct spool_end *e, struct spool_recipient *r, struct span address);
+void mail_set_sender(struct spool_end *e, struct spool_mail *m, struct span sender);
+uint32_t name_hash(struct span address);
+struct span name_of_domain(struct span address); /* behind the '@'; empty: none */
 void recipient_set_reply(struct spool_end *e, struct spool_recipient *r, struct span text);
 void recipient_set_state(struct spool_end *e, struct spool_recipient *r, uint8_t state);
 struct spool_loaded *loaded_new(struct spool_end *e, uint32_t recipient_count, size_t text_size);
@@ -547,8 +582,21 @@ void loaded_free(struct spool_end *e, struct spool_loaded *l);
 struct spool_loaded *loaded_copy(struct spool_end *e, const struct mail_envelope *from,
 				 struct span block_crcs);
 struct spool_loaded *loaded_read(struct spool_end *e, struct spool_mail *m, const struct record *r);
+
+/* ---- list.c ---- */
 bool spool_list(struct queue *q, const struct queue_filter *f, uint64_t *cursor, uint64_t slice_us,
 		bool (*on_row)(void *context, const struct queue_row *row), void *context);
+void spool_show(struct queue *q, struct queue_show *s);
+void spool_show_run(struct spool_end *e); /* whatever can go on */
+
+/* ---- names.c ---- */
+bool names_init(struct spool_end *e);
+void names_fini(struct spool_end *e);
+/* 0: none. What is got is put. */
+uint16_t name_find(const struct spool_end *e, struct span text);
+uint16_t name_get(struct spool_end *e, struct span text);
+void name_put(struct spool_end *e, uint16_t number);
+struct span name_text(const struct spool_end *e, uint16_t number);
 
 /* ---- site.c ---- */
 struct spool_site *site_find(struct spool_end *e, struct site_id id);
@@ -599,6 +647,9 @@ void spool_directory_synced(struct op *op, struct completion c);
 /* ---- claim.c ---- */
 void spool_claim(struct queue *q, struct queue_claim *c);
 void spool_claim_run(struct task *t);
+/* Reads a mail's envelope, and its body where there is room; claim_task runs when it is there, or
+ * fetch_failed. ERR_AGAIN: when another one has ended. */
+enum err spool_fetch(struct spool_end *e, struct spool_mail *m, bool with_body);
 void spool_release(struct queue *q, struct queue_item *i, uint64_t due_at_ms);
 void spool_reroute(struct queue *q, struct queue_item *i);
 void spool_load(struct queue *mine, struct queue_load *l);

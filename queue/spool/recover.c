@@ -335,19 +335,21 @@ apply_put(struct recovery *r, struct spool_segment *s, const struct record *reco
 	struct spool_recipient *all = mail_recipients(m);
 	mail_describe(m, record->accepted_at_ms, record->mail_size, record->body_kind == BODY_FILE);
 	m->hold_revision = record->hold_revision;
+	mail_set_sender(e, m, record->sender);
 	for (uint32_t i = 0; i < record->count; i++) {
 		struct mail_recipient from;
 		struct record_starts starts;
 		record_next_recipient(&rest, record->version, &from, &starts);
 		if (from.state == RECIPIENT_PENDING)
 			all[i].site = r->spool->store.hooks.site_of(&e->queue, from.address);
-		all[i].attempts = from.attempts;
+		recipient_set_attempts(&all[i], from.attempts);
+		recipient_set_address(e, &all[i], from.address);
 		all[i].notified = from.notified;
 		all[i].retry_at_ms = from.retry_at_ms;
 		all[i].starts = starts.starts;
 		all[i].closed = starts.closed;
 		all[i].alone = starts.alone;
-		all[i].touched = is_of_the_dead(r, s);
+		all[i].touched = is_of_the_dead(r, s) ? 1 : 0;
 		recipient_set_state(e, &all[i], from.state);
 		recipient_set_reply(e, &all[i], from.reply);
 	}
@@ -364,7 +366,7 @@ apply_put(struct recovery *r, struct spool_segment *s, const struct record *reco
 static void
 apply_outcome(struct spool_end *e, struct spool_recipient *to, const struct record_line *l)
 {
-	to->notified |= l->notified;
+	to->notified = to->notified || l->notified;
 	if (l->number > to->closed)
 		to->closed = l->number;
 	/* Final beats live, more attempts beat fewer. */
@@ -372,7 +374,7 @@ apply_outcome(struct spool_end *e, struct spool_recipient *to, const struct reco
 		return;
 	if (l->state == RECIPIENT_PENDING && l->attempts < to->attempts)
 		return;
-	to->attempts = l->attempts;
+	recipient_set_attempts(to, l->attempts);
 	to->retry_at_ms = l->retry_at_ms;
 	recipient_set_state(e, to, l->state);
 	recipient_set_reply(e, to, l->reply);
@@ -407,7 +409,7 @@ apply_change(struct recovery *r, struct spool_segment *s, const struct record *r
 			to->starts = l.number;
 			to->alone = l.alone;
 		}
-		to->touched |= is_of_the_dead(r, s);
+		to->touched = to->touched || is_of_the_dead(r, s);
 		if (record->type == RECORD_CLOSE && l.number > to->closed)
 			to->closed = l.number;
 	}
