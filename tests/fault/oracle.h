@@ -161,7 +161,7 @@ void oracle_noticing(struct oracle_mail *notice, const struct oracle_mail *about
  * be at least ORACLE_TEXT_LEAST. */
 enum { ORACLE_TEXT_LEAST = 64 };
 void oracle_text(const struct oracle_mail *m, uint8_t *out);
-/* The mail's number in "mail-000001@…"; NULL where it was never offered. */
+/* The mail's number in "s1+mail-000001@…"; NULL where it was never offered. */
 struct oracle_mail *oracle_mail_of_sender(struct span address);
 /* The number of the recipient in "r0.1@…"; fails where the mail has no such recipient. */
 uint32_t oracle_recipient_of(const struct oracle_mail *m, struct span address);

@@ -719,6 +719,22 @@ act(struct queue *q, struct queue_act *a)
 	}
 }
 
+static void
+show_done(struct work *w, enum err e)
+{
+	struct queue_show *s = w->request;
+	const struct toy_mail *m = toy_mail_find(&w->end->mails, s->id);
+
+	s->envelope = m == NULL ? NULL : &m->envelope;
+	s->on_done(s, m == NULL ? ERR_NOT_FOUND : e);
+}
+
+static void
+show(struct queue *q, struct queue_show *s)
+{
+	work_new(end_of(q), show_done, s);
+}
+
 static bool
 always(struct queue *q)
 {
@@ -790,6 +806,7 @@ const struct queue_driver toy_driver = {
 	.lease_is_valid = always,
 	.attempt = attempt,
 	.list = list,
+	.show = show,
 	.act = act,
 	.count = count,
 };
