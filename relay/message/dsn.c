@@ -152,7 +152,7 @@ static void
 gather_values(const struct dsn *d, struct buf *text, struct span values[DSN_VALUES])
 {
 	static const char *const returned[] = {
-		[DSN_PART_NONE] = "The message itself could not be read and is not attached.",
+		[DSN_PART_NONE] = "The message itself could not be attached.",
 		[DSN_PART_HEADER] = "The header of the message is attached.",
 		[DSN_PART_WHOLE] = "The message is attached.",
 	};
@@ -238,9 +238,9 @@ write_names(const struct dsn *d, struct buf *out)
 	dsn_clean(out, n->hostname, 255, DSN_CLEAN_ASCII);
 	buf_append(out, SPAN(">\r\n"));
 	if (is_message_id(n->message_id)) {
-		buf_append(out, SPAN("In-Reply-To:\r\n "));
+		buf_append(out, SPAN("In-Reply-To: "));
 		buf_append(out, n->message_id);
-		buf_append(out, SPAN("\r\nReferences:\r\n "));
+		buf_append(out, SPAN("\r\nReferences: "));
 		buf_append(out, n->message_id);
 		buf_append(out, SPAN("\r\n"));
 	}
