@@ -595,6 +595,23 @@ start(struct job *j)
 	return true;
 }
 
+/* Where there is little memory, the body of a mail that only waits for its report is worth less
+ * than a report: it can be read back, and with many mails that fail at once there would be none
+ * left for their reports, which alone set it free. */
+static void
+spare_memory(struct job *j)
+{
+	struct queue *q = j->owner->worker->queue;
+
+	if (!queue_memory_is_tight(q))
+		return;
+	if (j->mail->body != NULL) {
+		queue_drop_body(q, j->item->mail);
+		METRIC_ADD(j->owner->worker->metrics, BODIES_DROPPED, 1);
+	}
+	bodies_make_room(j->owner);
+}
+
 void
 bounce_make(struct job *j, void (*on_made)(struct job *j, enum err e))
 {
@@ -602,6 +619,7 @@ bounce_make(struct job *j, void (*on_made)(struct job *j, enum err e))
 
 	ASSERT(j->bounce == NULL && bounce_is_wanted(j));
 	j->on_bounce = on_made;
+	spare_memory(j);
 	if (start(j))
 		return;
 	/* In line behind others, whose end starts it; without any it is memory that is lacking. */

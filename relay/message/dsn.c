@@ -287,6 +287,8 @@ write_block(const struct dsn_recipient *r, struct buf *out)
 		reply.size--;
 	if (reply.size == 0)
 		return;
+	if (dsn_is_expired(r))
+		buf_append(&text, SPAN("It was tried until its time was over. The last time:\n"));
 	if (r->from_remote && r->remote.size > 0) {
 		buf_append(&text, SPAN("The server "));
 		dsn_clean(&text, r->remote, 300, DSN_CLEAN_UTF8);

@@ -262,15 +262,22 @@ status_of(struct span reply)
 	return span_first(s, at);
 }
 
+bool
+dsn_is_expired(const struct dsn_recipient *r)
+{
+	unsigned code = code_of(r->reply);
+
+	return r->action == DSN_FAILED && code >= 400 && code < 500;
+}
+
 void
 dsn_status(const struct dsn_recipient *r, struct buf *out)
 {
 	static const uint8_t classes[DSN_ACTIONS] = { '5', '4', '2', '2' };
-	unsigned code = code_of(r->reply);
 	struct span own = status_of(r->reply);
 	uint8_t class = classes[r->action];
 
-	if (r->action == DSN_FAILED && code >= 400 && code < 500) {
+	if (dsn_is_expired(r)) {
 		buf_append(out, SPAN("4.4.7"));
 	} else if (own.size > 0 && own.data[0] == class) {
 		buf_append(out, own);

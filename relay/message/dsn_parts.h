@@ -12,6 +12,8 @@
 
 #include "relay/message/dsn.h"
 
+/* Did it fail because its time was over: is its last reply a temporary one? */
+bool dsn_is_expired(const struct dsn_recipient *r);
 /* The header of the part and the fields about the message. */
 void dsn_write_message_fields(struct buf *out, const struct dsn_notice *n, bool global);
 void dsn_write_recipient_fields(struct buf *out, const struct dsn_notice *n,

@@ -96,6 +96,7 @@ static const char golden[] =
 	"        that there are\r\n"
 	"\r\n"
 	"    <carol@example.org>\r\n"
+	"        It was tried until its time was over. The last time:\r\n"
 	"        451 4.4.1 no host of the destination can be reached\r\n"
 	"\r\n"
 	"It will not be tried again. Please check each address and what is said\r\n"
