@@ -81,6 +81,7 @@ struct config_forwarders {
 #define FIELD_PATH(name)         struct span name;
 #define FIELD_DOMAIN(name)       struct span name;
 #define FIELD_ROUTE_DOMAIN(name) struct span name;
+#define FIELD_MAILBOX(name)      struct span name;
 #define FIELD_ADDRESS(name)      struct net_address name; /* size 0: none */
 #define FIELD_NETWORKS(name)     struct network_list name;
 #define FIELD_TARGET(name)       struct config_target name;
@@ -118,6 +119,7 @@ struct config {
 #undef FIELD_PATH
 #undef FIELD_DOMAIN
 #undef FIELD_ROUTE_DOMAIN
+#undef FIELD_MAILBOX
 #undef FIELD_ADDRESS
 #undef FIELD_NETWORKS
 #undef FIELD_TARGET

@@ -30,6 +30,7 @@
 #define MEMBER_PATH(name)         name
 #define MEMBER_DOMAIN(name)       name
 #define MEMBER_ROUTE_DOMAIN(name) name
+#define MEMBER_MAILBOX(name)      name
 #define MEMBER_ADDRESS(name)      name
 #define MEMBER_NETWORKS(name)     name
 #define MEMBER_TARGET(name)       name
@@ -51,6 +52,7 @@
 #define COUNT_PATH(name)         name
 #define COUNT_DOMAIN(name)       name
 #define COUNT_ROUTE_DOMAIN(name) name
+#define COUNT_MAILBOX(name)      name
 #define COUNT_ADDRESS(name)      name
 #define COUNT_NETWORKS(name)     name
 #define COUNT_TARGET(name)       name

@@ -42,6 +42,7 @@ enum option_kind {
 	OPTION_PATH,         /* absolute */
 	OPTION_DOMAIN,       /* example.org or .example.org */
 	OPTION_ROUTE_DOMAIN, /* the same or * */
+	OPTION_MAILBOX,      /* local@domain, ASCII */
 	OPTION_ADDRESS,      /* IP and port */
 	OPTION_NETWORKS,     /* a list of CIDR networks */
 	OPTION_TARGET,       /* mx, one URL, a list of them, or discard */

@@ -13,6 +13,7 @@ enum {
 	SEQUENCE_MAX = 10000, /* items of a list of scalars */
 	DOMAIN_MAX = 255,     /* RFC 5321 4.5.3.1.2 */
 	LABEL_MAX = 63,
+	LOCAL_MAX = 64, /* RFC 5321 4.5.3.1.1 */
 };
 
 /* "'x' ": what the file says, cut, in front of the message. */
@@ -192,6 +193,25 @@ is_path(struct span text)
 	       span_find(text, 0, 0) == text.size;
 }
 
+/* A dot-atom of RFC 5322 3.2.3, '@', and a domain: what needs no quotes in a From field. */
+static bool
+is_mailbox(struct span text)
+{
+	size_t at = span_find(text, '@', 0);
+
+	if (at == 0 || at > LOCAL_MAX || !value_is_domain(span_after(text, at + 1), false))
+		return false;
+	for (size_t i = 0; i < at; i++) {
+		uint8_t c = text.data[i];
+		bool letter =
+			(ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') || (c >= '0' && c <= '9');
+		bool dot = c == '.' && i > 0 && i + 1 < at && text.data[i - 1] != '.';
+		if (!letter && !dot && span_find(SPAN("!#$%&'*+-/=?^_`{|}~"), c, 0) == 19)
+			return false;
+	}
+	return true;
+}
+
 /* NULL, or what is wrong with a text of this kind. */
 static const char *
 text_fault(enum option_kind kind, struct span text)
@@ -215,6 +235,10 @@ text_fault(enum option_kind kind, struct span text)
 		return is_user_name(text) ? NULL : "is no user name; write one such as ringpost";
 	case OPTION_PATH:
 		return is_path(text) ? NULL : "is no absolute path; write one that starts with /";
+	case OPTION_MAILBOX:
+		return is_mailbox(text) ? NULL
+					: "is no mail address; write one such as "
+					  "postmaster@example.org, without a name or brackets";
 	case OPTION_ROUTE_DOMAIN:
 		if (span_eq(text, SPAN("*")))
 			return NULL;
@@ -564,6 +588,7 @@ value_describe(enum option_kind kind)
 		[OPTION_PATH] = "an absolute path",
 		[OPTION_DOMAIN] = "a domain such as example.org or .example.org",
 		[OPTION_ROUTE_DOMAIN] = "a domain such as example.org or .example.org, or \"*\"",
+		[OPTION_MAILBOX] = "a mail address such as postmaster@example.org",
 		[OPTION_ADDRESS] = "an IP address with port such as 127.0.0.1:25 or \"[::1]:25\"",
 		[OPTION_NETWORKS] = "a list of networks such as [192.0.2.0/24, \"2001:db8::/32\"]",
 		[OPTION_TARGET] = "mx, one URL, a list of URLs, or discard",

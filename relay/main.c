@@ -23,6 +23,7 @@
 #include "relay/control/control.h"
 #include "relay/control/http.h"
 #include "relay/control/startup.h"
+#include "relay/control/templates.h"
 #include "relay/flow/delivery_doc.h"
 
 enum {
@@ -37,6 +38,7 @@ enum {
 struct daemon {
 	const struct config *config;
 	const char *config_path;
+	struct dsn_template *templates; /* the routing's, once there is one */
 	unsigned workers;
 	struct control control;
 	struct crew *crew;
@@ -169,8 +171,12 @@ load_config(struct daemon *d)
 	struct config_errors errors = { 0 };
 
 	d->config = config_load(d->config_path, &errors);
-	if (d->config != NULL)
+	if (d->config != NULL && templates_load(d->config, &d->templates, &d->why))
 		return true;
+	if (d->config != NULL) {
+		fprintf(stderr, "%.*s\n", SPAN_ARG(buf_span(&d->why)));
+		return false;
+	}
 	size_t shown = errors.count < CONFIG_ERRORS_MAX ? errors.count : CONFIG_ERRORS_MAX;
 	for (size_t i = 0; i < shown; i++)
 		fprintf(stderr, "%s\n", errors.lines[i]);
@@ -261,6 +267,7 @@ make_workers(struct daemon *d)
 	d->control.routing = routing_new(d->config, &d->why);
 	if (d->control.routing == NULL)
 		return false;
+	d->control.routing->templates = d->templates;
 	for (unsigned i = 0; i < d->workers; i++)
 		d->peers[i] = &d->crew[i].worker;
 	for (unsigned i = 0; i < d->workers; i++) {
@@ -591,6 +598,7 @@ main(int argc, char **argv)
 	if (mode == MODE_RUN)
 		return run(&d);
 	status = mode == MODE_PRINT ? print_config(d.config) : 0;
+	free(d.templates);
 	config_put(d.config);
 	return status;
 }

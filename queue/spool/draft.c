@@ -680,7 +680,9 @@ static const struct queue_request_kind refused_kind = { RESERVE_ALL, NULL, NULL,
 static bool
 is_at_limit(const struct spool_end *e)
 {
-	return e->mails.used >= e->mails.count_max || e->items.used >= e->items.count_max;
+	size_t most = e->spool->options.items_max;
+
+	return e->mails.used >= most || e->items.used >= most;
 }
 
 /* The mail as it will be in memory, before it is written: then nothing can fail for memory. */
@@ -692,6 +694,8 @@ prepare(struct draft *d, const struct mail_envelope *envelope)
 
 	if (d->size >> SPOOL_BODY_BITS != 0)
 		return ERR_TOO_BIG;
+	if (d->about == NULL && is_at_limit(e))
+		return ERR_TOO_MANY;
 	struct spool_mail *m = mail_new(e, d->id, envelope->recipient_count);
 	d->mail = m;
 	if (m == NULL)

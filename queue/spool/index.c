@@ -13,7 +13,14 @@
 #include "core/base/clock.h"
 #include "queue/spool/internal.h"
 
-enum { BITS_LEAST = 10, BITS_MOST = 30, MIGRATE_STEP = 4, REPLY_BUCKETS = 4096 };
+enum {
+	BITS_LEAST = 10,
+	BITS_MOST = 30,
+	MIGRATE_STEP = 4,
+	REPLY_BUCKETS = 4096,
+	NOTICE_SHARE = 16, /* one in so many mails */
+	NOTICE_LEAST = 64,
+};
 
 static uint64_t
 hash_of(struct mail_id id)
@@ -32,8 +39,12 @@ index_init(struct spool_end *e, uint64_t mails)
 	e->buckets = calloc((size_t)1 << e->bucket_bits, sizeof(struct spool_mail *));
 	e->replies = calloc(REPLY_BUCKETS, sizeof(struct spool_reply *));
 	e->lanes = calloc((size_t)1 << SPOOL_LANE_BITS, sizeof(struct spool_lane *));
-	pool_init(&e->mails, sizeof(struct spool_mail), e->spool->options.items_max);
-	pool_init(&e->items, sizeof(struct spool_item), e->spool->options.items_max);
+	/* Above the limit there is room for notices: outcomes that are kept with one must not wait
+	 * for room that only outcomes make. */
+	size_t most = e->spool->options.items_max;
+	most += most / NOTICE_SHARE + NOTICE_LEAST;
+	pool_init(&e->mails, sizeof(struct spool_mail), most);
+	pool_init(&e->items, sizeof(struct spool_item), most);
 	return e->buckets != NULL && e->replies != NULL && e->lanes != NULL && names_init(e);
 }
 

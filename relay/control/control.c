@@ -5,11 +5,13 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "core/base/clock.h"
 #include "core/config.h"
+#include "relay/control/templates.h"
 #include "relay/flow/events.h"
 
 enum {
@@ -249,7 +251,7 @@ reopen_log(struct control *c, const struct config *config)
 static void
 reload(struct control *c)
 {
-	uint8_t memory[256];
+	uint8_t memory[ERRORS_TEXT_MAX];
 	struct buf why = buf_of(memory, sizeof memory);
 	const struct span *file = &c->routing->config->log.file;
 
@@ -258,12 +260,17 @@ reload(struct control *c)
 	const struct config *next = load_next(c);
 	if (next == NULL)
 		return;
-	c->next_routing = routing_new(next, &why);
+	struct dsn_template *templates = NULL;
+	c->next_routing = NULL;
+	if (templates_load(next, &templates, &why))
+		c->next_routing = routing_new(next, &why);
 	config_put(next);
 	if (c->next_routing == NULL) {
+		free(templates);
 		refuse_reload(c, buf_span(&why), span_none());
 		return;
 	}
+	c->next_routing->templates = templates;
 	if (!span_eq(next->log.file, *file))
 		reopen_log(c, next);
 	send_all(c, CONTROL_RELOAD);

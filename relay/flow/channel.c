@@ -328,6 +328,7 @@ act(struct channel *c, const struct sender_action *a)
 		flow_count_outcome(c->flow, job_of(a->transaction), &a->outcome);
 		if (a->outcome.class == SENDER_OK)
 			slots_success(c->site);
+		job_of(a->transaction)->peer_has_dsn = c->sender.offer.dsn;
 		job_take_outcome(job_of(a->transaction), &a->outcome);
 		return true;
 	case SENDER_DONE:

@@ -3,6 +3,7 @@
 
 #include "core/base/clock.h"
 #include "queue/schedule.h"
+#include "relay/flow/bounce.h"
 #include "relay/flow/channel.h"
 #include "relay/flow/destination.h"
 #include "relay/flow/events.h"
@@ -100,13 +101,14 @@ release_job(struct job *j)
 
 /* ---- outcomes, on the owner's worker ---- */
 
+/* The outcomes were not recorded, or their report could not be made. */
 static void
-on_recorded(struct queue_record *r, enum err e)
+record_later(struct job *j, enum err e)
 {
-	struct job *j = CONTAINER_OF(r, struct job, record);
 	struct flow *f = j->owner;
 
-	if (e != ERR_OK && f->cut_off) {
+	bounce_dropped(j, e);
+	if (f->cut_off) {
 		/* A drain does not wait for a store that cannot write: the mail stays queued as it
 		 * was, and what was delivered of it comes again after the next start. */
 		flow_event_outcome_given_up(f, j, e);
@@ -114,23 +116,52 @@ on_recorded(struct queue_record *r, enum err e)
 		release_job(j);
 		return;
 	}
+	/* The item stays ours. Nothing is lost: the outcome is recorded when the store can, and a
+	 * crash before that is the duplicate of invariant 4 (a). */
+	flow_event_record_failed(f, j, e);
+	timer_set(&f->worker->timers, &j->again, f->worker->now_ms + RECORD_AGAIN_MS);
+}
+
+static void
+on_recorded(struct queue_record *r, enum err e)
+{
+	struct job *j = CONTAINER_OF(r, struct job, record);
+
 	if (e != ERR_OK) {
-		/* The item stays ours. Nothing is lost: the outcome is recorded when the store can,
-		 * and a crash before that is the duplicate of invariant 4 (a). */
-		flow_event_record_failed(f, j, e);
-		timer_set(&f->worker->timers, &j->again, f->worker->now_ms + RECORD_AGAIN_MS);
+		record_later(j, e);
 		return;
 	}
-	flow_event_outcomes(f, j);
+	flow_event_outcomes(j->owner, j);
+	bounce_recorded(j);
 	end_job(j);
+}
+
+static void
+on_bounce(struct job *j, enum err e)
+{
+	if (e != ERR_OK) {
+		record_later(j, e);
+		return;
+	}
+	j->record.notice = bounce_put(j);
+	queue_record(j->owner->worker->queue, &j->record);
+}
+
+/* With the report that the outcomes call for: both are kept, or neither. */
+static void
+record(struct job *j)
+{
+	j->record.notice = NULL;
+	if (bounce_is_wanted(j))
+		bounce_make(j, on_bounce);
+	else
+		queue_record(j->owner->worker->queue, &j->record);
 }
 
 static void
 on_record_again(struct timer *t)
 {
-	struct job *j = CONTAINER_OF(t, struct job, again);
-
-	queue_record(j->owner->worker->queue, &j->record);
+	record(CONTAINER_OF(t, struct job, again));
 }
 
 static struct schedule
@@ -180,7 +211,8 @@ finish_job(struct job *j)
 		.on_done = on_recorded,
 	};
 	timer_init(&j->again, on_record_again);
-	queue_record(j->owner->worker->queue, &j->record);
+	bounce_judge(j);
+	record(j);
 }
 
 void
@@ -250,14 +282,15 @@ return_unserved(struct job *j, uint64_t pause_ms)
 }
 
 /* The site is down, and the job was not tried. Its mail fails when its time is over, as if it had
- * been: waiting for a dead host must end, too. */
+ * been, and its sender is told of the delay: waiting for a dead host must end, and be known. */
 static void
 return_down(struct site *s, struct job *j)
 {
 	struct schedule schedule = schedule_of(s->flow);
 
 	if (schedule_is_over(&schedule, j->mail->envelope->accepted_at_ms,
-			     worker_of(s)->now_wall_ms)) {
+			     worker_of(s)->now_wall_ms) ||
+	    bounce_is_overdue(s->flow, j)) {
 		job_defer_rest(j, SPAN("451 4.4.1 no host of the destination can be reached"));
 		return_job(j);
 		return;

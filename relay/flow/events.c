@@ -6,6 +6,7 @@
 #include "core/log.h"
 #include "relay/flow/flow.h"
 #include "core/base/id.h"
+#include "relay/message/dsn.h"
 #include "relay/message/trace.h"
 
 enum { PEER_TEXT_MAX = 128 };
@@ -469,6 +470,53 @@ flow_event_outcomes(struct flow *f, const struct job *j)
 					 e->body_size);
 	}
 	observe_delays(f, &event);
+}
+
+void
+flow_event_notice(struct flow *f, const struct job *j, const struct mail_envelope *notice,
+		  const uint32_t *counts, const char *attached)
+{
+	/* The labels are the actions. */
+	_Static_assert((int)LABEL_ACTION_FAILED == (int)DSN_FAILED &&
+			       (int)LABEL_ACTION_DELAYED == (int)DSN_DELAYED &&
+			       (int)LABEL_ACTION_RELAYED == (int)DSN_RELAYED &&
+			       (int)LABEL_ACTION_DELIVERED == (int)DSN_DELIVERED,
+		       "labels.def and dsn.h");
+	uint8_t memory[ID_TEXT_SIZE];
+	uint8_t original_memory[ID_TEXT_SIZE];
+
+	for (unsigned a = 0; a < DSN_ACTIONS; a++)
+		METRIC_ADD_LABEL(f->worker->metrics, NOTICES, a, counts[a]);
+	METRIC_ADD_LABEL(f->worker->metrics, QUEUE_PUTS, (unsigned)ERR_OK, 1);
+	event_notice(f->worker->log, &(struct event_notice){
+					     .id = id_text(notice->id, memory),
+					     .original = id_text(j->mail->id, original_memory),
+					     .recipient = notice->recipients[0].address,
+					     .failed = counts[DSN_FAILED],
+					     .delayed = counts[DSN_DELAYED],
+					     .relayed = counts[DSN_RELAYED],
+					     .delivered = counts[DSN_DELIVERED],
+					     .attached = span_of_string(attached),
+					     .size = notice->body_size,
+				     });
+}
+
+void
+flow_event_notice_suppressed(struct flow *f, const struct job *j, struct span recipient)
+{
+	const struct mail_envelope *e = j->mail->envelope;
+	bool is_null = e->sender.size == 0;
+	uint8_t memory[ID_TEXT_SIZE];
+
+	METRIC_ADD_LABEL(f->worker->metrics, NOTICES_SUPPRESSED,
+			 is_null ? LABEL_SUPPRESSED_NULL_SENDER : LABEL_SUPPRESSED_NOTIFY, 1);
+	event_notice_suppressed(f->worker->log,
+				&(struct event_notice_suppressed){
+					.id = id_text(e->id, memory),
+					.sender = e->sender,
+					.recipient = recipient,
+					.reason = is_null ? SPAN("null_sender") : SPAN("notify"),
+				});
 }
 
 void

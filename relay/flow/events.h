@@ -46,6 +46,11 @@ void flow_refresh_gauges(struct flow *f);
 
 /* The queue. */
 void flow_event_outcomes(struct flow *f, const struct job *j);
+/* A report of what became of the job's recipients is in the queue: its envelope, how many it says
+ * what of (enum dsn_action), and what is attached. */
+void flow_event_notice(struct flow *f, const struct job *j, const struct mail_envelope *notice,
+		       const uint32_t *counts, const char *attached);
+void flow_event_notice_suppressed(struct flow *f, const struct job *j, struct span recipient);
 void flow_event_record_failed(struct flow *f, const struct job *j, enum err e);
 /* The relay ends, and the outcomes of this job could not be written. */
 void flow_event_outcome_given_up(struct flow *f, const struct job *j, enum err e);

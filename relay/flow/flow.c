@@ -33,6 +33,7 @@ make_pools(struct flow *f)
 	pool_init(&f->channels, sizeof(struct channel),
 		  share(c->delivery.connections, workers) * 2 + CHANNEL_MARGIN);
 	pool_init(&f->jobs, sizeof(struct job), c->queue.active_max);
+	bounces_init(f);
 }
 
 static void
@@ -135,6 +136,7 @@ flow_free(struct flow *f)
 	pool_fini(&f->transactions);
 	pool_fini(&f->channels);
 	pool_fini(&f->jobs);
+	bounces_fini(f);
 	routing_put(f->routing);
 	free(f->scratch_memory);
 	f->worker->flow = NULL;

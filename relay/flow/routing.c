@@ -142,6 +142,7 @@ routing_put(struct routing *r)
 	free((struct net_address *)(uintptr_t)r->self.addresses);
 	free(r->targets);
 	free(r->connections);
+	free(r->templates);
 	free(r);
 }
 

@@ -321,6 +321,7 @@ oracle_crashed(void)
 	for (uint32_t i = 0; i < o->mail_count; i++) {
 		struct oracle_mail *m = &o->mails[i];
 		m->eventless |= m->incarnation == o->incarnation && m->received == 0;
+		m->notices_logged = m->notices_recorded;
 		for (uint32_t k = 0; k < m->recipient_count; k++)
 			recipient_crashed(&m->recipients[k]);
 	}
