@@ -43,8 +43,7 @@ job_new(struct flow *owner, struct queue_item *item, struct destination *d)
 		.item = item,
 		.mail = item->mail,
 		.destination = d,
-		.sender_key =
-			(uint32_t)span_hash_nocase(item->mail->envelope->sender, owner->key_seed),
+		.sender_key = item->sender_key,
 		.attach_most = DSN_PART_WHOLE,
 	};
 	destination_hold(d);
