@@ -666,7 +666,8 @@ line_most(const struct site *s, unsigned most)
 	bool scarce = f->job_count >= f->routing->config->queue.active_max / 2;
 	unsigned usable = slots_usable(&s->slots);
 
-	if (s->proven)
+	/* What the home alone delivers to, it alone knows. */
+	if (s->proven || (s->home_only && s->home != f->worker->number))
 		return scarce && most > WAITING_LOW ? WAITING_LOW : most;
 	if (!scarce)
 		return UNPROVEN_MAX;
@@ -769,8 +770,9 @@ void
 dispatch_pump(struct site *s)
 {
 	OBJ_CHECK(s, SITE_MAGIC);
-	bool home_delivers = site_is_home_only(s) && s->home != worker_of(s)->number &&
-			     s->flow->suspects.alone == NULL;
+	s->home_only = site_is_home_only(s);
+	bool home_delivers =
+		s->home_only && s->home != worker_of(s)->number && s->flow->suspects.alone == NULL;
 
 	s->used_at_ms = worker_of(s)->now_ms;
 	if (s->flow->draining || s->suspended || is_down(s))

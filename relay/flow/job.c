@@ -6,8 +6,8 @@
 
 enum {
 	JOB_CHUNK_SIZE = 1024,
-	/* Results of the largest item, and distinct replies for a good part of its recipients. */
-	JOB_MEMORY_MAX = 1024 * 1024,
+	JOB_MEMORY_MAX = 1024 * 1024, /* of replies and the like */
+	RECIPIENT_MEMORY = 192,       /* at least what take_arrays() needs for each */
 	REPLY_KEPT_MAX = 512,
 };
 
@@ -47,12 +47,13 @@ job_new(struct flow *owner, struct queue_item *item, struct destination *d)
 		.attach_most = DSN_PART_WHOLE,
 	};
 	destination_hold(d);
-	arena_init(&j->memory, JOB_CHUNK_SIZE, JOB_MEMORY_MAX);
 	const struct mail_envelope *e = item->mail->envelope;
 	for (uint32_t i = queue_item_recipient(item, 0); i < e->recipient_count;
 	     i = queue_item_recipient(item, i + 1))
 		j->result_count++;
 	ASSERT(j->result_count > 0);
+	arena_init(&j->memory, JOB_CHUNK_SIZE,
+		   JOB_MEMORY_MAX + j->result_count * (size_t)RECIPIENT_MEMORY);
 	if (!take_arrays(j, j->result_count)) {
 		job_free(j);
 		return NULL;

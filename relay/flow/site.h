@@ -71,6 +71,7 @@ struct site {
 	uint64_t down_until_ms; /* no host can be reached: monotonic; 0: up */
 	uint64_t next_mail_us;  /* with a rate: not before; monotonic */
 	bool suspended;         /* by an operator: starts nothing */
+	bool home_only;         /* site_is_home_only, when it was last pumped */
 	bool proven; /* it has answered since it was last down; a route's own hosts are taken to */
 	struct list_node wanting_link; /* of flow->wanting: it waits for a connection */
 

@@ -51,6 +51,7 @@ struct slots {
 	struct slot_letter tell; /* only how it went, where neither of the others can leave */
 	uint32_t successes;      /* not told yet */
 	uint32_t failures;
+	bool told_success; /* the home knows that the site answers */
 };
 
 /* What the home knows of one worker. */
