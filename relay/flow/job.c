@@ -37,8 +37,7 @@ job_new(struct flow *owner, struct queue_item *item, struct destination *d)
 		.item = item,
 		.mail = item->mail,
 		.destination = d,
-		.sender_key =
-			(uint32_t)span_hash_nocase(item->mail->envelope->sender, owner->key_seed),
+		.sender_key = item->sender_key,
 	};
 	destination_hold(d);
 	arena_init(&j->memory, JOB_CHUNK_SIZE, JOB_MEMORY_MAX);
