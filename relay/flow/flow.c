@@ -131,6 +131,7 @@ flow_free(struct flow *f)
 	pool_fini(&f->channels);
 	pool_fini(&f->jobs);
 	routing_put(f->routing);
+	suspensions_put(f->suspensions);
 	free(f->scratch_memory);
 	f->worker->flow = NULL;
 	free(f);

@@ -41,6 +41,13 @@ struct site_host {
 	unsigned ready;           /* of them, those that are up */
 };
 
+/* For people: report.h. */
+struct site_failure {
+	uint64_t at_ms; /* wall clock; 0: none */
+	uint8_t size;
+	uint8_t text[200];
+};
+
 struct site {
 	uint32_t magic;
 	struct flow *flow;
@@ -67,10 +74,11 @@ struct site {
 
 	struct site_host *hosts;
 	unsigned host_count;
-	unsigned turn;          /* the host to begin with next time */
-	uint64_t down_until_ms; /* no host can be reached: monotonic; 0: up */
-	uint64_t next_mail_us;  /* with a rate: not before; monotonic */
-	bool suspended;         /* by an operator: starts nothing */
+	unsigned turn;               /* the host to begin with next time */
+	uint64_t down_until_ms;      /* no host can be reached: monotonic; 0: up */
+	uint64_t next_mail_us;       /* with a rate: not before; monotonic */
+	bool suspended;              /* by an operator: starts nothing (suspension.h) */
+	struct site_failure failure; /* the last one of a host */
 
 	struct list hungry;    /* struct destination.hungry_link */
 	unsigned claiming;     /* claims of its destinations under way */
