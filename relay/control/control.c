@@ -133,7 +133,7 @@ send_letters(struct control *c)
 			all = false;
 			continue;
 		}
-		/* For the answer: this mailbox is for answers alone, one a worker. */
+		/* For the answer: this mailbox is for answers alone. */
 		bool mine = mailbox_reserve(&c->worker.mailbox, 1);
 		ASSERT(mine);
 		m->letter_due = false;
@@ -177,6 +177,12 @@ finish_reload(struct control *c)
 }
 
 static void
+on_admin_stopped(struct admin *a)
+{
+	send_all(a->control, CONTROL_STOP);
+}
+
+static void
 on_answer(struct message *letter, void *context)
 {
 	struct crew *m = CONTAINER_OF(letter, struct crew, letter);
@@ -191,7 +197,8 @@ on_answer(struct message *letter, void *context)
 	if (done == CONTROL_RELOAD)
 		finish_reload(c);
 	if (done == CONTROL_DRAIN) {
-		send_all(c, CONTROL_STOP);
+		/* Workers can be asked until then, and no longer. */
+		admin_stop(&c->admin, on_admin_stopped);
 		return;
 	}
 	if (done == CONTROL_STOP) {
@@ -348,6 +355,7 @@ control_run(struct control *c)
 	op_init(&c->cancel, on_cancelled);
 	timer_init(&c->again, on_again);
 	ring_poll(c->worker.ring, &c->signal_poll, c->signals, POLLIN);
+	admin_start(&c->admin, c, c->admin_fd);
 	atomic_store(&c->started, true);
 	atomic_store(&c->ready, true);
 	worker_run(&c->worker);
@@ -355,6 +363,7 @@ control_run(struct control *c)
 		ring_cancel(c->worker.ring, &c->cancel, &c->signal_poll);
 	while (ring_ops(c->worker.ring) > 0)
 		worker_turn(&c->worker, BEAT_MS * 1000);
+	suspended_fini(&c->admin.suspended);
 }
 
 /* ---- for the HTTP thread ---- */

@@ -40,7 +40,8 @@ each_kind_has_its_form(void **state)
 	(void)state;
 	assert_string_equal(written(ADMIN_SHAPE_site, &site),
 			    "{\"name\":\"smtp://\\\"a\\\"\",\"state\":\"down\",\"connections\":0,"
-			    "\"busy\":0,\"limit\":20,\"waiting\":0,\"hosts_failed\":0,\"home\":0,"
+			    "\"busy\":0,\"limit\":20,\"rate\":0,\"waiting\":0,\"host_count\":0,"
+			    "\"hosts_failed\":0,\"home\":0,"
 			    "\"again_in\":1.500,\"failed_at\":\"2024-01-02T03:04:05.678Z\","
 			    "\"failure\":\"\xef\xbf\xbd\\n\"}");
 	assert_non_null(strstr(written(ADMIN_SHAPE_status, &status), "\"accepted_rate\":2.649,"));

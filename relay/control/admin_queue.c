@@ -1,0 +1,528 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The commands that look into the queue. A list goes through the workers one after the other, so
+ * that its cursor is a worker and a place; counts ask all of them at once.
+ */
+#include "relay/control/admin_queue.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "core/base/id.h"
+#include "relay/control/control.h"
+#include "relay/control/tally.h"
+#include "relay/flow/report.h"
+
+enum { ROWS_FIRST = 128, TEXTS_FIRST = 4096, CURSOR_MAX = 64 };
+
+/* A row and what its numbers mean on its worker. */
+struct shown_row {
+	struct queue_row row;
+	size_t site_at; /* in the texts */
+	size_t site_size;
+};
+
+/* What one worker found. */
+struct rows {
+	struct flow *flow;
+	const struct span *site; /* only rows of it; NULL: all */
+	struct shown_row *rows;
+	size_t count;
+	size_t capacity;
+	size_t wanted;
+	uint8_t *texts;
+	size_t texts_size;
+	size_t texts_capacity;
+	bool no_memory;
+};
+
+struct span
+admin_state_word(unsigned queue_state)
+{
+	switch (queue_state) {
+	case QUEUE_WAITING:
+		return SPAN("waiting");
+	case QUEUE_CLAIMED:
+		return SPAN("active");
+	case QUEUE_HELD:
+		return SPAN("held");
+	case QUEUE_FAILED:
+		return SPAN("failed");
+	default:
+		return span_none();
+	}
+}
+
+static enum queue_state
+state_of_word(uint64_t word)
+{
+	switch (word) {
+	case ADMIN_STATE_WAITING:
+		return QUEUE_WAITING;
+	case ADMIN_STATE_ACTIVE:
+		return QUEUE_CLAIMED;
+	case ADMIN_STATE_HELD:
+		return QUEUE_HELD;
+	case ADMIN_STATE_FAILED:
+		return QUEUE_FAILED;
+	default:
+		return QUEUE_ANY;
+	}
+}
+
+void
+admin_filter(const struct admin_client *c, struct queue_filter *f)
+{
+	const struct admin_request *r = &c->request;
+
+	*f = (struct queue_filter){ 0 };
+	if (request_has(r, ADMIN_ARG_ID)) {
+		f->by_id = true;
+		f->id = r->id;
+	}
+	if (request_has(r, ADMIN_ARG_STATE))
+		f->state = state_of_word(r->numbers[ADMIN_ARG_STATE]);
+	if (request_has(r, ADMIN_ARG_OLDER_THAN)) {
+		uint64_t now_ms = c->admin->worker->now_wall_ms;
+		uint64_t age_ms = r->numbers[ADMIN_ARG_OLDER_THAN];
+		f->accepted_before_ms = age_ms < now_ms ? now_ms - age_ms : 1;
+	}
+}
+
+const struct span *
+admin_filter_site(const struct admin_client *c)
+{
+	return request_has(&c->request, ADMIN_ARG_SITE) ? &c->request.texts[ADMIN_ARG_SITE] : NULL;
+}
+
+/* ---- rows, on a worker ---- */
+
+static bool
+grow_rows(struct rows *r)
+{
+	size_t capacity = r->capacity == 0 ? ROWS_FIRST : 2 * r->capacity;
+	struct shown_row *more = realloc(r->rows, capacity * sizeof *more);
+
+	if (more == NULL)
+		return false;
+	r->rows = more;
+	r->capacity = capacity;
+	return true;
+}
+
+static bool
+keep_text(struct rows *r, struct span text)
+{
+	while (r->texts_capacity - r->texts_size < text.size) {
+		size_t capacity = r->texts_capacity == 0 ? TEXTS_FIRST : 2 * r->texts_capacity;
+		uint8_t *more = realloc(r->texts, capacity);
+		if (more == NULL)
+			return false;
+		r->texts = more;
+		r->texts_capacity = capacity;
+	}
+	if (text.size > 0)
+		memcpy(r->texts + r->texts_size, text.data, text.size);
+	r->texts_size += text.size;
+	return true;
+}
+
+static bool
+on_row(void *context, const struct queue_row *row)
+{
+	struct rows *r = context;
+	struct span site = report_site_name(r->flow, row->site);
+
+	if (r->site != NULL && !report_leads_to(r->flow, row->site, *r->site))
+		return r->count < r->wanted;
+	size_t at = r->texts_size;
+	if ((r->count == r->capacity && !grow_rows(r)) || !keep_text(r, site)) {
+		r->no_memory = true;
+		return false;
+	}
+	r->rows[r->count++] =
+		(struct shown_row){ .row = *row, .site_at = at, .site_size = site.size };
+	return r->count < r->wanted;
+}
+
+static void
+rows_fini(struct rows *r)
+{
+	free(r->rows);
+	free(r->texts);
+}
+
+static void
+write_rows(struct admin_client *c, const struct rows *r)
+{
+	admin_rows(c, "rows");
+	for (size_t i = 0; i < r->count; i++) {
+		const struct queue_row *row = &r->rows[i].row;
+		uint8_t memory[ID_TEXT_SIZE];
+		struct buf id = buf_of(memory, sizeof memory);
+		id_write(&id, row->id.high, row->id.low);
+		admin_row(c, ADMIN_SHAPE_queue_row,
+			  &(struct admin_queue_row){
+				  .id = buf_span(&id),
+				  .state = admin_state_word(row->state),
+				  .accepted_at = row->accepted_at_ms,
+				  .due_at = row->state == QUEUE_WAITING ? row->due_at_ms : 0,
+				  .attempts = row->attempts,
+				  .size = row->body_size,
+				  .site = span_of(r->texts + r->rows[i].site_at,
+						  r->rows[i].site_size),
+			  });
+	}
+	admin_rows_end(c);
+}
+
+/* ---- queue list ---- */
+
+struct list_run {
+	struct ask ask; /* first */
+	struct ask_part part;
+	struct admin_client *client;
+	struct queue_filter filter;
+	unsigned worker; /* the one that is asked */
+	uint64_t cursor; /* in its queue */
+	bool at_end;     /* of its queue */
+	struct rows rows;
+};
+
+static void
+end_list(struct list_run *run)
+{
+	rows_fini(&run->rows);
+	free(run);
+}
+
+static enum ask_step
+list_slice(struct ask_part *p, uint64_t slice_us)
+{
+	struct list_run *run = CONTAINER_OF(p->ask, struct list_run, ask);
+	struct queue *q = ask_worker(p)->queue;
+
+	run->rows.flow = ask_worker(p)->flow;
+	run->at_end = !queue_list(q, &run->filter, &run->cursor, slice_us, on_row, &run->rows);
+	if (run->at_end || run->rows.no_memory || run->rows.count >= run->rows.wanted ||
+	    ask_is_cancelled(p))
+		return ASK_DONE;
+	return ASK_MORE;
+}
+
+static void
+answer_list(struct list_run *run)
+{
+	struct admin_client *c = run->client;
+	struct admin_page page = { 0 };
+	uint8_t memory[CURSOR_MAX];
+	struct buf cursor = buf_of(memory, sizeof memory);
+
+	if (!run->at_end) {
+		buf_printf(&cursor, "%u.%016" PRIx64, run->worker, run->cursor);
+		page.cursor = buf_span(&cursor);
+	} else if (run->worker + 1 < admin_workers(c)) {
+		buf_printf(&cursor, "%u.%016x", run->worker + 1, 0);
+		page.cursor = buf_span(&cursor);
+	}
+	admin_object(c, ADMIN_SHAPE_page, &page);
+	write_rows(c, &run->rows);
+	admin_done(c);
+}
+
+static void
+on_listed(struct ask *a)
+{
+	struct list_run *run = CONTAINER_OF(a, struct list_run, ask);
+	struct admin_client *c = run->client;
+
+	if (!admin_asked(c)) {
+		end_list(run);
+		return;
+	}
+	bool enough = run->rows.count >= run->rows.wanted || run->rows.no_memory;
+	if (run->at_end && !enough && run->worker + 1 < admin_workers(c)) {
+		run->worker++;
+		run->cursor = 0;
+		admin_ask(c, &run->ask, run->worker, 1);
+		return;
+	}
+	if (run->rows.no_memory)
+		admin_refuse(c, ADMIN_NO_MEMORY, NULL);
+	else
+		answer_list(run);
+	end_list(run);
+}
+
+/* "3.00ff00ff00ff00ff" */
+static bool
+read_cursor(struct span text, unsigned workers, unsigned *worker, uint64_t *cursor)
+{
+	size_t dot = span_find(text, '.', 0);
+	struct span place = span_after(text, dot + 1);
+	uint64_t number;
+
+	if (!span_to_u64(span_first(text, dot), &number) || number >= workers || place.size != 16)
+		return false;
+	*worker = (unsigned)number;
+	*cursor = 0;
+	for (size_t i = 0; i < place.size; i++) {
+		uint8_t d = ascii_lower(place.data[i]);
+		bool letter = d >= 'a' && d <= 'f';
+		if (!letter && !(d >= '0' && d <= '9'))
+			return false;
+		*cursor = *cursor << 4 | (uint64_t)(letter ? d - 'a' + 10 : d - '0');
+	}
+	return true;
+}
+
+void
+admin_run_queue_list(struct admin_client *c)
+{
+	const struct admin_request *r = &c->request;
+	struct list_run *run = calloc(1, sizeof *run);
+
+	if (run == NULL) {
+		admin_refuse(c, ADMIN_NO_MEMORY, NULL);
+		return;
+	}
+	run->client = c;
+	run->ask =
+		(struct ask){ .on_slice = list_slice, .on_done = on_listed, .parts = &run->part };
+	run->rows.wanted = request_has(r, ADMIN_ARG_LIMIT) ? (size_t)r->numbers[ADMIN_ARG_LIMIT]
+							   : PROTOCOL_ROWS;
+	run->rows.site = admin_filter_site(c);
+	admin_filter(c, &run->filter);
+	if (request_has(r, ADMIN_ARG_CURSOR) &&
+	    !read_cursor(r->texts[ADMIN_ARG_CURSOR], admin_workers(c), &run->worker,
+			 &run->cursor)) {
+		end_list(run);
+		admin_refuse(c, ADMIN_BAD_ARGUMENT, "cursor: must be one of an answer");
+		return;
+	}
+	admin_ask(c, &run->ask, run->worker, 1);
+}
+
+/* ---- queue show ---- */
+
+struct show_run {
+	struct ask ask; /* first */
+	struct admin_client *client;
+	struct ask_part parts[WORKERS_MAX];
+	struct rows rows[WORKERS_MAX];
+};
+
+static enum ask_step
+show_slice(struct ask_part *p, uint64_t slice_us)
+{
+	struct show_run *run = CONTAINER_OF(p->ask, struct show_run, ask);
+	struct queue_filter filter = { .by_id = true, .id = run->client->request.id };
+	uint64_t cursor = 0;
+
+	struct rows *rows = &run->rows[p->worker];
+
+	rows->flow = ask_worker(p)->flow;
+	rows->wanted = SIZE_MAX;
+	queue_list(ask_worker(p)->queue, &filter, &cursor, slice_us, on_row, rows);
+	return ASK_DONE;
+}
+
+static void
+answer_show(struct admin_client *c, unsigned worker, const struct rows *r)
+{
+	const struct queue_row *first = &r->rows[0].row;
+	uint8_t memory[ID_TEXT_SIZE];
+	struct buf id = buf_of(memory, sizeof memory);
+
+	id_write(&id, first->id.high, first->id.low);
+	admin_object(c, ADMIN_SHAPE_mail,
+		     &(struct admin_mail){
+			     .id = buf_span(&id),
+			     .accepted_at = first->accepted_at_ms,
+			     .size = first->body_size,
+			     .worker = worker,
+		     });
+	write_rows(c, r);
+	admin_done(c);
+}
+
+static void
+on_shown(struct ask *a)
+{
+	struct show_run *run = CONTAINER_OF(a, struct show_run, ask);
+	struct admin_client *c = run->client;
+	unsigned workers = admin_workers(c);
+	unsigned found = 0;
+
+	if (admin_asked(c)) {
+		while (found < workers && run->rows[found].count == 0)
+			found++;
+		if (found < workers)
+			answer_show(c, found, &run->rows[found]);
+		else
+			admin_refuse(c, ADMIN_NOT_FOUND, "there is no such mail in the queue");
+	}
+	for (unsigned i = 0; i < workers; i++)
+		rows_fini(&run->rows[i]);
+	free(run);
+}
+
+void
+admin_run_queue_show(struct admin_client *c)
+{
+	struct show_run *run = calloc(1, sizeof *run);
+
+	if (run == NULL) {
+		admin_refuse(c, ADMIN_NO_MEMORY, NULL);
+		return;
+	}
+	run->client = c;
+	run->ask = (struct ask){ .on_slice = show_slice, .on_done = on_shown, .parts = run->parts };
+	admin_ask(c, &run->ask, 0, admin_workers(c));
+}
+
+/* ---- queue count ---- */
+
+struct count_run {
+	struct ask ask; /* first */
+	struct admin_client *client;
+	struct queue_filter filter;
+	const struct span *site;
+	enum admin_word by;
+	uint64_t now_wall_ms;
+	struct ask_part parts[WORKERS_MAX];
+	uint64_t cursors[WORKERS_MAX];
+	struct tally *tallies[WORKERS_MAX];
+};
+
+struct counting {
+	const struct count_run *run;
+	const struct flow *flow;
+	struct tally *tally;
+};
+
+static struct span
+key_of(const struct counting *counting, const struct queue_row *row)
+{
+	uint64_t now_ms = counting->run->now_wall_ms;
+
+	switch (counting->run->by) {
+	case ADMIN_BY_SITE:
+		return report_site_name(counting->flow, row->site);
+	case ADMIN_BY_STATE:
+		return admin_state_word(row->state);
+	case ADMIN_BY_ATTEMPTS:
+		return tally_attempts_class(row->attempts);
+	default:
+		return tally_age_class(now_ms > row->accepted_at_ms ? now_ms - row->accepted_at_ms
+								    : 0);
+	}
+}
+
+static bool
+on_counted_row(void *context, const struct queue_row *row)
+{
+	const struct counting *counting = context;
+	const struct span *site = counting->run->site;
+
+	if (site != NULL && !report_leads_to(counting->flow, row->site, *site))
+		return true;
+	tally_add(counting->tally, &(struct tally_row){
+					   .key = key_of(counting, row),
+					   .count = 1,
+					   .bytes = row->body_size,
+					   .oldest_at_ms = row->accepted_at_ms,
+				   });
+	return true;
+}
+
+static enum ask_step
+count_slice(struct ask_part *p, uint64_t slice_us)
+{
+	struct count_run *run = CONTAINER_OF(p->ask, struct count_run, ask);
+	struct worker *w = ask_worker(p);
+	struct counting counting = { run, w->flow, run->tallies[p->worker] };
+	bool more = queue_list(w->queue, &run->filter, &run->cursors[p->worker], slice_us,
+			       on_counted_row, &counting);
+
+	return more && !ask_is_cancelled(p) ? ASK_MORE : ASK_DONE;
+}
+
+static void
+answer_count(const struct count_run *run, struct tally *t)
+{
+	struct admin_client *c = run->client;
+	size_t keys = tally_sort(t);
+	size_t shown = keys < PROTOCOL_ROWS_MAX ? keys : PROTOCOL_ROWS_MAX;
+	uint64_t others = t->others;
+
+	for (size_t i = shown; i < keys; i++)
+		others += t->slots[i].count;
+	admin_object(c, ADMIN_SHAPE_tally,
+		     &(struct admin_tally){
+			     .by = span_of_string(protocol_word(run->by)),
+			     .count = t->count,
+			     .others = others,
+		     });
+	admin_rows(c, "rows");
+	for (size_t i = 0; i < shown; i++) {
+		admin_row(c, ADMIN_SHAPE_tally_row,
+			  &(struct admin_tally_row){
+				  .key = t->slots[i].key,
+				  .count = t->slots[i].count,
+				  .bytes = t->slots[i].bytes,
+				  .oldest_at = t->slots[i].oldest_at_ms,
+			  });
+	}
+	admin_rows_end(c);
+	admin_done(c);
+}
+
+static void
+end_count(struct count_run *run, unsigned workers)
+{
+	for (unsigned i = 0; i < workers; i++)
+		tally_free(run->tallies[i]);
+	free(run);
+}
+
+static void
+on_counted(struct ask *a)
+{
+	struct count_run *run = CONTAINER_OF(a, struct count_run, ask);
+	unsigned workers = admin_workers(run->client);
+
+	if (admin_asked(run->client)) {
+		for (unsigned i = 1; i < workers; i++)
+			tally_add_all(run->tallies[0], run->tallies[i]);
+		answer_count(run, run->tallies[0]);
+	}
+	end_count(run, workers);
+}
+
+void
+admin_run_queue_count(struct admin_client *c)
+{
+	struct count_run *run = calloc(1, sizeof *run);
+	unsigned workers = admin_workers(c);
+	bool no_memory = run == NULL;
+
+	for (unsigned i = 0; i < workers && !no_memory; i++) {
+		run->tallies[i] = tally_new();
+		no_memory = run->tallies[i] == NULL;
+	}
+	if (no_memory) {
+		if (run != NULL)
+			end_count(run, workers);
+		admin_refuse(c, ADMIN_NO_MEMORY, NULL);
+		return;
+	}
+	admin_filter(c, &run->filter);
+	run->site = admin_filter_site(c);
+	run->client = c;
+	run->by = (enum admin_word)c->request.numbers[ADMIN_ARG_BY];
+	run->now_wall_ms = c->admin->worker->now_wall_ms;
+	run->ask =
+		(struct ask){ .on_slice = count_slice, .on_done = on_counted, .parts = run->parts };
+	admin_ask(c, &run->ask, 0, workers);
+}
