@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The commands that look into the queue. A list goes through the workers one after the other, so
- * that its cursor is a worker and a place; counts ask all of them at once.
+ * The commands that look into the queue. The rows of a list are in the order of the workers, so
+ * that its cursor is a worker and a place.
  */
 #include "relay/control/admin_queue.h"
 
@@ -155,7 +155,6 @@ rows_fini(struct rows *r)
 static void
 write_rows(struct admin_client *c, const struct rows *r)
 {
-	admin_rows(c, "rows");
 	for (size_t i = 0; i < r->count; i++) {
 		const struct queue_row *row = &r->rows[i].row;
 		uint8_t memory[ID_TEXT_SIZE];
@@ -173,60 +172,99 @@ write_rows(struct admin_client *c, const struct rows *r)
 						  r->rows[i].site_size),
 			  });
 	}
-	admin_rows_end(c);
 }
 
 /* ---- queue list ---- */
 
+/* All workers from the cursor's on look at the same time, each for a whole page. Their rows stand
+ * in the order of the workers; those of a worker whose rows do not fit any more are left for the
+ * next page. */
+struct list_part {
+	uint64_t begin; /* of its queue */
+	uint64_t cursor;
+	bool at_end;
+	struct rows rows;
+};
+
 struct list_run {
 	struct ask ask; /* first */
-	struct ask_part part;
 	struct admin_client *client;
 	struct queue_filter filter;
-	unsigned worker; /* the one that is asked */
-	uint64_t cursor; /* in its queue */
-	bool at_end;     /* of its queue */
-	struct rows rows;
+	unsigned first; /* worker */
+	size_t wanted;
+	struct ask_part ask_parts[WORKERS_MAX];
+	struct list_part parts[WORKERS_MAX];
 };
 
 static void
 end_list(struct list_run *run)
 {
-	rows_fini(&run->rows);
+	for (unsigned w = 0; w < WORKERS_MAX; w++)
+		rows_fini(&run->parts[w].rows);
 	free(run);
 }
 
 static enum ask_step
-list_slice(struct ask_part *p, uint64_t slice_us)
+list_slice(struct ask_part *ask_part, uint64_t slice_us)
 {
-	struct list_run *run = CONTAINER_OF(p->ask, struct list_run, ask);
-	struct queue *q = ask_worker(p)->queue;
+	struct list_run *run = CONTAINER_OF(ask_part->ask, struct list_run, ask);
+	struct list_part *p = &run->parts[ask_part->worker];
+	struct worker *w = ask_worker(ask_part);
 
-	run->rows.flow = ask_worker(p)->flow;
-	run->at_end = !queue_list(q, &run->filter, &run->cursor, slice_us, on_row, &run->rows);
-	if (run->at_end || run->rows.no_memory || run->rows.count >= run->rows.wanted ||
-	    ask_is_cancelled(p))
+	p->rows.flow = w->flow;
+	p->at_end = !queue_list(w->queue, &run->filter, &p->cursor, slice_us, on_row, &p->rows);
+	if (p->at_end || p->rows.no_memory || p->rows.count >= p->rows.wanted ||
+	    ask_is_cancelled(ask_part))
 		return ASK_DONE;
 	return ASK_MORE;
+}
+
+/* The worker with which the next page begins, and where; false: there is none. `last` is the last
+ * one whose rows are in this page. */
+static bool
+next_page(const struct list_run *run, unsigned workers, unsigned last, unsigned *worker,
+	  uint64_t *cursor)
+{
+	if (!run->parts[last].at_end) {
+		*worker = last;
+		*cursor = run->parts[last].cursor;
+		return true;
+	}
+	for (unsigned w = last + 1; w < workers; w++) {
+		if (run->parts[w].rows.count > 0 || !run->parts[w].at_end) {
+			*worker = w;
+			*cursor = run->parts[w].begin;
+			return true;
+		}
+	}
+	return false;
 }
 
 static void
 answer_list(struct list_run *run)
 {
 	struct admin_client *c = run->client;
+	unsigned workers = admin_workers(c);
+	unsigned last = run->first;
+	size_t count = run->parts[last].rows.count;
 	struct admin_page page = { 0 };
 	uint8_t memory[CURSOR_MAX];
-	struct buf cursor = buf_of(memory, sizeof memory);
+	struct buf text = buf_of(memory, sizeof memory);
+	unsigned worker;
+	uint64_t cursor;
 
-	if (!run->at_end) {
-		buf_printf(&cursor, "%u.%016" PRIx64, run->worker, run->cursor);
-		page.cursor = buf_span(&cursor);
-	} else if (run->worker + 1 < admin_workers(c)) {
-		buf_printf(&cursor, "%u.%016x", run->worker + 1, 0);
-		page.cursor = buf_span(&cursor);
+	while (last + 1 < workers && run->parts[last].at_end &&
+	       count + run->parts[last + 1].rows.count <= run->wanted)
+		count += run->parts[++last].rows.count;
+	if (next_page(run, workers, last, &worker, &cursor)) {
+		buf_printf(&text, "%u.%016" PRIx64, worker, cursor);
+		page.cursor = buf_span(&text);
 	}
 	admin_object(c, ADMIN_SHAPE_page, &page);
-	write_rows(c, &run->rows);
+	admin_rows(c, "rows");
+	for (unsigned w = run->first; w <= last; w++)
+		write_rows(c, &run->parts[w].rows);
+	admin_rows_end(c);
 	admin_done(c);
 }
 
@@ -235,22 +273,16 @@ on_listed(struct ask *a)
 {
 	struct list_run *run = CONTAINER_OF(a, struct list_run, ask);
 	struct admin_client *c = run->client;
+	bool no_memory = false;
 
-	if (!admin_asked(c)) {
-		end_list(run);
-		return;
+	for (unsigned w = 0; w < WORKERS_MAX; w++)
+		no_memory = no_memory || run->parts[w].rows.no_memory;
+	if (admin_asked(c)) {
+		if (no_memory)
+			admin_refuse(c, ADMIN_NO_MEMORY, NULL);
+		else
+			answer_list(run);
 	}
-	bool enough = run->rows.count >= run->rows.wanted || run->rows.no_memory;
-	if (run->at_end && !enough && run->worker + 1 < admin_workers(c)) {
-		run->worker++;
-		run->cursor = 0;
-		admin_ask(c, &run->ask, run->worker, 1);
-		return;
-	}
-	if (run->rows.no_memory)
-		admin_refuse(c, ADMIN_NO_MEMORY, NULL);
-	else
-		answer_list(run);
 	end_list(run);
 }
 
@@ -281,26 +313,33 @@ admin_run_queue_list(struct admin_client *c)
 {
 	const struct admin_request *r = &c->request;
 	struct list_run *run = calloc(1, sizeof *run);
+	uint64_t cursor = 0;
 
 	if (run == NULL) {
 		admin_refuse(c, ADMIN_NO_MEMORY, NULL);
 		return;
 	}
-	run->client = c;
-	run->ask =
-		(struct ask){ .on_slice = list_slice, .on_done = on_listed, .parts = &run->part };
-	run->rows.wanted = request_has(r, ADMIN_ARG_LIMIT) ? (size_t)r->numbers[ADMIN_ARG_LIMIT]
-							   : PROTOCOL_ROWS;
-	run->rows.site = admin_filter_site(c);
-	admin_filter(c, &run->filter);
 	if (request_has(r, ADMIN_ARG_CURSOR) &&
-	    !read_cursor(r->texts[ADMIN_ARG_CURSOR], admin_workers(c), &run->worker,
-			 &run->cursor)) {
+	    !read_cursor(r->texts[ADMIN_ARG_CURSOR], admin_workers(c), &run->first, &cursor)) {
 		end_list(run);
 		admin_refuse(c, ADMIN_BAD_ARGUMENT, "cursor: must be one of an answer");
 		return;
 	}
-	admin_ask(c, &run->ask, run->worker, 1);
+	run->client = c;
+	run->wanted = request_has(r, ADMIN_ARG_LIMIT) ? (size_t)r->numbers[ADMIN_ARG_LIMIT]
+						      : PROTOCOL_ROWS;
+	admin_filter(c, &run->filter);
+	for (unsigned w = run->first; w < admin_workers(c); w++) {
+		run->parts[w].rows.wanted = run->wanted;
+		run->parts[w].rows.site = admin_filter_site(c);
+	}
+	run->parts[run->first].begin = run->parts[run->first].cursor = cursor;
+	run->ask = (struct ask){
+		.on_slice = list_slice,
+		.on_done = on_listed,
+		.parts = run->ask_parts,
+	};
+	admin_ask(c, &run->ask, run->first, admin_workers(c) - run->first);
 }
 
 /* ---- queue show ---- */
@@ -342,7 +381,9 @@ answer_show(struct admin_client *c, unsigned worker, const struct rows *r)
 			     .size = first->body_size,
 			     .worker = worker,
 		     });
+	admin_rows(c, "rows");
 	write_rows(c, r);
+	admin_rows_end(c);
 	admin_done(c);
 }
 
