@@ -37,7 +37,8 @@ static const char introduction[] =
 	"```\n"
 	"\n"
 	"Commands that change something need `reason`; who asked is the user at the other end of\n"
-	"the socket. Both are in the event that each change becomes (`mail_acted`,\n"
+	"the socket. Both are in the event that each change becomes (`mail_acted`, "
+	"`recipient_removed`,\n"
 	"`site_suspended`, `site_resumed`).\n";
 
 static void

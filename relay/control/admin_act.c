@@ -15,12 +15,19 @@
 enum {
 	ACTS_MAX = 64,
 	REFUSED_MAX = 100,
+	TEXTS_FIRST = 1024,
+	TEXTS_MAX = 16 * 1024 * 1024,
 };
 
 struct act_part;
 
 struct act {
 	struct queue_act request; /* first */
+	struct queue_show show;
+	struct arena texts; /* what is told of a removed mail */
+	struct span sender;
+	struct span *recipients;
+	uint32_t recipient_count;
 	struct list_node link;
 	struct act_part *part;
 };
@@ -38,6 +45,7 @@ struct act_part {
 	bool at_end;      /* nothing more will be found */
 	unsigned id_next; /* of the request's ids */
 	struct mail_id found[ACTS_MAX];
+	bool maybe[ACTS_MAX]; /* it is only a candidate */
 	unsigned found_count;
 	unsigned found_next; /* the first that is not begun */
 	struct mail_id last; /* found; rows of a mail come together */
@@ -80,6 +88,7 @@ on_found(void *context, const struct queue_row *row)
 	if (p->has_last && mail_id_eq(p->last, row->id))
 		return p->found_count < ACTS_MAX;
 	ASSERT(p->found_count < ACTS_MAX);
+	p->maybe[p->found_count] = row->is_candidate;
 	p->found[p->found_count++] = p->last = row->id;
 	p->has_last = true;
 	p->numbers.matched++;
@@ -129,6 +138,39 @@ note_refused(struct act_part *p, struct mail_id id, enum err e)
 }
 
 static void
+log_removed(const struct act *a)
+{
+	uint8_t memory[ID_TEXT_SIZE];
+	struct buf id = buf_of(memory, sizeof memory);
+	const struct act_part *p = a->part;
+
+	id_write(&id, a->request.id.high, a->request.id.low);
+	for (uint32_t i = 0; i < a->recipient_count; i++)
+		event_recipient_removed(ask_worker(p->ask_part)->log,
+					&(struct event_recipient_removed){
+						.id = buf_span(&id),
+						.sender = a->sender,
+						.recipient = a->recipients[i],
+						.who = buf_span(&p->run->who),
+						.why = p->run->why,
+					});
+}
+
+static void
+end_act(struct act *a)
+{
+	struct act_part *p = a->part;
+
+	arena_reset(&a->texts);
+	a->recipients = NULL;
+	a->recipient_count = 0;
+	ASSERT(p->in_flight > 0);
+	p->in_flight--;
+	list_append(&p->idle, &a->link);
+	ask_resume(p->ask_part);
+}
+
+static void
 on_acted(struct queue_act *request, enum err e)
 {
 	struct act *a = CONTAINER_OF(request, struct act, request);
@@ -137,6 +179,7 @@ on_acted(struct queue_act *request, enum err e)
 	if (e == ERR_OK) {
 		p->numbers.done++;
 		log_act(p, request->id);
+		log_removed(a);
 	} else {
 		if (e == ERR_AGAIN)
 			p->numbers.busy++;
@@ -146,10 +189,54 @@ on_acted(struct queue_act *request, enum err e)
 			p->numbers.failed++;
 		note_refused(p, request->id, e);
 	}
-	ASSERT(p->in_flight > 0);
-	p->in_flight--;
-	list_append(&p->idle, &a->link);
-	ask_resume(p->ask_part);
+	end_act(a);
+}
+
+/* Keeps what the events of a removal say. False: no memory. */
+static bool
+keep_recipients(struct act *a, const struct mail_envelope *e)
+{
+	a->recipients = arena_take(&a->texts, (e->recipient_count + 1) * sizeof *a->recipients);
+	a->sender = arena_copy(&a->texts, e->sender);
+	if (a->recipients == NULL || a->sender.data == NULL)
+		return false;
+	for (uint32_t i = 0; i < e->recipient_count; i++) {
+		if (e->recipients[i].state != RECIPIENT_PENDING)
+			continue;
+		struct span address = arena_copy(&a->texts, e->recipients[i].address);
+		if (address.data == NULL)
+			return false;
+		a->recipients[a->recipient_count++] = address;
+	}
+	return true;
+}
+
+static void
+on_looked(struct queue_show *s, enum err e)
+{
+	struct act *a = CONTAINER_OF(s, struct act, show);
+	const struct act_run *run = a->part->run;
+
+	if (e == ERR_OK && !run->by_ids && !admin_filter_matches(&run->filter, s->envelope)) {
+		a->part->numbers.matched--;
+		end_act(a);
+		return;
+	}
+	if (e == ERR_OK && run->action == QUEUE_REMOVE && !keep_recipients(a, s->envelope))
+		e = ERR_NO_MEMORY;
+	if (e != ERR_OK) {
+		on_acted(&a->request, e);
+		return;
+	}
+	queue_act(ask_worker(a->part->ask_part)->queue, &a->request);
+}
+
+static void
+look_first(struct act *a, struct queue *q)
+{
+	arena_init(&a->texts, TEXTS_FIRST, TEXTS_MAX);
+	a->show = (struct queue_show){ .id = a->request.id, .on_done = on_looked };
+	queue_show(q, &a->show);
 }
 
 static void
@@ -157,6 +244,7 @@ begin_acts(struct act_part *p, struct queue *q)
 {
 	while (p->found_next < p->found_count && !list_is_empty(&p->idle)) {
 		struct act *a = LIST_ITEM(list_shift(&p->idle), struct act, link);
+		bool maybe = p->maybe[p->found_next];
 		a->part = p;
 		a->request = (struct queue_act){
 			.action = p->run->action,
@@ -166,7 +254,11 @@ begin_acts(struct act_part *p, struct queue *q)
 			.on_done = on_acted,
 		};
 		p->in_flight++;
-		queue_act(q, &a->request);
+		/* What is removed is told by recipient; what may not match is looked at. */
+		if (maybe || p->run->action == QUEUE_REMOVE)
+			look_first(a, q);
+		else
+			queue_act(q, &a->request);
 	}
 	if (p->found_next == p->found_count)
 		p->found_next = p->found_count = 0;

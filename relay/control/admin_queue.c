@@ -7,34 +7,16 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/base/id.h"
+#include "queue/sender.h"
 #include "relay/control/control.h"
 #include "relay/control/tally.h"
 #include "relay/flow/report.h"
+#include "relay/flow/routing.h"
 
 enum { ROWS_FIRST = 128, TEXTS_FIRST = 4096, CURSOR_MAX = 64 };
-
-/* A row and what its numbers mean on its worker. */
-struct shown_row {
-	struct queue_row row;
-	size_t site_at; /* in the texts */
-	size_t site_size;
-};
-
-/* What one worker found. */
-struct rows {
-	struct flow *flow;
-	const struct span *site; /* only rows of it; NULL: all */
-	struct shown_row *rows;
-	size_t count;
-	size_t capacity;
-	size_t wanted;
-	uint8_t *texts;
-	size_t texts_size;
-	size_t texts_capacity;
-	bool no_memory;
-};
 
 struct span
 admin_state_word(unsigned queue_state)
@@ -74,6 +56,7 @@ void
 admin_filter(const struct admin_client *c, struct queue_filter *f)
 {
 	const struct admin_request *r = &c->request;
+	uint64_t now_ms = c->admin->worker->now_wall_ms;
 
 	*f = (struct queue_filter){ 0 };
 	if (request_has(r, ADMIN_ARG_ID)) {
@@ -83,10 +66,59 @@ admin_filter(const struct admin_client *c, struct queue_filter *f)
 	if (request_has(r, ADMIN_ARG_STATE))
 		f->state = state_of_word(r->numbers[ADMIN_ARG_STATE]);
 	if (request_has(r, ADMIN_ARG_OLDER_THAN)) {
-		uint64_t now_ms = c->admin->worker->now_wall_ms;
 		uint64_t age_ms = r->numbers[ADMIN_ARG_OLDER_THAN];
 		f->accepted_before_ms = age_ms < now_ms ? now_ms - age_ms : 1;
 	}
+	if (request_has(r, ADMIN_ARG_NEWER_THAN)) {
+		uint64_t age_ms = r->numbers[ADMIN_ARG_NEWER_THAN];
+		f->accepted_after_ms = age_ms < now_ms ? now_ms - age_ms : 0;
+	}
+	f->attempts_min = (uint16_t)r->numbers[ADMIN_ARG_ATTEMPTS];
+	f->null_sender = span_eq(r->texts[ADMIN_ARG_SENDER], SPAN("<>"));
+	if (!f->null_sender)
+		f->sender = r->texts[ADMIN_ARG_SENDER];
+	f->recipient_domain = r->texts[ADMIN_ARG_DOMAIN];
+	f->recipient = r->texts[ADMIN_ARG_RECIPIENT];
+	f->reply = r->texts[ADMIN_ARG_REPLY];
+}
+
+static bool
+sender_matches(const struct queue_filter *f, struct span sender)
+{
+	uint8_t asked[SENDER_KEY_MOST];
+	uint8_t found[SENDER_KEY_MOST];
+
+	if (f->null_sender)
+		return sender.size == 0;
+	if (f->sender.size == 0)
+		return true;
+	if (f->sender.data[0] == '@')
+		return span_eq_nocase(address_domain(sender), span_after(f->sender, 1));
+	return span_eq(sender_key(f->sender, asked), sender_key(sender, found));
+}
+
+static bool
+recipient_matches(const struct queue_filter *f, const struct mail_recipient *r)
+{
+	return (f->recipient_domain.size == 0 ||
+		span_eq_nocase(address_domain(r->address), f->recipient_domain)) &&
+	       (f->recipient.size == 0 || span_eq_nocase(r->address, f->recipient)) &&
+	       (f->reply.size == 0 ||
+		memmem(r->reply.data, r->reply.size, f->reply.data, f->reply.size) != NULL);
+}
+
+bool
+admin_filter_matches(const struct queue_filter *f, const struct mail_envelope *e)
+{
+	uint8_t state = f->state == QUEUE_FAILED ? RECIPIENT_FAILED : RECIPIENT_PENDING;
+
+	if (!sender_matches(f, e->sender))
+		return false;
+	for (uint32_t i = 0; i < e->recipient_count; i++) {
+		if (e->recipients[i].state == state && recipient_matches(f, &e->recipients[i]))
+			return true;
+	}
+	return false;
 }
 
 const struct span *
@@ -98,7 +130,7 @@ admin_filter_site(const struct admin_client *c)
 /* ---- rows, on a worker ---- */
 
 static bool
-grow_rows(struct rows *r)
+grow_rows(struct admin_found *r)
 {
 	size_t capacity = r->capacity == 0 ? ROWS_FIRST : 2 * r->capacity;
 	struct shown_row *more = realloc(r->rows, capacity * sizeof *more);
@@ -110,53 +142,71 @@ grow_rows(struct rows *r)
 	return true;
 }
 
-static bool
-keep_text(struct rows *r, struct span text)
+static struct kept
+keep(struct admin_found *r, struct span text, bool is_known)
 {
+	struct kept kept = { r->texts_size, text.size, is_known };
+
 	while (r->texts_capacity - r->texts_size < text.size) {
 		size_t capacity = r->texts_capacity == 0 ? TEXTS_FIRST : 2 * r->texts_capacity;
 		uint8_t *more = realloc(r->texts, capacity);
-		if (more == NULL)
-			return false;
+		if (more == NULL) {
+			r->no_memory = true;
+			return (struct kept){ 0 };
+		}
 		r->texts = more;
 		r->texts_capacity = capacity;
 	}
 	if (text.size > 0)
 		memcpy(r->texts + r->texts_size, text.data, text.size);
 	r->texts_size += text.size;
-	return true;
+	return kept;
 }
 
-static bool
-on_row(void *context, const struct queue_row *row)
+static struct span
+text_of(const struct admin_found *r, struct kept k)
 {
-	struct rows *r = context;
-	struct span site = report_site_name(r->flow, row->site);
+	if (!k.is_known)
+		return span_none();
+	return k.size == 0 ? SPAN("") : span_of(r->texts + k.at, k.size);
+}
 
-	if (r->site != NULL && !report_leads_to(r->flow, row->site, *r->site))
+bool
+admin_on_row(void *context, const struct queue_row *row)
+{
+	struct admin_found *r = context;
+	bool failed = row->state == QUEUE_FAILED; /* goes nowhere any more */
+
+	if (r->site != NULL && (failed || !report_leads_to(r->flow, row->site, *r->site)))
 		return r->count < r->wanted;
-	size_t at = r->texts_size;
-	if ((r->count == r->capacity && !grow_rows(r)) || !keep_text(r, site)) {
+	if (r->count == r->capacity && !grow_rows(r)) {
 		r->no_memory = true;
 		return false;
 	}
-	r->rows[r->count++] =
-		(struct shown_row){ .row = *row, .site_at = at, .site_size = site.size };
-	return r->count < r->wanted;
+	struct span site = failed ? span_none() : report_site_name(r->flow, row->site);
+	r->rows[r->count++] = (struct shown_row){
+		.row = *row,
+		.site = keep(r, site, site.size > 0),
+		.sender = keep(r, row->sender, row->sender_is_known),
+		.domain = keep(r, row->recipient_domain, row->recipient_domain.size > 0),
+		.reply = keep(r, row->reply, row->reply.size > 0),
+	};
+	return r->count < r->wanted && !r->no_memory;
 }
 
-static void
-rows_fini(struct rows *r)
+void
+admin_found_fini(struct admin_found *r)
 {
 	free(r->rows);
 	free(r->texts);
 }
 
-static void
-write_rows(struct admin_client *c, const struct rows *r)
+void
+admin_write_rows(struct admin_client *c, const struct admin_found *r)
 {
 	for (size_t i = 0; i < r->count; i++) {
-		const struct queue_row *row = &r->rows[i].row;
+		const struct shown_row *shown = &r->rows[i];
+		const struct queue_row *row = &shown->row;
 		uint8_t memory[ID_TEXT_SIZE];
 		struct buf id = buf_of(memory, sizeof memory);
 		id_write(&id, row->id.high, row->id.low);
@@ -168,8 +218,12 @@ write_rows(struct admin_client *c, const struct rows *r)
 				  .due_at = row->state == QUEUE_WAITING ? row->due_at_ms : 0,
 				  .attempts = row->attempts,
 				  .size = row->body_size,
-				  .site = span_of(r->texts + r->rows[i].site_at,
-						  r->rows[i].site_size),
+				  .recipients = row->pending_count,
+				  .sender = text_of(r, shown->sender),
+				  .domain = text_of(r, shown->domain),
+				  .site = text_of(r, shown->site),
+				  .reply = text_of(r, shown->reply),
+				  .maybe = row->is_candidate ? SPAN("yes") : span_none(),
 			  });
 	}
 }
@@ -183,7 +237,7 @@ struct list_part {
 	uint64_t begin; /* of its queue */
 	uint64_t cursor;
 	bool at_end;
-	struct rows rows;
+	struct admin_found rows;
 };
 
 struct list_run {
@@ -200,7 +254,7 @@ static void
 end_list(struct list_run *run)
 {
 	for (unsigned w = 0; w < WORKERS_MAX; w++)
-		rows_fini(&run->parts[w].rows);
+		admin_found_fini(&run->parts[w].rows);
 	free(run);
 }
 
@@ -212,7 +266,8 @@ list_slice(struct ask_part *ask_part, uint64_t slice_us)
 	struct worker *w = ask_worker(ask_part);
 
 	p->rows.flow = w->flow;
-	p->at_end = !queue_list(w->queue, &run->filter, &p->cursor, slice_us, on_row, &p->rows);
+	p->at_end =
+		!queue_list(w->queue, &run->filter, &p->cursor, slice_us, admin_on_row, &p->rows);
 	if (p->at_end || p->rows.no_memory || p->rows.count >= p->rows.wanted ||
 	    ask_is_cancelled(ask_part))
 		return ASK_DONE;
@@ -263,7 +318,7 @@ answer_list(struct list_run *run)
 	admin_object(c, ADMIN_SHAPE_page, &page);
 	admin_rows(c, "rows");
 	for (unsigned w = run->first; w <= last; w++)
-		write_rows(c, &run->parts[w].rows);
+		admin_write_rows(c, &run->parts[w].rows);
 	admin_rows_end(c);
 	admin_done(c);
 }
@@ -342,86 +397,6 @@ admin_run_queue_list(struct admin_client *c)
 	admin_ask(c, &run->ask, run->first, admin_workers(c) - run->first);
 }
 
-/* ---- queue show ---- */
-
-struct show_run {
-	struct ask ask; /* first */
-	struct admin_client *client;
-	struct ask_part parts[WORKERS_MAX];
-	struct rows rows[WORKERS_MAX];
-};
-
-static enum ask_step
-show_slice(struct ask_part *p, uint64_t slice_us)
-{
-	struct show_run *run = CONTAINER_OF(p->ask, struct show_run, ask);
-	struct queue_filter filter = { .by_id = true, .id = run->client->request.id };
-	uint64_t cursor = 0;
-
-	struct rows *rows = &run->rows[p->worker];
-
-	rows->flow = ask_worker(p)->flow;
-	rows->wanted = SIZE_MAX;
-	queue_list(ask_worker(p)->queue, &filter, &cursor, slice_us, on_row, rows);
-	return ASK_DONE;
-}
-
-static void
-answer_show(struct admin_client *c, unsigned worker, const struct rows *r)
-{
-	const struct queue_row *first = &r->rows[0].row;
-	uint8_t memory[ID_TEXT_SIZE];
-	struct buf id = buf_of(memory, sizeof memory);
-
-	id_write(&id, first->id.high, first->id.low);
-	admin_object(c, ADMIN_SHAPE_mail,
-		     &(struct admin_mail){
-			     .id = buf_span(&id),
-			     .accepted_at = first->accepted_at_ms,
-			     .size = first->body_size,
-			     .worker = worker,
-		     });
-	admin_rows(c, "rows");
-	write_rows(c, r);
-	admin_rows_end(c);
-	admin_done(c);
-}
-
-static void
-on_shown(struct ask *a)
-{
-	struct show_run *run = CONTAINER_OF(a, struct show_run, ask);
-	struct admin_client *c = run->client;
-	unsigned workers = admin_workers(c);
-	unsigned found = 0;
-
-	if (admin_asked(c)) {
-		while (found < workers && run->rows[found].count == 0)
-			found++;
-		if (found < workers)
-			answer_show(c, found, &run->rows[found]);
-		else
-			admin_refuse(c, ADMIN_NOT_FOUND, "there is no such mail in the queue");
-	}
-	for (unsigned i = 0; i < workers; i++)
-		rows_fini(&run->rows[i]);
-	free(run);
-}
-
-void
-admin_run_queue_show(struct admin_client *c)
-{
-	struct show_run *run = calloc(1, sizeof *run);
-
-	if (run == NULL) {
-		admin_refuse(c, ADMIN_NO_MEMORY, NULL);
-		return;
-	}
-	run->client = c;
-	run->ask = (struct ask){ .on_slice = show_slice, .on_done = on_shown, .parts = run->parts };
-	admin_ask(c, &run->ask, 0, admin_workers(c));
-}
-
 /* ---- queue count ---- */
 
 struct count_run {
@@ -433,11 +408,13 @@ struct count_run {
 	uint64_t now_wall_ms;
 	struct ask_part parts[WORKERS_MAX];
 	uint64_t cursors[WORKERS_MAX];
+	uint64_t maybe[WORKERS_MAX];
 	struct tally *tallies[WORKERS_MAX];
 };
 
 struct counting {
-	const struct count_run *run;
+	struct count_run *run;
+	unsigned worker;
 	const struct flow *flow;
 	struct tally *tally;
 };
@@ -448,15 +425,22 @@ key_of(const struct counting *counting, const struct queue_row *row)
 	uint64_t now_ms = counting->run->now_wall_ms;
 
 	switch (counting->run->by) {
+	case ADMIN_BY_DOMAIN:
+		return row->recipient_domain;
+	case ADMIN_BY_SENDER:
+		return row->sender;
+	case ADMIN_BY_REPLY:
+		return row->reply;
 	case ADMIN_BY_SITE:
-		return report_site_name(counting->flow, row->site);
+		return row->state == QUEUE_FAILED ? SPAN("")
+						  : report_site_name(counting->flow, row->site);
 	case ADMIN_BY_STATE:
 		return admin_state_word(row->state);
 	case ADMIN_BY_ATTEMPTS:
-		return tally_attempts_class(row->attempts);
+		return span_of_string(queue_attempts_name(queue_attempts_class(row->attempts)));
 	default:
-		return tally_age_class(now_ms > row->accepted_at_ms ? now_ms - row->accepted_at_ms
-								    : 0);
+		return span_of_string(queue_age_name(queue_age_class(
+			now_ms > row->accepted_at_ms ? now_ms - row->accepted_at_ms : 0)));
 	}
 }
 
@@ -466,8 +450,10 @@ on_counted_row(void *context, const struct queue_row *row)
 	const struct counting *counting = context;
 	const struct span *site = counting->run->site;
 
-	if (site != NULL && !report_leads_to(counting->flow, row->site, *site))
+	if (site != NULL &&
+	    (row->state == QUEUE_FAILED || !report_leads_to(counting->flow, row->site, *site)))
 		return true;
+	counting->run->maybe[counting->worker] += row->is_candidate;
 	tally_add(counting->tally, &(struct tally_row){
 					   .key = key_of(counting, row),
 					   .count = 1,
@@ -482,7 +468,12 @@ count_slice(struct ask_part *p, uint64_t slice_us)
 {
 	struct count_run *run = CONTAINER_OF(p->ask, struct count_run, ask);
 	struct worker *w = ask_worker(p);
-	struct counting counting = { run, w->flow, run->tallies[p->worker] };
+	struct counting counting = {
+		.run = run,
+		.worker = p->worker,
+		.flow = w->flow,
+		.tally = run->tallies[p->worker],
+	};
 	bool more = queue_list(w->queue, &run->filter, &run->cursors[p->worker], slice_us,
 			       on_counted_row, &counting);
 
@@ -496,13 +487,17 @@ answer_count(const struct count_run *run, struct tally *t)
 	size_t keys = tally_sort(t);
 	size_t shown = keys < PROTOCOL_ROWS_MAX ? keys : PROTOCOL_ROWS_MAX;
 	uint64_t others = t->others;
+	uint64_t maybe = 0;
 
 	for (size_t i = shown; i < keys; i++)
 		others += t->slots[i].count;
+	for (unsigned w = 0; w < admin_workers(c); w++)
+		maybe += run->maybe[w];
 	admin_object(c, ADMIN_SHAPE_tally,
 		     &(struct admin_tally){
 			     .by = span_of_string(protocol_word(run->by)),
 			     .count = t->count,
+			     .maybe = maybe,
 			     .others = others,
 		     });
 	admin_rows(c, "rows");

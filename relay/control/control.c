@@ -21,6 +21,10 @@ enum {
 
 static void start_next(struct control *c);
 
+_Static_assert((int)LABEL_AGE_COUNT == (int)QUEUE_AGES, "labels are the classes of the queue");
+_Static_assert((int)LABEL_ATTEMPTS_COUNT == (int)QUEUE_ATTEMPTS,
+	       "labels are the classes of the queue");
+
 /* ---- on the workers ---- */
 
 static void
@@ -43,6 +47,10 @@ refresh_gauges(struct crew *m)
 	METRIC_SET_LABEL(w->metrics, QUEUE_RECIPIENTS, LABEL_STATE_ACTIVE, n.items_claimed);
 	METRIC_SET_LABEL(w->metrics, QUEUE_RECIPIENTS, LABEL_STATE_HELD, n.items_held);
 	METRIC_SET_LABEL(w->metrics, QUEUE_RECIPIENTS, LABEL_STATE_FAILED, n.recipients_failed);
+	for (unsigned i = 0; i < QUEUE_AGES; i++)
+		METRIC_SET_LABEL(w->metrics, QUEUE_AGES, i, n.items_by_age[i]);
+	for (unsigned i = 0; i < QUEUE_ATTEMPTS; i++)
+		METRIC_SET_LABEL(w->metrics, QUEUE_ATTEMPTS, i, n.items_by_attempts[i]);
 	METRIC_SET(w->metrics, SPOOL_DISK_USED, n.bytes_on_disk);
 	METRIC_SET(w->metrics, SPOOL_DISK_FREE, n.bytes_free);
 }

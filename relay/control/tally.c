@@ -104,31 +104,3 @@ tally_sort(struct tally *t)
 	qsort(t->slots, TALLY_SLOTS, sizeof t->slots[0], compare);
 	return t->keys;
 }
-
-struct span
-tally_age_class(uint64_t age_ms)
-{
-	static const struct {
-		uint64_t below_s;
-		const char *name;
-	} classes[] = {
-		{ 60, "under 1m" },        { 300, "under 5m" },       { 900, "under 15m" },
-		{ 3600, "under 1h" },      { 4 * 3600, "under 4h" },  { 12 * 3600, "under 12h" },
-		{ 24 * 3600, "under 1d" }, { 2 * 86400, "under 2d" }, { 5 * 86400, "under 5d" },
-	};
-
-	for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++) {
-		if (age_ms / 1000 < classes[i].below_s)
-			return span_of_string(classes[i].name);
-	}
-	return SPAN("5d or more");
-}
-
-struct span
-tally_attempts_class(unsigned attempts)
-{
-	static const char *const names[] = { "0", "1", "2", "3", "4", "5", "6", "7", "8", "9" };
-
-	return attempts < sizeof names / sizeof names[0] ? span_of_string(names[attempts])
-							 : SPAN("10 or more");
-}

@@ -42,9 +42,4 @@ void tally_add_all(struct tally *t, const struct tally *more);
  * many there are. */
 size_t tally_sort(struct tally *t);
 
-/* The name of an age's class: "under 5m". */
-struct span tally_age_class(uint64_t age_ms);
-/* The name of a class of attempts: "0", "1", ..., "10 or more". */
-struct span tally_attempts_class(unsigned attempts);
-
 #endif

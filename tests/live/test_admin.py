@@ -44,11 +44,11 @@ class Relay(Ringpost):
     def admin(self):
         return AdminClient(self.socket_path)
 
-    def send(self, *recipients, count=1):
+    def send(self, *recipients, count=1, sender="a@client.test"):
         with self.connect() as client:
             client.greet()
             for _ in range(count):
-                assert client.mail(recipients=recipients, body=BODY)[0] == 250
+                assert client.mail(sender, recipients, BODY)[0] == 250
 
     def rows(self, *filters):
         return self.ctl("queue", "list", "--limit", "1000", *filters)["rows"]
@@ -108,13 +108,24 @@ def site():
     return nowhere()
 
 
+def waiting_relay(folder, site, host_pause):
+    routes = [{"domain": "other.test", "to": nowhere()}, {"domain": "drop.test", "to": "discard"},
+              {"domain": "example.test", "to": site}]
+    config = {"retry": {"schedule": ["1h"], "host_pause": host_pause}}
+    return Relay(folder / "relay", config, routes)
+
+
 @pytest.fixture
 def relay(folder, site):
     """A relay whose mails wait: their site refuses connections. Some domains lead elsewhere."""
-    routes = [{"domain": "other.test", "to": nowhere()}, {"domain": "drop.test", "to": "discard"},
-              {"domain": "example.test", "to": site}]
-    config = {"retry": {"schedule": ["1h"], "host_pause": "1m"}}
-    with Relay(folder / "relay", config, routes) as running:
+    with waiting_relay(folder, site, "1m") as running:
+        yield running
+
+
+@pytest.fixture
+def trying(folder, site):
+    """The same, but each mail is tried once: a failed host is not left alone."""
+    with waiting_relay(folder, site, "0s") as running:
         yield running
 
 
@@ -176,14 +187,74 @@ def test_filters_choose(relay, site):
     assert len(relay.rows("--state", "waiting")) == 4
 
 
-def test_a_mail_is_shown(relay, site):
-    relay.send("one@example.test", "two@other.test")
-    first = relay.wait_rows(2, "--state", "waiting")[0]
-    mail = relay.ctl("queue", "show", first["id"])
+def test_filters_by_envelope_and_reply(trying):
+    trying.send("joe@example.test", sender="a+1@client.test")
+    trying.send("joe@other.test", "ann@example.test", sender="b@elsewhere.test")
+    trying.send("ann@example.test", sender="")
+    rows = trying.wait_rows(4, "--state", "waiting", "--attempts", "1")
+    assert all("refused" in row["reply"] or "reached" in row["reply"] for row in rows)
+
+    def count(*filters):
+        return len(trying.rows(*filters))
+
+    assert count("--sender", "a+2@client.test") == 1 and count("--sender", "@elsewhere.test") == 2
+    assert count("--sender", "<>") == 1 and count("--sender", "nobody@client.test") == 0
+    assert count("--domain", "example.test") == 3 and count("--domain", "EXAMPLE.test") == 3
+    assert count("--recipient", "joe@example.test") == 1
+    assert count("--recipient", "joe@other.test", "--sender", "@client.test") == 0
+    assert count("--reply", "451 4.4.1") == 4 and count("--reply", "no such text") == 0
+    assert count("--attempts", "50") == 0
+    assert count("--newer-than", "1h") == 4 and count("--older-than", "1h") == 0
+    assert trying.ctl("queue", "count", "domain")["rows"][0] | {"bytes": 0, "oldest_at": ""} == {
+        "key": "example.test", "count": 3, "bytes": 0, "oldest_at": ""}
+    senders = {row["key"]: row["count"] for row in trying.ctl("queue", "count", "sender")["rows"]}
+    assert senders == {"a@client.test": 1, "b@elsewhere.test": 2, "": 1}
+    assert trying.ctl("queue", "count", "reply")["count"] == 4
+
+
+def test_what_only_may_match_is_looked_at_before_it_is_changed(trying):
+    """Of recipients the index has a hash: the mail itself tells."""
+    trying.send("joe@example.test")
+    trying.send("ann@example.test")
+    trying.wait_rows(2, "--state", "waiting", "--attempts", "1")
+    assert trying.rows("--recipient", "joe@example.test")[0]["maybe"] == "yes"
+    for action, done in (("hold", 1), ("release", 1), ("remove", 1)):
+        result = trying.ctl("queue", action, "--recipient", "JOE@example.test", "--reason", "x")
+        assert (result["matched"], result["done"]) == (done, done), action
+    assert [row["domain"] for row in trying.rows()] == ["example.test"]
+    removed = trying.log.events("recipient_removed")
+    assert [event["recipient"] for event in removed] == ["joe@example.test"]
+
+
+def test_each_removed_recipient_has_an_event(trying):
+    trying.send("one@example.test", "two@other.test", "three@example.test")
+    mail = trying.wait_rows(2, "--state", "waiting", "--attempts", "1")[0]["id"]
+    trying.ctl("queue", "remove", mail, "--reason", "asked for")
+    trying.log.wait("mail_acted", action="removed")
+    events = trying.log.events("recipient_removed")
+    assert {event["recipient"] for event in events} == {
+        "one@example.test", "two@other.test", "three@example.test"}
+    assert all(event["id"] == mail and event["sender"] == "a@client.test" and
+               event["why"] == "asked for" and "(uid" in event["who"] for event in events)
+
+
+def test_a_mail_is_shown(trying, site):
+    trying.send("one@example.test", "two@other.test", "three@drop.test")
+    first = trying.wait_rows(2, "--state", "waiting", "--attempts", "1")[0]
+    mail = trying.ctl("queue", "show", first["id"])
     assert mail["id"] == first["id"] and mail["size"] == first["size"]
+    assert mail["sender"] == "a@client.test" and mail["recipient_count"] == 3
+    assert mail["client"] == "127.0.0.1" and mail["held"] is False
     assert {row["site"] for row in mail["rows"]} >= {site} and len(mail["rows"]) == 2
-    assert relay.ctl("queue", "show", NO_ID, status=EX_REFUSED)["error"] == "not_found"
-    assert "26 letters" in relay.ctl_text("queue", "show", "nonsense", status=EX_USAGE).stderr
+    one, two, three = mail["recipients"]
+    assert one["address"] == "one@example.test" and one["state"] == "pending"
+    assert one["site"] == site and one["attempts"] == 1 and one["reply"].startswith("451 ")
+    assert one["due_at"] > mail["accepted_at"] and two["site"] != site
+    assert three["state"] == "discarded" and "site" not in three
+    trying.ctl("queue", "hold", first["id"], "--reason", "x")
+    assert trying.ctl("queue", "show", first["id"])["held"] is True
+    assert trying.ctl("queue", "show", NO_ID, status=EX_REFUSED)["error"] == "not_found"
+    assert "26 letters" in trying.ctl_text("queue", "show", "nonsense", status=EX_USAGE).stderr
 
 
 def test_counts(relay, site):
@@ -194,7 +265,7 @@ def test_counts(relay, site):
     assert by_site["count"] == 6 and by_site["others"] == 0
     assert by_site["rows"][0]["key"] == site and [r["count"] for r in by_site["rows"]] == [4, 2]
     assert relay.ctl("queue", "count", "state")["rows"][0]["key"] == "waiting"
-    assert relay.ctl("queue", "count", "age")["rows"][0]["key"] == "under 1m"
+    assert relay.ctl("queue", "count", "age")["rows"][0]["key"] == "5m"
     assert relay.ctl("queue", "count", "--by", "attempts", "--site", site)["count"] == 4
     assert relay.ctl("queue", "count", "state", "--state", "held")["rows"] == []
     assert "by" in relay.ctl_text("queue", "count", status=EX_USAGE).stderr

@@ -170,7 +170,7 @@ help_names_everything(void **state)
 	buf_reset(&out);
 	arguments_list(&out);
 	shown[out.size] = 0;
-	assert_non_null(strstr(shown, "queue hold --id --state --site --older-than"));
+	assert_non_null(strstr(shown, "queue hold --id --state --site --sender"));
 	assert_false(out.overflow);
 }
 

@@ -104,19 +104,6 @@ long_keys_are_cut(void **state)
 }
 
 static void
-classes_have_bounds(void **state)
-{
-	(void)state;
-	assert_true(span_eq(tally_age_class(0), SPAN("under 1m")));
-	assert_true(span_eq(tally_age_class(59999), SPAN("under 1m")));
-	assert_true(span_eq(tally_age_class(60000), SPAN("under 5m")));
-	assert_true(span_eq(tally_age_class(UINT64_C(5) * 86400 * 1000 - 1), SPAN("under 5d")));
-	assert_true(span_eq(tally_age_class(UINT64_MAX), SPAN("5d or more")));
-	assert_true(span_eq(tally_attempts_class(9), SPAN("9")));
-	assert_true(span_eq(tally_attempts_class(10), SPAN("10 or more")));
-}
-
-static void
 rates_are_of_the_last_minute(void **state)
 {
 	struct rates r = { 0 };
@@ -143,7 +130,6 @@ main(void)
 		cmocka_unit_test(counts_are_added_up),
 		cmocka_unit_test(keys_are_bounded),
 		cmocka_unit_test(long_keys_are_cut),
-		cmocka_unit_test(classes_have_bounds),
 		cmocka_unit_test(rates_are_of_the_last_minute),
 	};
 
