@@ -2,6 +2,8 @@
 #include "relay/control/ask.h"
 
 #include "core/base/assert.h"
+#include "core/base/clock.h"
+#include "core/metric.h"
 #include "relay/control/control.h"
 
 enum { AGAIN_MS = 10 };
@@ -27,7 +29,9 @@ on_turn(struct task *t)
 	if (n == NULL)
 		return;
 	struct ask_part *p = LIST_ITEM(n, struct ask_part, link);
+	uint64_t began_us = clock_monotonic_us();
 	enum ask_step step = p->ask->on_slice(p, ASK_SLICE_US);
+	METRIC_OBSERVE(a->worker->metrics, ADMIN_SLICE, clock_monotonic_us() - began_us);
 	if (step == ASK_DONE)
 		return_part(p);
 	if (step == ASK_MORE)

@@ -8,6 +8,7 @@ import pathlib
 import socket
 import stat
 import subprocess
+import threading
 import time
 
 import pytest
@@ -436,6 +437,103 @@ def test_explain(relay, site, folder):
     assert relay.ctl("explain", "no address")["verdict"] == "refuses"
     with Sink() as sink, Relay(folder / "up", routes=[{"domain": "*", "to": sink.url}]) as other:
         assert other.ctl("explain", "postmaster")["verdict"] == "delivers"
+
+
+class Dns:
+    """A name server of a few names, for one thread: {name: {type: [data]}}; what it does not have
+    does not exist."""
+
+    MX, A, AAAA, SOA = 15, 1, 28, 6
+
+    def __init__(self, records):
+        self.records = records
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind((ports.address(), 0))
+        self.address = "%s@%d" % self.socket.getsockname()
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    @staticmethod
+    def name(text):
+        labels = [label.encode() for label in text.split(".") if label]
+        return b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+
+    def data(self, kind, value):
+        if kind == self.MX:
+            return value[0].to_bytes(2, "big") + self.name(value[1])
+        return socket.inet_aton(value)
+
+    def answer(self, query):
+        at, labels = 12, []
+        while query[at]:
+            labels.append(query[at + 1:at + 1 + query[at]].decode())
+            at += 1 + query[at]
+        kind = int.from_bytes(query[at + 1:at + 3], "big")
+        of_name = self.records.get(".".join(labels).lower())
+        if of_name == "broken":
+            return query[:2] + b"\x81\x82\0\1\0\0\0\0\0\0" + query[12:at + 5]
+        found = (of_name or {}).get(kind, [])
+        rcode = b"\x81\x80" if of_name is not None else b"\x81\x83"
+        rows = b"".join(
+            b"\xc0\x0c" + kind.to_bytes(2, "big") + b"\0\1\0\0\0\x3c"
+            + len(self.data(kind, value)).to_bytes(2, "big") + self.data(kind, value)
+            for value in found)
+        soa = self.name("ns.zone") + self.name("a.zone") + b"\0\0\0\x3c" * 5
+        authority = b"" if found else (b"\0\0\6\0\1\0\0\0\x3c" + len(soa).to_bytes(2, "big") + soa)
+        return (query[:2] + rcode + b"\0\1" + len(found).to_bytes(2, "big")
+                + (b"\0\0" if found else b"\0\1") + b"\0\0" + query[12:at + 5] + rows + authority)
+
+    def serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                query, peer = self.socket.recvfrom(4096)
+                if not query:  # shut down
+                    return
+                self.socket.sendto(self.answer(query), peer)
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+
+def test_explain_asks_the_dns(folder):
+    dns = Dns({"many.example": {Dns.MX: [(20, "b.example"), (10, "a.example")]},
+               "a.example": {Dns.A: ["127.0.0.3"]}, "b.example": {Dns.A: ["127.0.0.4"]},
+               "plain.example": {Dns.A: ["127.0.0.5"]}, "null.example": {Dns.MX: [(0, "")]},
+               "broken.example": "broken"})
+    config = {"dns": {"forwarders": [dns.address], "trust_anchors": "none", "deadline": "3s"}}
+    with contextlib.closing(dns), Relay(folder / "relay", config,
+                                        [{"domain": "*", "to": "mx"}]) as relay:
+        many = relay.ctl("explain", "joe@many.example")
+        steps = [(step["step"], step["answer"], step.get("security")) for step in many["steps"]]
+        assert ("mx", "10 a.example, 20 b.example", "insecure") in steps
+        assert ("host", "127.0.0.3", "insecure") in steps and many["verdict"] == "delivers"
+        assert many["site"] == "a.example,b.example"
+        plain = {step["step"]: step for step in relay.ctl("explain", "j@plain.example")["steps"]}
+        assert "no MX" in plain["mx"]["why"] and plain["host"]["answer"] == "127.0.0.5"
+        null = relay.ctl("explain", "j@null.example")
+        assert null["verdict"] == "fails" and "5.1.10" in null["why"] and "site" not in null
+        none = relay.ctl("explain", "j@none.example")
+        assert none["verdict"] == "fails" and "5.1.2" in none["why"]
+        broken = relay.ctl("explain", "j@broken.example")
+        assert broken["verdict"] == "waits" and "4.4.3" in broken["why"]
+
+
+def test_a_relay_that_ends_does_not_wait_for_the_dns(folder):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind((ports.address(), 0))
+        config = {"dns": {"forwarders": ["%s@%d" % silent.getsockname()],
+                          "trust_anchors": "none", "deadline": "1m"}}
+        with Relay(folder / "relay", config, [{"domain": "*", "to": "mx"}]) as relay:
+            with relay.admin() as client:
+                client.write(b'{"version":1,"command":"explain","address":"a@b.example"}\n')
+                silent.recvfrom(4096)
+                begin = time.monotonic()
+                relay.process.terminate()
+                assert client.answer()["error"] == "shutting_down"
+                assert relay.process.wait(60) == 0
+                assert time.monotonic() - begin < 30
 
 
 @pytest.mark.smoke
