@@ -37,7 +37,7 @@ sender_key(struct span sender, uint8_t memory[SENDER_KEY_MOST])
 }
 
 uint32_t
-sender_key_hash(struct span key)
+sender_key_hash(struct span key, uint64_t seed)
 {
-	return (uint32_t)span_hash_nocase(key, 0);
+	return (uint32_t)span_hash_nocase(key, seed);
 }

@@ -16,6 +16,7 @@ enum { SENDER_KEY_MOST = 255 };
 
 /* Into `memory`; the null sender has the empty key. */
 struct span sender_key(struct span sender, uint8_t memory[SENDER_KEY_MOST]);
-uint32_t sender_key_hash(struct span key);
+/* `seed`: whoever can choose addresses should not know which ones share a hash. */
+uint32_t sender_key_hash(struct span key, uint64_t seed);
 
 #endif

@@ -158,7 +158,7 @@ reply_put(struct spool_end *e, struct spool_reply *r)
 static struct spool_reply *
 reply_get(struct spool_end *e, struct span text)
 {
-	uint32_t hash = (uint32_t)span_hash_nocase(text, 0);
+	uint32_t hash = (uint32_t)span_hash_nocase(text, e->spool->hash_seed);
 	struct spool_reply **bucket = &e->replies[hash % REPLY_BUCKETS];
 
 	for (struct spool_reply *r = *bucket; r != NULL; r = r->next) {
@@ -210,9 +210,9 @@ recipient_set_attempts(struct spool_recipient *r, uint32_t attempts)
 }
 
 uint32_t
-name_hash(struct span address)
+name_hash(const struct spool_end *e, struct span address)
 {
-	return (uint32_t)span_hash_nocase(address, 0);
+	return (uint32_t)span_hash_nocase(address, e->spool->hash_seed);
 }
 
 struct span
@@ -228,7 +228,7 @@ name_of_domain(struct span address)
 void
 recipient_set_address(struct spool_end *e, struct spool_recipient *r, struct span address)
 {
-	r->address_hash = name_hash(address);
+	r->address_hash = name_hash(e, address);
 	r->domain = name_get(e, name_of_domain(address));
 }
 

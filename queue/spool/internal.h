@@ -36,11 +36,11 @@ enum {
 	SPOOL_SEGMENT_LEAST = 4 * 1024 * 1024,
 	SPOOL_SPARES = 3, /* ready segments that a log keeps, the reserves included */
 	SPOOL_FETCHES = 32,
-	SPOOL_SITE_BUCKETS = 1024,
+	SPOOL_SITE_BUCKETS = 4096,
 	SPOOL_NAME_SIZE = 40,
 	SPOOL_UPKEEP_MS = 100,
 	SPOOL_ITEMS_MOST = (1 << 27) - 1, /* heap_index */
-	SPOOL_LANE_BITS = 13,             /* of the hash table of lanes */
+	SPOOL_LANE_BITS = 16,             /* of the hash table of lanes */
 	SPOOL_WEIGHT_MOST = 1024,
 	SPOOL_SMALL_MOST = 16384,
 	SPOOL_DRAFTS_MOST = 65536,
@@ -447,6 +447,7 @@ struct spool {
 	atomic_uint_fast32_t numbers_end; /* no file has this number or a higher one */
 	atomic_uint_fast64_t *sequences; /* by file number: 0 no file, 1 spare, else its sequence */
 	struct spool_end *ends;          /* worker_count */
+	uint64_t hash_seed;              /* of texts that others choose */
 	bool corrupt;
 	bool open;
 	uint64_t died_from; /* the first sequence of a run that did not end in order; 0: it did */
@@ -573,7 +574,7 @@ void recipient_show(const struct spool_recipient *r, struct mail_recipient *out)
 void recipient_set_attempts(struct spool_recipient *r, uint32_t attempts);
 void recipient_set_address(struct spool_end *e, struct spool_recipient *r, struct span address);
 void mail_set_sender(struct spool_end *e, struct spool_mail *m, struct span sender);
-uint32_t name_hash(struct span address);
+uint32_t name_hash(const struct spool_end *e, struct span address);
 struct span name_of_domain(struct span address); /* behind the '@'; empty: none */
 void recipient_set_reply(struct spool_end *e, struct spool_recipient *r, struct span text);
 void recipient_set_state(struct spool_end *e, struct spool_recipient *r, uint8_t state);

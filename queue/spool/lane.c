@@ -193,7 +193,7 @@ lane_get(struct spool_site *s, struct span sender, uint32_t *key_hash)
 {
 	uint8_t memory[SENDER_KEY_MOST];
 	struct span key = sender_key(sender, memory);
-	uint32_t hash = sender_key_hash(key);
+	uint32_t hash = sender_key_hash(key, s->end->spool->hash_seed);
 	struct spool_lane *l = find(s, false, hash, key);
 
 	*key_hash = hash;

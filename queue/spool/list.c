@@ -36,10 +36,10 @@ query_init(struct query *q, const struct spool_end *e, const struct queue_filter
 	} else if (f->sender.size > 0 || f->null_sender) {
 		q->by_sender = true;
 		q->key = sender_key(f->sender, q->memory);
-		q->key_hash = sender_key_hash(q->key);
+		q->key_hash = sender_key_hash(q->key, e->spool->hash_seed);
 	}
 	q->recipient_name = name_find(e, f->recipient_domain);
-	q->recipient_hash = name_hash(f->recipient);
+	q->recipient_hash = name_hash(e, f->recipient);
 }
 
 static enum match

@@ -10,7 +10,7 @@
 #include "queue/spool/internal.h"
 
 enum {
-	BUCKETS = 4096,
+	BUCKETS = 16384,
 	NAMES_LEAST = 4096, /* and one for so many mails more: */
 	MAILS_OF_A_NAME = 16,
 	NAME_MOST = 255,
@@ -19,18 +19,20 @@ enum {
 
 struct spool_name {
 	uint32_t references;
-	uint16_t next; /* in its bucket, or of the free ones; 0: none */
 	uint8_t size;
 	uint8_t text[];
 };
 
 struct spool_names {
 	struct spool_name **all; /* by number; [0] is none */
-	uint16_t *next_free;     /* likewise */
-	uint32_t count;          /* of numbers given out so far, [0] too */
+	/* Likewise: few bytes side by side, so that a search seldom leaves the cache. */
+	uint32_t *hashes;
+	uint16_t *next; /* in its bucket, or of the free ones; 0: none */
+	uint32_t count; /* of numbers given out so far, [0] too */
 	uint32_t capacity;
 	uint32_t used;
 	uint16_t free;
+	uint64_t seed;
 	uint16_t buckets[BUCKETS];
 };
 
@@ -38,9 +40,11 @@ bool
 names_init(struct spool_end *e)
 {
 	e->names = calloc(1, sizeof *e->names);
-	if (e->names != NULL)
-		e->names->count = 1;
-	return e->names != NULL;
+	if (e->names == NULL)
+		return false;
+	e->names->count = 1;
+	e->names->seed = e->spool->hash_seed;
+	return true;
 }
 
 void
@@ -51,7 +55,8 @@ names_fini(struct spool_end *e)
 	for (uint32_t i = 1; i < e->names->count; i++)
 		free(e->names->all[i]);
 	free(e->names->all);
-	free(e->names->next_free);
+	free(e->names->hashes);
+	free(e->names->next);
 	free(e->names);
 }
 
@@ -61,20 +66,26 @@ text_of(const struct spool_name *n)
 	return span_of(n->text, n->size);
 }
 
-static uint16_t *
-bucket_of(struct spool_names *n, struct span text)
+static uint32_t
+hash_of(const struct spool_names *n, struct span text)
 {
-	return &n->buckets[span_hash_nocase(text, 0) % BUCKETS];
+	return (uint32_t)span_hash_nocase(text, n->seed);
+}
+
+static uint16_t
+find(const struct spool_names *n, struct span text, uint32_t hash)
+{
+	uint16_t i = n->buckets[hash % BUCKETS];
+
+	while (i != 0 && (n->hashes[i] != hash || !span_eq_nocase(text_of(n->all[i]), text)))
+		i = n->next[i];
+	return i;
 }
 
 uint16_t
 name_find(const struct spool_end *e, struct span text)
 {
-	uint16_t i = text.size == 0 ? 0 : *bucket_of(e->names, text);
-
-	while (i != 0 && !span_eq_nocase(text_of(e->names->all[i]), text))
-		i = e->names->all[i]->next;
-	return i;
+	return text.size == 0 ? 0 : find(e->names, text, hash_of(e->names, text));
 }
 
 static bool
@@ -86,10 +97,14 @@ grow(struct spool_names *n)
 	if (all == NULL)
 		return false;
 	n->all = all;
-	uint16_t *next_free = realloc(n->next_free, capacity * sizeof *next_free);
-	if (next_free == NULL)
+	uint32_t *hashes = realloc(n->hashes, capacity * sizeof *hashes);
+	if (hashes == NULL)
 		return false;
-	n->next_free = next_free;
+	n->hashes = hashes;
+	uint16_t *next = realloc(n->next, capacity * sizeof *next);
+	if (next == NULL)
+		return false;
+	n->next = next;
 	n->capacity = capacity;
 	return true;
 }
@@ -101,7 +116,7 @@ take_number(struct spool_names *n)
 	uint16_t number = n->free;
 
 	if (number != 0) {
-		n->free = n->next_free[number];
+		n->free = n->next[number];
 		return number;
 	}
 	if (n->count > SPOOL_NAMES_MOST || (n->count >= n->capacity && !grow(n)))
@@ -114,7 +129,7 @@ static void
 give_number(struct spool_names *n, uint16_t number)
 {
 	n->all[number] = NULL;
-	n->next_free[number] = n->free;
+	n->next[number] = n->free;
 	n->free = number;
 }
 
@@ -122,14 +137,16 @@ uint16_t
 name_get(struct spool_end *e, struct span text)
 {
 	struct spool_names *n = e->names;
-	uint16_t number = text.size > NAME_MOST ? 0 : name_find(e, text);
 
+	if (text.size == 0 || text.size > NAME_MOST)
+		return 0;
+	uint32_t hash = hash_of(n, text);
+	uint16_t number = find(n, text, hash);
 	if (number != 0) {
 		n->all[number]->references++;
 		return number;
 	}
-	if (text.size == 0 || text.size > NAME_MOST ||
-	    n->used >= NAMES_LEAST + e->mail_count / MAILS_OF_A_NAME)
+	if (n->used >= NAMES_LEAST + e->mail_count / MAILS_OF_A_NAME)
 		return 0;
 	number = take_number(n);
 	if (number == 0)
@@ -139,8 +156,10 @@ name_get(struct spool_end *e, struct span text)
 		give_number(n, number);
 		return 0;
 	}
-	uint16_t *bucket = bucket_of(n, text);
-	*new = (struct spool_name){ .references = 1, .next = *bucket, .size = (uint8_t)text.size };
+	uint16_t *bucket = &n->buckets[hash % BUCKETS];
+	*new = (struct spool_name){ .references = 1, .size = (uint8_t)text.size };
+	n->hashes[number] = hash;
+	n->next[number] = *bucket;
 	for (size_t i = 0; i < text.size; i++)
 		new->text[i] = ascii_lower(text.data[i]);
 	n->all[number] = new;
@@ -158,10 +177,10 @@ name_put(struct spool_end *e, uint16_t number)
 
 	if (name == NULL || --name->references > 0)
 		return;
-	uint16_t *at = bucket_of(n, text_of(name));
+	uint16_t *at = &n->buckets[n->hashes[number] % BUCKETS];
 	while (*at != number)
-		at = &n->all[*at]->next;
-	*at = name->next;
+		at = &n->next[*at];
+	*at = n->next[number];
 	e->memory_bytes -= sizeof *name + name->size;
 	n->used--;
 	free(name);

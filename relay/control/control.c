@@ -23,6 +23,10 @@ enum {
 
 static void start_next(struct control *c);
 
+_Static_assert((int)LABEL_AGE_COUNT == (int)QUEUE_AGES, "labels are the classes of the queue");
+_Static_assert((int)LABEL_ATTEMPTS_COUNT == (int)QUEUE_ATTEMPTS,
+	       "labels are the classes of the queue");
+
 /* ---- on the workers ---- */
 
 static void
@@ -45,6 +49,10 @@ refresh_gauges(struct crew *m)
 	METRIC_SET_LABEL(w->metrics, QUEUE_RECIPIENTS, LABEL_STATE_ACTIVE, n.items_claimed);
 	METRIC_SET_LABEL(w->metrics, QUEUE_RECIPIENTS, LABEL_STATE_HELD, n.items_held);
 	METRIC_SET_LABEL(w->metrics, QUEUE_RECIPIENTS, LABEL_STATE_FAILED, n.recipients_failed);
+	for (unsigned i = 0; i < QUEUE_AGES; i++)
+		METRIC_SET_LABEL(w->metrics, QUEUE_AGES, i, n.items_by_age[i]);
+	for (unsigned i = 0; i < QUEUE_ATTEMPTS; i++)
+		METRIC_SET_LABEL(w->metrics, QUEUE_ATTEMPTS, i, n.items_by_attempts[i]);
 	METRIC_SET(w->metrics, SPOOL_DISK_USED, n.bytes_on_disk);
 	METRIC_SET(w->metrics, SPOOL_DISK_FREE, n.bytes_free);
 }
@@ -135,7 +143,7 @@ send_letters(struct control *c)
 			all = false;
 			continue;
 		}
-		/* For the answer: this mailbox is for answers alone, one a worker. */
+		/* For the answer: this mailbox is for answers alone. */
 		bool mine = mailbox_reserve(&c->worker.mailbox, 1);
 		ASSERT(mine);
 		m->letter_due = false;
@@ -179,6 +187,12 @@ finish_reload(struct control *c)
 }
 
 static void
+on_admin_stopped(struct admin *a)
+{
+	send_all(a->control, CONTROL_STOP);
+}
+
+static void
 on_answer(struct message *letter, void *context)
 {
 	struct crew *m = CONTAINER_OF(letter, struct crew, letter);
@@ -193,7 +207,8 @@ on_answer(struct message *letter, void *context)
 	if (done == CONTROL_RELOAD)
 		finish_reload(c);
 	if (done == CONTROL_DRAIN) {
-		send_all(c, CONTROL_STOP);
+		/* Workers can be asked until then, and no longer. */
+		admin_stop(&c->admin, on_admin_stopped);
 		return;
 	}
 	if (done == CONTROL_STOP) {
@@ -355,6 +370,7 @@ control_run(struct control *c)
 	op_init(&c->cancel, on_cancelled);
 	timer_init(&c->again, on_again);
 	ring_poll(c->worker.ring, &c->signal_poll, c->signals, POLLIN);
+	admin_start(&c->admin, c, c->admin_fd);
 	atomic_store(&c->started, true);
 	atomic_store(&c->ready, true);
 	worker_run(&c->worker);
@@ -362,6 +378,7 @@ control_run(struct control *c)
 		ring_cancel(c->worker.ring, &c->cancel, &c->signal_poll);
 	while (ring_ops(c->worker.ring) > 0)
 		worker_turn(&c->worker, BEAT_MS * 1000);
+	suspended_fini(&c->admin.suspended);
 }
 
 /* ---- for the HTTP thread ---- */

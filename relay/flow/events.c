@@ -5,6 +5,7 @@
 #include "core/config.h"
 #include "core/log.h"
 #include "relay/flow/flow.h"
+#include "relay/flow/report.h"
 #include "core/base/id.h"
 #include "relay/message/dsn.h"
 #include "relay/message/trace.h"
@@ -252,12 +253,13 @@ flow_event_client_timeout(struct flow *f, const struct session *s)
 /* ---- next hops ---- */
 
 void
-flow_event_host_failed(struct flow *f, const struct site *s, unsigned host, const char *phase,
+flow_event_host_failed(struct flow *f, struct site *s, unsigned host, const char *phase,
 		       struct span error)
 {
 	uint8_t memory[PEER_TEXT_MAX];
 	uint64_t until_ms = s->hosts[host].failed_until_ms;
 
+	report_failure(s, host, phase, error);
 	event_host_failed(
 		f->worker->log,
 		&(struct event_host_failed){

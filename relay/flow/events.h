@@ -30,7 +30,7 @@ void flow_count_reply(struct flow *f, enum reply_row row);
 void flow_event_client_timeout(struct flow *f, const struct session *s);
 
 /* Next hops. */
-void flow_event_host_failed(struct flow *f, const struct site *s, unsigned host, const char *phase,
+void flow_event_host_failed(struct flow *f, struct site *s, unsigned host, const char *phase,
 			    struct span error);
 /* A destination has no hosts: see d->outcome and d->why. */
 void flow_event_unresolved(struct flow *f, const struct destination *d);

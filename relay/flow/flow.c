@@ -138,6 +138,7 @@ flow_free(struct flow *f)
 	pool_fini(&f->jobs);
 	bounces_fini(f);
 	routing_put(f->routing);
+	suspensions_put(f->suspensions);
 	free(f->scratch_memory);
 	f->worker->flow = NULL;
 	free(f);

@@ -25,6 +25,7 @@
 #include "relay/flow/listener.h"
 #include "relay/flow/routing.h"
 #include "relay/flow/site.h"
+#include "relay/flow/suspension.h"
 #include "relay/flow/suspects.h"
 
 enum { FLOW_SCRATCH_SIZE = 32 * 1024, FLOW_LISTENERS_MAX = 64 };
@@ -32,7 +33,8 @@ enum { FLOW_SCRATCH_SIZE = 32 * 1024, FLOW_LISTENERS_MAX = 64 };
 struct flow {
 	uint32_t magic;
 	struct worker *worker;
-	struct routing *routing; /* for what begins now; one reference */
+	struct routing *routing;         /* for what begins now; one reference */
+	struct suspensions *suspensions; /* one reference, or NULL: none */
 	struct destinations destinations;
 	struct site *sites[SITE_BUCKETS];
 	struct list site_list;

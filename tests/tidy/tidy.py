@@ -42,7 +42,10 @@ MAY_INCLUDE = {
     "queue/spool": BASE + ("core", "dns", "tls", "queue", "queue/spool"),
     "queue/redis": BASE + ("core", "dns", "tls", "queue", "queue/redis"),
     "relay/flow": BASE + PURE + ("core", "dns", "tls", "queue", "relay/flow"),
-    "relay/control": BASE + PURE + ("core", "dns", "tls", "queue", "relay/flow", "relay/control"),
+    "relay/admin": BASE + ("queue/mail.h", "relay/admin"),
+    "relay/ctl": BASE + ("relay/admin", "relay/ctl"),
+    "relay/control": BASE + PURE + ("core", "dns", "tls", "queue", "relay/flow", "relay/admin",
+                                    "relay/control"),
     "relay": None,  # main: everything
     "bench": BASE + PURE + ("core", "dns", "tls", "bench"),
     "bench/micro": BASE + PURE + (

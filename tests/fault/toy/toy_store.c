@@ -5,6 +5,7 @@
 
 #include "core/base/assert.h"
 #include "core/base/clock.h"
+#include "queue/sender.h"
 #include "tests/fault/sim.h"
 #include "tests/fault/toy/toy_internal.h"
 
@@ -204,6 +205,14 @@ toy_mail_free(struct toy_mail *m)
 	free(m);
 }
 
+static uint32_t
+toy_sender_key(const struct toy_mail *m)
+{
+	uint8_t memory[SENDER_KEY_MOST];
+
+	return sender_key_hash(sender_key(m->envelope.sender, memory), 0);
+}
+
 /* The pending recipients of a site, anew; no item where there is none. */
 struct toy_item *
 toy_item_make(struct toy_mail *m, unsigned site)
@@ -217,6 +226,7 @@ toy_item_make(struct toy_mail *m, unsigned site)
 	i->item = (struct queue_item){ .magic = QUEUE_ITEM_MAGIC,
 				       .mail = &m->mail,
 				       .site = { site },
+				       .sender_key = toy_sender_key(m),
 				       .recipients = i->indexes };
 	i->due_at_ms = UINT64_MAX;
 	for (uint32_t k = 0; k < m->envelope.recipient_count; k++) {
