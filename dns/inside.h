@@ -47,7 +47,8 @@ struct resolver {
 	unsigned under_way; /* questions that the library has, orphans too */
 	unsigned orphans;
 	unsigned under_way_max;
-	struct list line; /* struct question, oldest first */
+	struct list line;   /* struct question, oldest first: those for MX */
+	struct list urgent; /* all others, which go first */
 	unsigned waiting;
 	unsigned waiting_max;
 

@@ -74,10 +74,10 @@ def damage_all(text):
 
 
 class Tree:
-    def __init__(self, folder):
+    def __init__(self, folder, port=None):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.host, self.port = ports.address(), ports.free_port()
+        self.host, self.port = ports.address(), port or ports.free_port()
         self.anchor = self.folder / "anchor.ds"
         self.process = None
         self.zones = {}

@@ -171,6 +171,32 @@ def test_hosts_of_domains(tree):
     assert answers["host/192.0.2.1:24"]["literal"]
 
 
+def test_names_of_the_configuration_use_hosts_and_search(tree, folder):
+    hosts = folder / "hosts"
+    hosts.write_text("192.0.2.7 redis mx1.good.test\n")
+    answers = ask(tree, "--hosts", hosts, "--search", "nowhere.test", "--search", "good.test",
+                  "host/redis:6379", "host/mx1.good.test:24", "host/mx2:24", "host/mx2.:24",
+                  "A/mx1.good.test", "mx/good.test")
+    assert answers["host/redis:6379"]["hosts"][0]["addresses"] == ["192.0.2.7:6379"]
+    assert answers["host/mx1.good.test:24"]["hosts"][0]["addresses"] == ["192.0.2.7:24"]
+    assert answers["host/mx2:24"]["domain"] == "mx2.good.test"
+    assert answers["host/mx2.:24"]["outcome"] == "no_host"
+    # Mail never uses them.
+    assert answers["A/mx1.good.test"]["records"] == ["127.0.0.11"]
+    assert answers["mx/good.test"]["hosts"][0]["addresses"] == ["127.0.0.11:25"]
+
+
+def test_the_forwarders_of_this_host_are_asked(folder, root):
+    conf = folder / "resolv.conf"
+    with Tree(folder / "tree", port=53) as tree:
+        tree.zone("here.test", "@ MX 10 mx1\nmx1 A 127.0.0.11")
+        tree.publish()
+        conf.write_text(f"search example.org\nnameserver {tree.host}\noptions edns0\n")
+        answers, _, _ = run_tool(["--anchors", tree.anchor, "--resolv-conf", conf,
+                                  "--transparent", "test", "mx/here.test"])
+    assert answers[0]["outcome"] == "found" and answers[0]["mx_secure"]
+
+
 def test_ourselves_are_a_loop(tree):
     questions = ["mx/good.test", "mx/empty.good.test", "mx/[127.0.0.13]"]
     answers = ask(tree, "--self-name", "MX1.good.test", "--self-address", "127.0.0.13:2525",
