@@ -761,7 +761,8 @@ serve_here(struct site *s)
 	serve_waiting(s);
 	unsigned wanted = s->channels + s->waiting.count;
 	/* What is due claims only with a connection to open in hand. */
-	if (!s->proven && wanted == 0 && !list_is_empty(&s->hungry))
+	bool starts = !s->flow->draining && !s->suspended;
+	if (starts && !s->proven && wanted == 0 && !list_is_empty(&s->hungry))
 		wanted = 1;
 	return slots_settle(s, wanted < limit ? wanted : limit);
 }

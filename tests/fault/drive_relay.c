@@ -51,15 +51,14 @@ static struct routing *routing;
 static struct queue_store *store;
 static unsigned gone;
 
-static const char config_text[] = "hostname: relay.example\n"
-				  "listeners: [{ address: \"127.0.0.1:25\", role: relay }]\n"
-				  "metrics: { address: \"127.0.0.1:9925\" }\n"
-				  "log: { file: /dev/null }\n"
-				  "queue: { store: spool, spool: { path: /spool } }\n"
-				  "relay: { networks: [127.0.0.0/8] }\n"
-				  "memory: { budget: 64MiB }\n"
-				  "retry: { schedule: [10s, 30s], lifetime: 10d, host_pause: 5s }\n"
-				  "routes:\n";
+static const char config_text[] =
+	"hostname: relay.example\n"
+	"listeners: [{ address: \"127.0.0.1:25\", role: relay }]\n"
+	"metrics: { address: \"127.0.0.1:9925\" }\n"
+	"log: { file: /dev/null }\n"
+	"relay: { networks: [127.0.0.0/8] }\n"
+	"memory: { budget: 64MiB }\n"
+	"retry: { schedule: [10s, 30s], lifetime: 10d, host_pause: 5s }\n";
 
 /* Often so few connections to a site that its mails wait in line, or that only its home delivers.
  * In half of the lives the sites are found by MX records. */
@@ -77,6 +76,10 @@ load_config(void)
 	buf_printf(&b, "bounces: { delay: %us, attach: %s, attach_size_max: 64MiB }\n",
 		   (unsigned)sim_below(60), whole ? "message" : "header");
 	buf_append_string(&b, config_text);
+	/* Often as few jobs as the option allows: then most mails wait in the queue alone. */
+	buf_printf(&b, "queue: { store: spool, spool: { path: /spool }, active_max: %u }\n",
+		   sim_chance(400) ? 100U : 20000U);
+	buf_append_string(&b, "routes:\n");
 	if (by_mx)
 		buf_printf(&b, "  - { domain: \"*\", to: mx, connections: %u }\n", most);
 	if (!by_mx)
