@@ -81,6 +81,29 @@ policy_client(struct session *s, enum close_reason *reason)
 	return REPLY_NONE;
 }
 
+/* Does a domain of ours have this recipient? The newest tables are asked, not those of the session:
+ * a client that keeps its connection for hours would be told 550 for who is new. */
+static enum reply_row
+judge_existence(const struct session *s, const struct address *path)
+{
+	struct flow *f = s->flow;
+	const struct routing *r = f->routing;
+	const struct config_domain *domain = config_domain_find(r->config, path->domain);
+
+	if (domain == NULL) {
+		r = s->routing;
+		domain = config_domain_find(r->config, path->domain);
+	}
+	/* RFC 5321 4.5.1: postmaster is always taken. */
+	if (domain == NULL || domain->recipients.kind != RECIPIENTS_FILE ||
+	    address_is_postmaster(path))
+		return REPLY_NONE;
+	bool found = recipients_has(r->recipients, r->config, domain, path);
+	METRIC_ADD_LABEL(f->worker->metrics, RECIPIENTS_LOOKED_UP,
+			 found ? LABEL_FOUND_KNOWN : LABEL_FOUND_UNKNOWN, 1);
+	return found ? REPLY_NONE : REPLY_NO_SUCH_RECIPIENT;
+}
+
 /* Who may send to whom: networks to anywhere, everyone to our domains. */
 enum reply_row
 policy_recipient(const struct session *s, const struct address *path)
@@ -93,7 +116,7 @@ policy_recipient(const struct session *s, const struct address *path)
 		return REPLY_RELAY_DENIED;
 	if (config_route_find(config, domain) == NULL)
 		return REPLY_NO_ROUTE;
-	return REPLY_NONE;
+	return judge_existence(s, path);
 }
 
 void

@@ -21,7 +21,8 @@ void policy_release(struct session *s);
 /* The client's key in the table of limits. */
 uint64_t policy_client_key(const struct session *s);
 
-/* May this client send to this address, and does a route lead there? REPLY_NONE: yes. */
+/* May this client send to this address, does a route lead there, and does our domain have it?
+ * REPLY_NONE: yes. */
 enum reply_row policy_recipient(const struct session *s, const struct address *path);
 
 /* How a failure of the queue is told to a client; a limit that was reached is counted. */

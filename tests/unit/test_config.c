@@ -115,6 +115,8 @@ every_kind_of_value_is_read(void **state)
 		"  domains:\n"
 		"    - name: example.org\n"
 		"    - { name: .example.net, recipients: any }\n"
+		"    - { name: listed.example, recipients: \"/etc/a b\" }\n"
+		"  recipient_delimiter: \"+-\"\n"
 		"routes:\n"
 		"  - { domain: example.org, to: \"lmtp:///run/dovecot/lmtp\", connections: 3 }\n"
 		"  - domain: \"*\"\n"
@@ -154,7 +156,12 @@ every_kind_of_value_is_read(void **state)
 	assert_int_equal(c->timeouts.send.reset_ms, 1500);
 	assert_int_equal(c->retry.schedule_count, 2);
 	assert_int_equal(c->relay.networks.count, 2);
-	assert_int_equal(c->relay.domains_count, 2);
+	assert_int_equal(c->relay.domains_count, 3);
+	assert_int_equal(c->relay.domains[0].recipients.kind, RECIPIENTS_ANY);
+	assert_int_equal(c->relay.domains[1].recipients.kind, RECIPIENTS_ANY);
+	assert_int_equal(c->relay.domains[2].recipients.kind, RECIPIENTS_FILE);
+	assert_true(span_eq(c->relay.domains[2].recipients.file, SPAN("/etc/a b")));
+	assert_true(span_eq(c->relay.recipient_delimiter, SPAN("+-")));
 	check_routes(c);
 	config_put(c);
 }
@@ -226,10 +233,21 @@ static const struct {
 	  "\"2001:db8::/32\", with no bits set behind the prefix" },
 	{ "relay: { domains: [{ name: example.org, recipients: callout }] }\n",
 	  "test.yaml:3: relay.domains[0].recipients: 'callout' cannot be used yet; asking the next "
-	  "hop comes in a later version; use any" },
-	{ "relay: { domains: [{ name: example.org, recipients: /etc/users }] }\n",
-	  "test.yaml:3: relay.domains[0].recipients: '/etc/users' cannot be used yet; files of "
-	  "recipients come in a later version; use any" },
+	  "hop comes in a later version; use any or a file" },
+	{ "relay: { domains: [{ name: example.org, recipients: users.txt }] }\n",
+	  "test.yaml:3: relay.domains[0].recipients: 'users.txt' is not valid; write any or the "
+	  "absolute path of a file" },
+	{ "relay: { recipient_delimiter: \"+a\" }\n",
+	  "test.yaml:3: relay.recipient_delimiter: '+a' are no delimiters; write characters such "
+	  "as "
+	  "+ or -, or \"\" for none" },
+	{ "relay: { recipient_delimiter: \"+-=_.\" }\n",
+	  "test.yaml:3: relay.recipient_delimiter: '+-=_.' are no delimiters; write characters "
+	  "such "
+	  "as + or -, or \"\" for none" },
+	{ "relay: { recipients_look: 5 }\n", "test.yaml:3: relay.recipients_look: '5' has no unit; "
+					     "write a duration such as 30s (units: "
+					     "ms, s, m, h, d)" },
 	{ "relay: { domains: [{ name: example.org. }] }\n",
 	  "test.yaml:3: relay.domains[0].name: 'example.org.' is no domain; write one such as "
 	  "example.org or .example.org, in UTF-8, without a dot at the end" },
