@@ -93,6 +93,7 @@ struct config_forwarders {
 #define FIELD_NETWORKS(name)     struct network_list name;
 #define FIELD_TARGET(name)       struct config_target name;
 #define FIELD_RECIPIENTS(name)   struct config_recipients name;
+#define FIELD_MAILBOX(name)      struct span name;
 #define FIELD_DELIMITERS(name)   struct span name; /* each byte is one */
 #define FIELD_DURATIONS(name)    const uint64_t *name##_ms; size_t name##_count;
 #define FIELD_DOMAINS(name)      const struct span *name; size_t name##_count;
@@ -132,6 +133,7 @@ struct config {
 #undef FIELD_NETWORKS
 #undef FIELD_TARGET
 #undef FIELD_RECIPIENTS
+#undef FIELD_MAILBOX
 #undef FIELD_DELIMITERS
 #undef FIELD_DURATIONS
 #undef FIELD_DOMAINS

@@ -34,6 +34,7 @@
 #define MEMBER_NETWORKS(name)     name
 #define MEMBER_TARGET(name)       name
 #define MEMBER_RECIPIENTS(name)   name
+#define MEMBER_MAILBOX(name)      name
 #define MEMBER_DELIMITERS(name)   name
 #define MEMBER_DURATIONS(name)    name##_ms
 #define MEMBER_DOMAINS(name)      name
@@ -57,6 +58,7 @@
 #define COUNT_NETWORKS(name)     name
 #define COUNT_TARGET(name)       name
 #define COUNT_RECIPIENTS(name)   name
+#define COUNT_MAILBOX(name)      name
 #define COUNT_DELIMITERS(name)   name
 #define COUNT_DURATIONS(name)    name##_count
 #define COUNT_DOMAINS(name)      name##_count

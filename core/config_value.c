@@ -199,6 +199,26 @@ is_delimiters(struct span text)
 	return text.size <= DELIMITERS_MAX;
 }
 
+/* A local part of letters, digits and what may stand between them, without quotes. */
+static bool
+is_mailbox(struct span text)
+{
+	size_t at = span_find(text, '@', 0);
+	struct span local = span_first(text, at);
+	bool dot = true; /* the byte before was one, or there is none */
+
+	for (size_t i = 0; i < local.size; i++) {
+		struct span c = span_of(&local.data[i], 1);
+		uint8_t letter = ascii_lower(local.data[i]);
+		bool plain = (letter >= 'a' && letter <= 'z') || (letter >= '0' && letter <= '9');
+		if (!plain && !(c.data[0] == '.' ? !dot : is_delimiters(c)))
+			return false;
+		dot = c.data[0] == '.';
+	}
+	return !dot && local.size <= 64 && at < text.size &&
+	       value_is_domain(span_after(text, at + 1), false);
+}
+
 /* NULL, or what is wrong with a text of this kind. */
 static const char *
 text_fault(enum option_kind kind, struct span text)
@@ -222,6 +242,10 @@ text_fault(enum option_kind kind, struct span text)
 		return is_user_name(text) ? NULL : "is no user name; write one such as ringpost";
 	case OPTION_PATH:
 		return is_path(text) ? NULL : "is no absolute path; write one that starts with /";
+	case OPTION_MAILBOX:
+		if (is_mailbox(text))
+			return NULL;
+		return "is no address; write one such as verify@example.org";
 	case OPTION_DELIMITERS:
 		if (is_delimiters(text))
 			return NULL;
@@ -268,12 +292,11 @@ parse_recipients(const struct option *o, struct span text, struct arena *arena, 
 		if (r.file.data == NULL)
 			return value_refuse(why, text, "does not fit in memory; shorten the file");
 	} else if (span_eq(text, SPAN("callout"))) {
-		return value_refuse(why, text,
-				    "cannot be used yet; asking the next hop comes in a later "
-				    "version; use any or a file");
+		r.kind = RECIPIENTS_CALLOUT;
 	} else if (!span_eq(text, SPAN("any"))) {
-		return value_refuse(why, text,
-				    "is not valid; write any or the absolute path of a file");
+		return value_refuse(
+			why, text,
+			"is not valid; write any, callout or the absolute path of a file");
 	}
 	memcpy((char *)base + o->offset, &r, sizeof r);
 	return true;
@@ -624,7 +647,8 @@ value_describe(enum option_kind kind)
 				      "\"2001:db8::53@5353\"]",
 		[OPTION_FILE] = "an absolute path, or none",
 		[OPTION_AUTO_FILE] = "an absolute path, auto, or none",
-		[OPTION_RECIPIENTS] = "any, or the absolute path of a file",
+		[OPTION_RECIPIENTS] = "any, callout, or the absolute path of a file",
+		[OPTION_MAILBOX] = "an address such as verify@example.org",
 		[OPTION_DELIMITERS] = "characters such as + or -, or \"\" for none",
 		[OPTION_DURATIONS] = "durations such as [1m, 5m, 1h] (units: ms, s, m, h, d)",
 	};

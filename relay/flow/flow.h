@@ -19,6 +19,7 @@
 #include "core/worker.h"
 #include "queue/queue.h"
 #include "relay/flow/bodies.h"
+#include "relay/flow/callout.h"
 #include "relay/flow/destination.h"
 #include "relay/flow/inbound.h"
 #include "relay/flow/listener.h"
@@ -52,6 +53,7 @@ struct flow {
 	unsigned listener_count;
 	struct suspects suspects;
 	struct bodies bodies;
+	struct callouts callouts;
 	struct buf scratch; /* of the sender machines; empty between steps */
 	uint8_t *scratch_memory;
 	uint64_t key_seed; /* of the limits' keys: the same for all workers, secret */

@@ -81,27 +81,69 @@ policy_client(struct session *s, enum close_reason *reason)
 	return REPLY_NONE;
 }
 
-/* Does a domain of ours have this recipient? The newest tables are asked, not those of the session:
- * a client that keeps its connection for hours would be told 550 for who is new. */
-static enum reply_row
-judge_existence(const struct session *s, const struct address *path)
+/* The row of a domain of ours, in the newest configuration where it is there, not in that of the
+ * session: a client that keeps its connection for hours would be told 550 for who is new. */
+static const struct config_domain *
+own_domain(const struct session *s, const struct address *path, struct routing **r)
 {
-	struct flow *f = s->flow;
-	const struct routing *r = f->routing;
-	const struct config_domain *domain = config_domain_find(r->config, path->domain);
+	const struct config_domain *domain;
 
-	if (domain == NULL) {
-		r = s->routing;
-		domain = config_domain_find(r->config, path->domain);
-	}
-	/* RFC 5321 4.5.1: postmaster is always taken. */
-	if (domain == NULL || domain->recipients.kind != RECIPIENTS_FILE ||
-	    address_is_postmaster(path))
+	*r = s->flow->routing;
+	domain = config_domain_find((*r)->config, path->domain);
+	if (domain != NULL)
+		return domain;
+	*r = s->routing;
+	return config_domain_find((*r)->config, path->domain);
+}
+
+/* RFC 5321 4.5.1: postmaster is always taken. */
+static bool
+is_known_anyway(const struct config_domain *domain, const struct address *path)
+{
+	return domain == NULL || address_is_postmaster(path);
+}
+
+static enum reply_row
+look_up(const struct session *s, const struct address *path)
+{
+	struct routing *r;
+	const struct config_domain *domain = own_domain(s, path, &r);
+
+	if (is_known_anyway(domain, path) || domain->recipients.kind != RECIPIENTS_FILE)
 		return REPLY_NONE;
 	bool found = recipients_has(r->recipients, r->config, domain, path);
-	METRIC_ADD_LABEL(f->worker->metrics, RECIPIENTS_LOOKED_UP,
+	METRIC_ADD_LABEL(s->flow->worker->metrics, RECIPIENTS_LOOKED_UP,
 			 found ? LABEL_FOUND_KNOWN : LABEL_FOUND_UNKNOWN, 1);
 	return found ? REPLY_NONE : REPLY_NO_SUCH_RECIPIENT;
+}
+
+struct routing *
+policy_must_ask(const struct session *s, const struct address *path)
+{
+	struct routing *r;
+	const struct config_domain *domain = own_domain(s, path, &r);
+
+	if (is_known_anyway(domain, path) || domain->recipients.kind != RECIPIENTS_CALLOUT)
+		return NULL;
+	const struct config_route *route = config_route_find(r->config, path->domain);
+	bool ours =
+		route != NULL && (route->to.kind == TARGET_SMTP || route->to.kind == TARGET_LMTP);
+	return ours ? r : NULL;
+}
+
+enum reply_row
+policy_of_callout(const struct session *s, enum callout_answer answer)
+{
+	switch (answer) {
+	case CALLOUT_KNOWN:
+		return REPLY_NONE;
+	case CALLOUT_UNKNOWN:
+		return REPLY_NO_SUCH_RECIPIENT;
+	default:
+		return s->flow->routing->config->relay.callout.failure == FAILURE_ACCEPT
+			       ? REPLY_NONE
+			       : REPLY_RECIPIENT_UNCERTAIN;
+	}
 }
 
 /* Who may send to whom: networks to anywhere, everyone to our domains. */
@@ -116,7 +158,7 @@ policy_recipient(const struct session *s, const struct address *path)
 		return REPLY_RELAY_DENIED;
 	if (config_route_find(config, domain) == NULL)
 		return REPLY_NO_ROUTE;
-	return judge_existence(s, path);
+	return look_up(s, path);
 }
 
 void
