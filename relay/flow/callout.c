@@ -23,6 +23,17 @@ share(const struct flow *f, size_t total)
 
 /* ---- lines ---- */
 
+/* An old configuration is not kept longer than its texts are in use. */
+static void
+renew(struct callout_line *l, struct routing *r, const struct config_target *target)
+{
+	if (l->routing == r || l->looking)
+		return;
+	routing_put(l->routing);
+	l->routing = routing_get(r);
+	l->target = target;
+}
+
 static struct callout_line *
 line_of(struct flow *f, struct routing *r, const struct config_target *target)
 {
@@ -35,6 +46,7 @@ line_of(struct flow *f, struct routing *r, const struct config_target *target)
 			/* The one in use is found first from now on. */
 			list_unlink(&l->link);
 			list_prepend(&all->lines, &l->link);
+			renew(l, r, target);
 			return l;
 		}
 	}

@@ -108,7 +108,7 @@ take_answer(struct callout_conn *c, const struct probe_action *a)
 	/* It will not serve the next question either. */
 	if (o->class == SENDER_TEMPORARY &&
 	    (o->next == SENDER_NEXT_HOST || o->phase != SENDER_PHASE_RCPT)) {
-		c->failed = o->next != SENDER_NEXT_AGAIN;
+		c->failed |= o->next != SENDER_NEXT_AGAIN;
 		if (!stopped)
 			explain(l, buf_span(&why));
 	}
@@ -126,14 +126,17 @@ give(struct callout_line *l)
 {
 	struct callout_conn *c = l->conn;
 	struct list_node *n;
+	bool given = false;
 
 	while (probe_can_ask(&c->probe) && (n = list_shift(&l->waiting)) != NULL) {
 		struct callout_entry *e = LIST_ITEM(n, struct callout_entry, link);
 		list_append(&l->asked, n);
 		e->tries++;
 		probe_ask(&c->probe, &e->question);
+		given = true;
 	}
-	if (c->conn.state == CONN_OPEN)
+	/* One that is still connecting speaks when it is there. */
+	if (given && c->conn.state == CONN_OPEN)
 		conn_run(&c->conn);
 }
 
@@ -248,6 +251,8 @@ retire(struct callout_conn *c, enum close_reason reason)
 			explain(l, span_of_string(close_label(reason)));
 		flow_event_callout_failed(l->flow, l->target->text, &c->plan->hosts[c->host],
 					  span_of(l->why, l->why_size));
+		if (l->hosts_tried >= c->plan->host_count)
+			fail_waiting(l);
 	}
 	callout_line_wake(l);
 }
@@ -320,7 +325,8 @@ after_steps(struct callout_conn *c)
 	conn_deadline(&c->conn, now_ms + (idle ? o->idle_ms : o->deadline_ms));
 	conn_read_more(&c->conn);
 	/* An answer may have made room for a question, or a drain may wait for the end. */
-	if (!list_is_empty(&c->line->waiting) || (idle && c->flow->draining))
+	if ((!list_is_empty(&c->line->waiting) && probe_can_ask(&c->probe)) ||
+	    (idle && c->flow->draining))
 		callout_line_wake(c->line);
 }
 
@@ -478,7 +484,7 @@ connect_next(struct callout_line *l)
 		look(l);
 	if (l->looking || list_is_empty(&l->waiting))
 		return;
-	if (l->hosts_tried >= l->plan->host_count || !open_conn(l)) {
+	if (!open_conn(l)) {
 		fail_waiting(l);
 		return;
 	}

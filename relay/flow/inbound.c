@@ -116,13 +116,13 @@ static void
 on_recipient(struct session *s, const struct receiver_action *a)
 {
 	struct span why = span_none();
+	struct routing *r = NULL;
 
 	ASSERT(s->transaction != NULL);
-	enum reply_row row = policy_recipient(s, &a->path);
+	enum reply_row row = policy_recipient(s, &a->path, &r);
 	if (row == REPLY_NONE)
 		row = transaction_add_recipient(s->transaction, a);
-	struct routing *r = row == REPLY_NONE ? policy_must_ask(s, &a->path) : NULL;
-	if (r != NULL) {
+	if (row == REPLY_NONE && r != NULL) {
 		enum callout_answer answer = callout_ask(s->flow, r, &a->path, &s->waiter, &why);
 		if (answer == CALLOUT_PENDING)
 			return; /* on_callout goes on */

@@ -103,32 +103,26 @@ is_known_anyway(const struct config_domain *domain, const struct address *path)
 	return domain == NULL || address_is_postmaster(path);
 }
 
+/* Does our domain have it? Where only the next hop knows, *ask is set. */
 static enum reply_row
-look_up(const struct session *s, const struct address *path)
+look_up(const struct session *s, const struct address *path, struct routing **ask)
 {
 	struct routing *r;
 	const struct config_domain *domain = own_domain(s, path, &r);
 
-	if (is_known_anyway(domain, path) || domain->recipients.kind != RECIPIENTS_FILE)
+	if (is_known_anyway(domain, path) || domain->recipients.kind == RECIPIENTS_ANY)
 		return REPLY_NONE;
+	if (domain->recipients.kind == RECIPIENTS_CALLOUT) {
+		const struct config_route *route = config_route_find(r->config, path->domain);
+		if (route != NULL &&
+		    (route->to.kind == TARGET_SMTP || route->to.kind == TARGET_LMTP))
+			*ask = r;
+		return REPLY_NONE;
+	}
 	bool found = recipients_has(r->recipients, r->config, domain, path);
 	METRIC_ADD_LABEL(s->flow->worker->metrics, RECIPIENTS_LOOKED_UP,
 			 found ? LABEL_FOUND_KNOWN : LABEL_FOUND_UNKNOWN, 1);
 	return found ? REPLY_NONE : REPLY_NO_SUCH_RECIPIENT;
-}
-
-struct routing *
-policy_must_ask(const struct session *s, const struct address *path)
-{
-	struct routing *r;
-	const struct config_domain *domain = own_domain(s, path, &r);
-
-	if (is_known_anyway(domain, path) || domain->recipients.kind != RECIPIENTS_CALLOUT)
-		return NULL;
-	const struct config_route *route = config_route_find(r->config, path->domain);
-	bool ours =
-		route != NULL && (route->to.kind == TARGET_SMTP || route->to.kind == TARGET_LMTP);
-	return ours ? r : NULL;
 }
 
 enum reply_row
@@ -148,7 +142,7 @@ policy_of_callout(const struct session *s, enum callout_answer answer)
 
 /* Who may send to whom: networks to anywhere, everyone to our domains. */
 enum reply_row
-policy_recipient(const struct session *s, const struct address *path)
+policy_recipient(const struct session *s, const struct address *path, struct routing **ask)
 {
 	const struct config *config = s->routing->config;
 	struct span domain = path->domain.size > 0 ? path->domain : config->hostname;
@@ -158,7 +152,7 @@ policy_recipient(const struct session *s, const struct address *path)
 		return REPLY_RELAY_DENIED;
 	if (config_route_find(config, domain) == NULL)
 		return REPLY_NO_ROUTE;
-	return look_up(s, path);
+	return look_up(s, path, ask);
 }
 
 void

@@ -23,11 +23,11 @@ void policy_release(struct session *s);
 /* The client's key in the table of limits. */
 uint64_t policy_client_key(const struct session *s);
 
-/* May this client send to this address, does a route lead there, and does our domain have it, as
- * far as a file can tell? REPLY_NONE: yes. */
-enum reply_row policy_recipient(const struct session *s, const struct address *path);
-/* Where only the next hop knows, the routing by which it is asked; else NULL. */
-struct routing *policy_must_ask(const struct session *s, const struct address *path);
+/* May this client send to this address, does a route lead there, and does our domain have it?
+ * REPLY_NONE: yes, but for what only the next hop knows: then *ask becomes the routing by which it
+ * is to be asked (callout.h). */
+enum reply_row policy_recipient(const struct session *s, const struct address *path,
+				struct routing **ask);
 /* What becomes of the recipient. */
 enum reply_row policy_of_callout(const struct session *s, enum callout_answer answer);
 

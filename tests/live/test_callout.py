@@ -223,6 +223,22 @@ def test_bounds(folder):
         assert relay.metrics().sum("ringpost_callout_answers") <= 64
 
 
+def test_waiting_costs_nothing(folder):
+    """More questions than a connection takes at a time, and no answer: no worker turns for that."""
+    with Sink(faults={"rcpt": answers}) as sink, relay_to(folder, sink.url) as relay:
+        clients = [relay.connect() for _ in range(60)]
+        for number, client in enumerate(clients):
+            begin(client)
+            client.write(f"RCPT TO:<stall{number}@example.test>\r\n")
+        sink.wait_for(lambda s: s.stalled)
+        before = relay.metrics().sum("ringpost_worker_turns_total")
+        for client in clients:
+            assert client.reply()[0] == 451
+            client.close()
+        turns = relay.metrics().sum("ringpost_worker_turns_total") - before
+        assert turns < 5000, turns
+
+
 def test_clients_go_away_while_it_is_asked(folder):
     with Sink(faults={"rcpt": answers}) as sink, relay_to(folder, sink.url) as relay:
         for number in range(20):
@@ -290,3 +306,25 @@ def test_dovecot_is_asked(folder):
             assert ask(client, "ann")[0] == 250
             code, text = ask(client, "nobody")
             assert (code, text[:5]) == (550, "5.1.1"), text
+
+
+def test_a_next_hop_by_name_is_asked(folder):
+    """Its addresses come from the hosts file; the first one is away."""
+    with Sink(faults={"rcpt": answers}) as sink:
+        hosts = folder / "hosts"
+        hosts.write_text(f"127.77.77.77 mailbox.test\n{sink.host} mailbox.test\n")
+        relay = relay_to(folder, f"smtp://mailbox.test:{sink.port}")
+        relay.change({"dns": {"hosts_file": str(hosts), "forwarders": ["127.0.0.1@9"]}})
+        with relay:
+            with relay.connect() as client:
+                begin(client)
+                assert ask(client, "ann")[0] == 250
+                assert ask(client, "unknown")[0] == 550
+    with Sink(faults={"rcpt": answers}) as sink:
+        relay = relay_to(folder / "nameless", f"smtp://nobody.invalid:{sink.port}")
+        relay.change({"dns": {"hosts_file": str(hosts), "forwarders": ["127.0.0.1@9"]}})
+        with relay:
+            with relay.connect() as client:
+                begin(client)
+                code, text = ask(client, "ann")
+                assert (code, text[:5]) == (451, "4.4.3"), text

@@ -363,6 +363,13 @@ test_bounds_and_the_deadline(void **state)
 	assert_true(more.answered);
 	assert_string_equal(more.why, "the next hop was silent for too long");
 	assert_int_equal(w.flow->callouts.open_count, 0);
+	/* It is left alone for a while, and then asked again. */
+	unsigned asked = atomic_load(&questions);
+	assert_int_equal(ask(&more, "k1@example.org"), CALLOUT_FAILED);
+	assert_string_equal(more.why, "the next hop was silent for too long");
+	w.now_ms += CALLOUT_PAUSE_MS;
+	assert_int_equal(ask_and_wait(&more, "k1@example.org"), CALLOUT_KNOWN);
+	assert_int_equal(atomic_load(&questions), asked + 1);
 }
 
 static void
