@@ -520,7 +520,7 @@ on_pump(struct task *t)
 	if (c != NULL && !list_is_empty(&l->waiting)) {
 		give(l);
 	} else if (c != NULL && l->flow->draining && c->conn.state == CONN_OPEN &&
-		   probe_is_idle(&c->probe)) {
+		   probe_may_quit(&c->probe)) {
 		probe_quit(&c->probe, CLOSE_SHUTDOWN);
 		conn_run(&c->conn);
 	} else if (c == NULL && !list_is_empty(&l->waiting)) {
@@ -578,6 +578,11 @@ callout_line_stop(struct callout_line *l)
 	if (l->looking) {
 		mx_lookup_cancel(&l->lookup);
 		drop_answers(l);
+	}
+	struct callout_conn *c = l->conn;
+	if (c != NULL && c->conn.state == CONN_OPEN && probe_may_quit(&c->probe)) {
+		probe_quit(&c->probe, CLOSE_SHUTDOWN);
+		step(c);
 	}
 	if (l->conn != NULL)
 		give_up(l->conn, CLOSE_SHUTDOWN);

@@ -77,8 +77,11 @@ on_drain_deadline(struct timer *t)
 	while (n != NULL) {
 		struct conn *c = LIST_ITEM(n, struct conn, link);
 		n = list_next(&f->worker->conns, n);
-		if (callout_owns(c))
-			continue; /* below, with what waits for it */
+		if (callout_owns(c)) { /* below, with what waits for it */
+			if (f->cut_off)
+				conn_close(c, CLOSE_SHUTDOWN);
+			continue;
+		}
 		if (c->group == RING_PEERS)
 			channel_abort(CONTAINER_OF(c, struct channel, conn), CLOSE_SHUTDOWN);
 		else if (f->cut_off)

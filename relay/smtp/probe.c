@@ -112,10 +112,16 @@ probe_is_idle(const struct probe *p)
 	return probe_is_up(p) && is_quiet(p) && !p->in_transaction;
 }
 
+bool
+probe_may_quit(const struct probe *p)
+{
+	return probe_is_up(p) && open_count(p) == 0;
+}
+
 void
 probe_quit(struct probe *p, enum close_reason why)
 {
-	ASSERT(probe_is_idle(p) && p->close == CLOSE_NONE);
+	ASSERT(probe_may_quit(p) && p->close == CLOSE_NONE);
 	p->close = (uint8_t)why;
 	p->state = PROBE_QUITTING;
 }

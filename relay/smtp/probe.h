@@ -112,7 +112,9 @@ void probe_ask(struct probe *p, struct probe_question *q);
 bool probe_is_idle(const struct probe *p);
 /* Is it up: has the peer taken our name? */
 bool probe_is_up(const struct probe *p);
-/* Says QUIT without waiting for the reply; only an idle one. */
+/* Is it up, and is no question open? A reply may still be owed that nobody needs. */
+bool probe_may_quit(const struct probe *p);
+/* Says QUIT without waiting for any reply; only one that may. */
 void probe_quit(struct probe *p, enum close_reason why);
 /* The connection is gone, or we give it up. The answers that are still owed come out of the next
  * steps, then CLOSE. */

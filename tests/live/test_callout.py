@@ -258,6 +258,15 @@ def test_clients_go_away_while_it_is_asked(folder):
         assert relay.process.wait(60) == 0
 
 
+def test_a_drain_says_goodbye(folder):
+    with Sink() as sink, relay_to(folder, sink.url) as relay:
+        with relay.connect() as client:
+            begin(client)
+            assert ask(client, "ann")[0] == 250
+        relay.stop()
+        assert verbs(sink.sessions[0])[-2:] == ["RSET", "QUIT"]
+
+
 def test_a_drain_does_not_wait_for_a_stalled_question(folder):
     config = {"timeouts": {"drain": "1s"}}
     with Sink(faults={"rcpt": answers}) as sink:
