@@ -44,6 +44,14 @@
 #undef CHOICES_END
 /* clang-format on */
 
+enum config_recipients_kind { RECIPIENTS_ANY, RECIPIENTS_FILE, RECIPIENTS_CALLOUT };
+
+/* How it is known which recipients a domain has. */
+struct config_recipients {
+	enum config_recipients_kind kind;
+	struct span file; /* RECIPIENTS_FILE: its absolute path, with a NUL behind it */
+};
+
 enum config_target_kind { TARGET_SMTP, TARGET_LMTP, TARGET_MX, TARGET_DISCARD };
 
 /* A next hop, by number or by name. */
@@ -85,6 +93,8 @@ struct config_forwarders {
 #define FIELD_ADDRESS(name)      struct net_address name; /* size 0: none */
 #define FIELD_NETWORKS(name)     struct network_list name;
 #define FIELD_TARGET(name)       struct config_target name;
+#define FIELD_RECIPIENTS(name)   struct config_recipients name;
+#define FIELD_DELIMITERS(name)   struct span name; /* each byte is one */
 #define FIELD_DURATIONS(name)    const uint64_t *name##_ms; size_t name##_count;
 #define FIELD_DOMAINS(name)      const struct span *name; size_t name##_count;
 #define FIELD_FORWARDERS(name)   struct config_forwarders name;
@@ -123,6 +133,8 @@ struct config {
 #undef FIELD_ADDRESS
 #undef FIELD_NETWORKS
 #undef FIELD_TARGET
+#undef FIELD_RECIPIENTS
+#undef FIELD_DELIMITERS
 #undef FIELD_DURATIONS
 #undef FIELD_DOMAINS
 #undef FIELD_FORWARDERS

@@ -132,6 +132,48 @@ check_domains(const struct config *config, config_report_fn report, void *contex
 	}
 }
 
+/* Asking needs somebody of ours to ask. */
+static void
+refuse_callout(size_t domain, struct span route, config_report_fn report, void *context)
+{
+	char name[CHECK_PATH_MAX], text[CHECK_TEXT_MAX];
+
+	route = span_first(route, 100);
+	snprintf(name, sizeof name, "relay.domains[%zu].recipients", domain);
+	snprintf(text, sizeof text,
+		 "callout cannot ask where the route of '%.*s' leads; name a server of your own "
+		 "there (lmtp://HOST:PORT), or use a file",
+		 SPAN_ARG(route));
+	report(context, name, text);
+}
+
+static bool
+can_be_asked(const struct config_route *route)
+{
+	return route->to.kind == TARGET_SMTP || route->to.kind == TARGET_LMTP;
+}
+
+static void
+check_callouts(const struct config *config, config_report_fn report, void *context)
+{
+	for (size_t i = 0; i < config->relay.domains_count; i++) {
+		const struct config_domain *d = &config->relay.domains[i];
+		const struct config_route *route = config_route_find(config, d->name);
+		if (d->recipients.kind == RECIPIENTS_CALLOUT && route != NULL &&
+		    !can_be_asked(route))
+			refuse_callout(i, route->domain, report, context);
+	}
+	/* Below ".example.org" there may be domains with a route of their own. */
+	for (size_t i = 0; i < config->routes_count; i++) {
+		const struct config_route *route = &config->routes[i];
+		const struct config_domain *d = config_domain_find(config, route->domain);
+		if (d != NULL && d->recipients.kind == RECIPIENTS_CALLOUT && !can_be_asked(route) &&
+		    config_route_find(config, d->name) != route)
+			refuse_callout((size_t)(d - config->relay.domains), route->domain, report,
+				       context);
+	}
+}
+
 static void
 check_retry(const struct config *config, config_report_fn report, void *context)
 {
@@ -158,6 +200,7 @@ config_finish(struct snapshot *s, config_report_fn report, void *context)
 		return false;
 	check_listeners(c, report, context);
 	check_domains(c, report, context);
+	check_callouts(c, report, context);
 	check_retry(c, report, context);
 	return true;
 }

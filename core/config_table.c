@@ -34,6 +34,8 @@
 #define MEMBER_ADDRESS(name)      name
 #define MEMBER_NETWORKS(name)     name
 #define MEMBER_TARGET(name)       name
+#define MEMBER_RECIPIENTS(name)   name
+#define MEMBER_DELIMITERS(name)   name
 #define MEMBER_DURATIONS(name)    name##_ms
 #define MEMBER_DOMAINS(name)      name
 #define MEMBER_FORWARDERS(name)   name
@@ -56,6 +58,8 @@
 #define COUNT_ADDRESS(name)      name
 #define COUNT_NETWORKS(name)     name
 #define COUNT_TARGET(name)       name
+#define COUNT_RECIPIENTS(name)   name
+#define COUNT_DELIMITERS(name)   name
 #define COUNT_DURATIONS(name)    name##_count
 #define COUNT_DOMAINS(name)      name##_count
 #define COUNT_FORWARDERS(name)   name

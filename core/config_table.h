@@ -46,6 +46,8 @@ enum option_kind {
 	OPTION_ADDRESS,      /* IP and port */
 	OPTION_NETWORKS,     /* a list of CIDR networks */
 	OPTION_TARGET,       /* mx, one URL, a list of them, or discard */
+	OPTION_RECIPIENTS,   /* any, callout or the path of a file */
+	OPTION_DELIMITERS,   /* bytes, or none */
 	OPTION_DURATIONS,    /* a list, at least one */
 	OPTION_DOMAINS,      /* a list of plain domains */
 	OPTION_FORWARDERS,   /* auto, none, or a list of IP or IP@port */

@@ -14,6 +14,7 @@ enum {
 	DOMAIN_MAX = 255,     /* RFC 5321 4.5.3.1.2 */
 	LABEL_MAX = 63,
 	LOCAL_MAX = 64, /* RFC 5321 4.5.3.1.1 */
+	DELIMITERS_MAX = 8,
 };
 
 /* "'x' ": what the file says, cut, in front of the message. */
@@ -134,11 +135,6 @@ parse_choice(const struct option *o, struct span text, void *base, struct buf *w
 		buf_printf(why, "cannot be used yet; %s", choice->words[i].remedy);
 		return false;
 	}
-	if (span_eq_nocase(span_of_string(o->name), SPAN("recipients")) &&
-	    span_starts_with(text, SPAN("/")))
-		return value_refuse(
-			why, text,
-			"cannot be used yet; files of recipients come in a later version; use any");
 	value_refuse(why, text, "is not valid; write ");
 	bool first = true;
 	for (unsigned i = 0; i < choice->count; i++) {
@@ -193,6 +189,17 @@ is_path(struct span text)
 	       span_find(text, 0, 0) == text.size;
 }
 
+/* What an unquoted local part may have besides letters and digits (RFC 5322 3.2.3), but the dot. */
+static bool
+is_delimiters(struct span text)
+{
+	for (size_t i = 0; i < text.size; i++) {
+		if (span_find(SPAN("!#$%&'*+-/=?^_`{|}~"), text.data[i], 0) == 19)
+			return false;
+	}
+	return text.size <= DELIMITERS_MAX;
+}
+
 /* A dot-atom of RFC 5322 3.2.3, '@', and a domain: what needs no quotes in a From field. */
 static bool
 is_mailbox(struct span text)
@@ -239,6 +246,10 @@ text_fault(enum option_kind kind, struct span text)
 		return is_mailbox(text) ? NULL
 					: "is no mail address; write one such as "
 					  "postmaster@example.org, without a name or brackets";
+	case OPTION_DELIMITERS:
+		if (is_delimiters(text))
+			return NULL;
+		return "are no delimiters; write characters such as + or -, or \"\" for none";
 	case OPTION_ROUTE_DOMAIN:
 		if (span_eq(text, SPAN("*")))
 			return NULL;
@@ -267,6 +278,28 @@ parse_text(const struct option *o, struct span text, struct arena *arena, void *
 	memcpy((char *)base + o->offset, &copy, sizeof copy);
 	return copy.data != NULL ||
 	       value_refuse(why, text, "does not fit in memory; shorten the file");
+}
+
+static bool
+parse_recipients(const struct option *o, struct span text, struct arena *arena, void *base,
+		 struct buf *why)
+{
+	struct config_recipients r = { .kind = RECIPIENTS_ANY };
+
+	if (span_starts_with(text, SPAN("/")) && text_fault(OPTION_PATH, text) == NULL) {
+		r.kind = RECIPIENTS_FILE;
+		r.file = arena_copy(arena, text);
+		if (r.file.data == NULL)
+			return value_refuse(why, text, "does not fit in memory; shorten the file");
+	} else if (span_eq(text, SPAN("callout"))) {
+		r.kind = RECIPIENTS_CALLOUT;
+	} else if (!span_eq(text, SPAN("any"))) {
+		return value_refuse(
+			why, text,
+			"is not valid; write any, callout or the absolute path of a file");
+	}
+	memcpy((char *)base + o->offset, &r, sizeof r);
+	return true;
 }
 
 bool
@@ -368,6 +401,8 @@ parse_scalar(const struct option *o, struct span text, struct arena *arena, void
 		return true;
 	case OPTION_ADDRESS:
 		return parse_address(o, text, base, why);
+	case OPTION_RECIPIENTS:
+		return parse_recipients(o, text, arena, base, why);
 	default:
 		return parse_text(o, text, arena, base, why);
 	}
@@ -431,6 +466,15 @@ print_text(struct span text, struct buf *out)
 	buf_append_byte(out, '"');
 	buf_append_json(out, text, SIZE_MAX);
 	buf_append_byte(out, '"');
+}
+
+static void
+print_recipients(const struct config_recipients *r, struct buf *out)
+{
+	if (r->kind == RECIPIENTS_FILE)
+		print_text(r->file, out);
+	else
+		buf_append_string(out, r->kind == RECIPIENTS_ANY ? "any" : "callout");
 }
 
 static void
@@ -512,6 +556,9 @@ value_print(const struct option *o, const void *base, struct buf *out)
 	case OPTION_DOMAINS:
 		domains_print(o, base, out);
 		break;
+	case OPTION_RECIPIENTS:
+		print_recipients(field, out);
+		break;
 	default:
 		print_text(*(const struct span *)field, out);
 	}
@@ -538,6 +585,7 @@ value_eq(const struct option *o, const void *a, const void *b)
 	const void *left = (const char *)a + o->offset, *right = (const char *)b + o->offset;
 	const struct network_list *lists[] = { left, right };
 	const struct config_target *targets[] = { left, right };
+	const struct config_recipients *recipients[] = { left, right };
 
 	switch (o->kind) {
 	case OPTION_BOOL:
@@ -566,6 +614,9 @@ value_eq(const struct option *o, const void *a, const void *b)
 		return forwarders_eq(left, right);
 	case OPTION_DOMAINS:
 		return domains_eq(o, a, b);
+	case OPTION_RECIPIENTS:
+		return recipients[0]->kind == recipients[1]->kind &&
+		       span_eq(recipients[0]->file, recipients[1]->file);
 	default:
 		return span_eq(*(const struct span *)left, *(const struct span *)right);
 	}
@@ -597,6 +648,8 @@ value_describe(enum option_kind kind)
 				      "\"2001:db8::53@5353\"]",
 		[OPTION_FILE] = "an absolute path, or none",
 		[OPTION_AUTO_FILE] = "an absolute path, auto, or none",
+		[OPTION_RECIPIENTS] = "any, callout, or the absolute path of a file",
+		[OPTION_DELIMITERS] = "characters such as + or -, or \"\" for none",
 		[OPTION_DURATIONS] = "durations such as [1m, 5m, 1h] (units: ms, s, m, h, d)",
 	};
 

@@ -192,6 +192,18 @@ load_config(struct daemon *d)
 	return false;
 }
 
+/* The files that the configuration names. */
+static bool
+check_recipients(struct daemon *d)
+{
+	struct recipients *r = recipients_load(d->config, NULL, &d->why);
+
+	if (r == NULL)
+		return fail(d, "the recipients cannot be read");
+	recipients_free(r);
+	return true;
+}
+
 /* ---- the way up ---- */
 
 static void
@@ -271,7 +283,7 @@ make_workers(struct daemon *d)
 	if (d->metrics == NULL || d->limits == NULL)
 		return false;
 	memset(d->metrics, 0, blocks * sizeof *d->metrics);
-	d->control.routing = routing_new(d->config, &d->why);
+	d->control.routing = routing_new(d->config, NULL, &d->why);
 	if (d->control.routing == NULL)
 		return false;
 	d->control.routing->templates = d->templates;
@@ -529,6 +541,7 @@ log_start_events(struct daemon *d, uint64_t queued)
 								.role = SPAN("relay") });
 	}
 	log_resolver(d);
+	control_tell_recipients(&d->control, true);
 	event_start(log, &(struct event_start){
 				 .version = SPAN(RINGPOST_VERSION),
 				 .hostname = d->config->hostname,
@@ -617,7 +630,10 @@ main(int argc, char **argv)
 		return CONFIG_EXIT;
 	if (mode == MODE_RUN)
 		return run(&d);
-	status = mode == MODE_PRINT ? print_config(d.config) : 0;
+	if (mode == MODE_PRINT)
+		status = print_config(d.config);
+	else
+		status = check_recipients(&d) ? 0 : CONFIG_EXIT;
 	free(d.templates);
 	config_put(d.config);
 	return status;

@@ -19,6 +19,7 @@ enum {
 	BEAT_LOST_MS = 10 * 1000,
 	AGAIN_MS = 10,
 	ERRORS_TEXT_MAX = 2048,
+	WHY_SIZE = 768,
 };
 
 static void start_next(struct control *c);
@@ -171,15 +172,49 @@ send_all(struct control *c, enum control_task task)
 	send_letters(c);
 }
 
+void
+control_tell_recipients(struct control *c, bool config_is_new)
+{
+	const struct recipients *r = c->routing->recipients;
+	uint64_t listed = 0, bytes = 0;
+
+	for (size_t i = 0; i < r->file_count; i++) {
+		const struct recipient_file *f = &r->files[i];
+		listed += f->table->count;
+		bytes += f->table->bytes;
+		if (f->fresh)
+			event_recipients_loaded(c->worker.log,
+						&(struct event_recipients_loaded){
+							.file = f->path,
+							.recipients = f->table->count,
+							.bytes = f->table->bytes,
+							.duration = f->load_ms,
+						});
+	}
+	METRIC_SET(c->worker.metrics, RECIPIENTS_LISTED, listed);
+	METRIC_SET(c->worker.metrics, RECIPIENTS_MEMORY, bytes);
+	if (config_is_new && r->any_count > 0)
+		event_recipients_any(c->worker.log, &(struct event_recipients_any){
+							    .domains = r->any_count,
+							    .domain = r->any,
+						    });
+}
+
 static void
 finish_reload(struct control *c)
 {
 	struct routing *old = c->routing;
+	const struct config *config = c->next_routing->config;
+	bool config_is_new = config != old->config;
 
 	c->routing = c->next_routing;
 	c->next_routing = NULL;
 	routing_put(old);
-	const struct config *config = c->routing->config;
+	control_tell_recipients(c, config_is_new);
+	if (!config_is_new) {
+		METRIC_ADD_LABEL(c->worker.metrics, RECIPIENT_RELOADS, LABEL_RELOAD_OK, 1);
+		return;
+	}
 	log_set_level(c->log, config->log.level);
 	METRIC_ADD_LABEL(c->worker.metrics, CONFIG_RELOADS, LABEL_RELOAD_OK, 1);
 	event_config_loaded(c->worker.log, &(struct event_config_loaded){
@@ -278,7 +313,7 @@ reload(struct control *c)
 	struct dsn_template *templates = NULL;
 	c->next_routing = NULL;
 	if (templates_load(next, &templates, &why))
-		c->next_routing = routing_new(next, &why);
+		c->next_routing = routing_new(next, c->routing, &why);
 	config_put(next);
 	if (c->next_routing == NULL) {
 		free(templates);
@@ -289,6 +324,42 @@ reload(struct control *c)
 	if (!span_eq(next->log.file, *file))
 		reopen_log(c, next);
 	send_all(c, CONTROL_RELOAD);
+}
+
+/* Reads the files of recipients that have changed; the configuration stays. */
+static void
+reload_recipients(struct control *c)
+{
+	uint8_t memory[WHY_SIZE];
+	struct buf why = buf_of(memory, sizeof memory);
+
+	c->next_routing = routing_new(c->routing->config, c->routing, &why);
+	if (c->next_routing != NULL) {
+		send_all(c, CONTROL_RELOAD);
+		return;
+	}
+	/* Said once for each state of the files. */
+	c->recipients_refused = c->recipients_seen;
+	METRIC_ADD_LABEL(c->worker.metrics, RECIPIENT_RELOADS, LABEL_RELOAD_REFUSED, 1);
+	event_recipients_refused(c->worker.log,
+				 &(struct event_recipients_refused){ .error = buf_span(&why) });
+}
+
+/* A file that looks the same twice in a row is not being written any more. */
+static void
+on_look(struct timer *t)
+{
+	struct control *c = CONTAINER_OF(t, struct control, look);
+	uint64_t now = recipients_state_on_disk(c->routing->recipients);
+
+	if (now != recipients_state(c->routing->recipients) && now == c->recipients_seen &&
+	    now != c->recipients_refused) {
+		c->recipients_wanted = true;
+		start_next(c);
+	}
+	c->recipients_seen = now;
+	timer_set(&c->worker.timers, t,
+		  c->worker.now_ms + c->routing->config->relay.recipients_look_ms);
 }
 
 static void
@@ -304,6 +375,9 @@ start_next(struct control *c)
 	} else if (c->reload_wanted && !c->draining) {
 		c->reload_wanted = false;
 		reload(c);
+	} else if (c->recipients_wanted && !c->draining) {
+		c->recipients_wanted = false;
+		reload_recipients(c);
 	}
 }
 
@@ -369,6 +443,9 @@ control_run(struct control *c)
 	op_init(&c->signal_poll, on_signal);
 	op_init(&c->cancel, on_cancelled);
 	timer_init(&c->again, on_again);
+	timer_init(&c->look, on_look);
+	timer_set(&c->worker.timers, &c->look,
+		  c->worker.now_ms + c->routing->config->relay.recipients_look_ms);
 	ring_poll(c->worker.ring, &c->signal_poll, c->signals, POLLIN);
 	admin_start(&c->admin, c, c->admin_fd);
 	atomic_store(&c->started, true);

@@ -9,6 +9,8 @@
  *                    reopened; a bad file, or a changed option that needs a restart, is said in the
  *                    log and changes nothing
  *
+ * It also looks at the files of recipients now and then, and reads those that have changed.
+ *
  * To each worker there is one letter: one thing at a time, signals that come meanwhile wait.
  * Draining has two steps, since workers need each other until all are empty: DRAIN is answered when
  * a worker is empty, STOP when its queue has stopped.
@@ -63,12 +65,16 @@ struct control {
 	enum control_task task; /* what the letters are out for */
 	unsigned answers_owed;
 	bool reload_wanted;
+	bool recipients_wanted;      /* files of recipients are to be read again */
+	uint64_t recipients_seen;    /* their state at the last look */
+	uint64_t recipients_refused; /* the state that could not be used */
 	bool drain_wanted;
 	bool draining;
 	const char *drain_why;
 	int signals; /* signalfd */
 	struct op signal_poll;
 	struct op cancel;
+	struct timer look;   /* at the files of recipients */
 	struct timer again;  /* send letters that are due */
 	atomic_bool started; /* the workers run; what the HTTP thread reads is complete */
 	atomic_bool ready;
@@ -76,6 +82,8 @@ struct control {
 
 /* Blocks the signals and makes the descriptor for them; before any thread is started. */
 bool control_take_signals(struct control *c, struct buf *why);
+/* The files of recipients that were read for the routing in effect, and what it takes for all. */
+void control_tell_recipients(struct control *c, bool config_is_new);
 /* Runs until all workers have stopped. */
 void control_run(struct control *c);
 /* On each worker's thread, before it runs: starts its heart beat. */

@@ -171,7 +171,7 @@ flow_count_reply(struct flow *f, enum reply_row row)
 
 void
 flow_event_recipient(struct flow *f, const struct session *s, const struct address *path,
-		     enum reply_row row)
+		     enum reply_row row, struct span text)
 {
 	uint8_t peer_memory[PEER_TEXT_MAX];
 	uint8_t memory[ADDRESS_PATH_MAX + 16];
@@ -186,13 +186,15 @@ flow_event_recipient(struct flow *f, const struct session *s, const struct addre
 	buf_append(&command, SPAN("RCPT TO:"));
 	address_show(path, &command);
 	struct span line = reply_row_line(row);
+	if (text.size == 0)
+		text = span_first(line, line.size - 2);
 	event_command_refused(f->worker->log, &(struct event_command_refused){
 						      .peer = peer_text(&s->peer, peer_memory),
 						      .helo = span_of(s->hello, s->hello_size),
 						      .command = buf_span(&command),
 						      .sender = s->transaction->envelope.sender,
 						      .code = reply_row_code(row),
-						      .reply = span_first(line, line.size - 2),
+						      .reply = text,
 					      });
 }
 
@@ -270,6 +272,20 @@ flow_event_host_failed(struct flow *f, struct site *s, unsigned host, const char
 			.error = error,
 			.pause = until_ms > f->worker->now_ms ? until_ms - f->worker->now_ms : 0,
 		});
+}
+
+void
+flow_event_callout_failed(struct flow *f, struct span destination, const struct plan_host *h,
+			  struct span error)
+{
+	uint8_t memory[PEER_TEXT_MAX];
+
+	event_callout_failed(f->worker->log, &(struct event_callout_failed){
+						     .destination = destination,
+						     .host = h->name,
+						     .peer = peer_text(&h->address, memory),
+						     .error = error,
+					     });
 }
 
 void

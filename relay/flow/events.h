@@ -23,7 +23,7 @@ void flow_event_accept_failed(struct flow *f, enum err e);
 void flow_event_refused(struct flow *f, const struct session *s, unsigned refusal_label);
 void flow_event_session_end(struct flow *f, const struct session *s);
 void flow_event_recipient(struct flow *f, const struct session *s, const struct address *path,
-			  enum reply_row row);
+			  enum reply_row row, struct span text);
 void flow_event_received(struct flow *f, const struct session *s, const struct transaction *t,
 			 enum err e);
 void flow_count_reply(struct flow *f, enum reply_row row);
@@ -32,6 +32,8 @@ void flow_event_client_timeout(struct flow *f, const struct session *s);
 /* Next hops. */
 void flow_event_host_failed(struct flow *f, struct site *s, unsigned host, const char *phase,
 			    struct span error);
+void flow_event_callout_failed(struct flow *f, struct span destination, const struct plan_host *h,
+			       struct span error);
 /* A destination has no hosts: see d->outcome and d->why. */
 void flow_event_unresolved(struct flow *f, const struct destination *d);
 void flow_event_no_socket(struct flow *f, enum err e);

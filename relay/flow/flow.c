@@ -55,8 +55,11 @@ on_drain_check(struct task *t)
 		if (destination_is_busy(LIST_ITEM(n, struct destination, link)))
 			return;
 	}
-	if (f->drained || listening || f->session_count > 0 || f->channel_count > 0 ||
-	    f->job_count > 0 || f->committing_count > 0)
+	/* Nobody is left who could want an answer. */
+	if (!listening && f->session_count == 0)
+		callouts_stop(f);
+	if (f->drained || listening || f->session_count > 0 || !callouts_are_quiet(f) ||
+	    f->channel_count > 0 || f->job_count > 0 || f->committing_count > 0)
 		return;
 	f->drained = true;
 	timer_stop(&f->worker->timers, &f->drain_deadline);
@@ -75,16 +78,23 @@ on_drain_deadline(struct timer *t)
 	while (n != NULL) {
 		struct conn *c = LIST_ITEM(n, struct conn, link);
 		n = list_next(&f->worker->conns, n);
+		if (callout_owns(c)) { /* below, with what waits for it */
+			if (f->cut_off)
+				conn_close(c, CLOSE_SHUTDOWN);
+			continue;
+		}
 		if (c->group == RING_PEERS)
 			channel_abort(CONTAINER_OF(c, struct channel, conn), CLOSE_SHUTDOWN);
 		else if (f->cut_off)
 			conn_close(c, CLOSE_SHUTDOWN);
 	}
-	if (f->cut_off)
-		return;
+	bool first = !f->cut_off;
 	f->cut_off = true;
-	inbound_cut_off(f);
-	timer_set(&f->worker->timers, t, f->worker->now_ms + FAREWELL_MS);
+	if (first)
+		inbound_cut_off(f);
+	callouts_stop(f);
+	if (first)
+		timer_set(&f->worker->timers, t, f->worker->now_ms + FAREWELL_MS);
 }
 
 struct flow *
@@ -112,6 +122,7 @@ flow_new(struct worker *w, struct routing *routing, uint64_t key_seed)
 	timer_init(&f->drain_deadline, on_drain_deadline);
 	task_init(&f->drain_check, on_drain_check);
 	bodies_init(f);
+	callouts_init(f);
 	make_pools(f);
 	w->flow = f;
 	if (!destinations_init(f)) {
@@ -129,6 +140,7 @@ flow_free(struct flow *f)
 	OBJ_FINI(f, FLOW_MAGIC);
 	task_cancel(&f->bodies.task);
 	timer_stop(&f->worker->timers, &f->patience);
+	callouts_fini(f);
 	destinations_fini(f);
 	while ((n = list_first(&f->site_list)) != NULL)
 		site_free(LIST_ITEM(n, struct site, link));
@@ -181,6 +193,7 @@ flow_drain(struct flow *f, void (*on_drained)(struct flow *f, void *context), vo
 		listener_stop(&f->listeners[i]);
 	inbound_drain(f);
 	destinations_drain(f);
+	callouts_drain(f);
 	flow_wake_sites(f);
 	timer_set(&f->worker->timers, &f->drain_deadline,
 		  f->worker->now_ms + f->routing->config->timeouts.drain_ms);

@@ -20,6 +20,7 @@
 #include "queue/queue.h"
 #include "relay/flow/bodies.h"
 #include "relay/flow/bounce.h"
+#include "relay/flow/callout.h"
 #include "relay/flow/destination.h"
 #include "relay/flow/inbound.h"
 #include "relay/flow/listener.h"
@@ -59,6 +60,7 @@ struct flow {
 	struct suspects suspects;
 	struct bodies bodies;
 	struct bounces bounces;
+	struct callouts callouts;
 	struct buf scratch; /* of the sender machines; empty between steps */
 	uint8_t *scratch_memory;
 	uint64_t key_seed; /* of the limits' keys: the same for all workers, secret */

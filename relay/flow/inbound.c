@@ -67,15 +67,68 @@ judge_mail(struct session *s, const struct receiver_action *a)
 	return transaction_begin(s, a);
 }
 
+/* The recipient was added already; what the next hop says of it decides whether it stays. */
 static enum reply_row
+judge_callout(struct session *s, enum callout_answer answer)
+{
+	enum reply_row row = policy_of_callout(s, answer);
+
+	if (row != REPLY_NONE)
+		transaction_drop_recipient(s->transaction);
+	return row;
+}
+
+static void
+answer_recipient(struct session *s, const struct address *path, enum reply_row row, struct span why)
+{
+	uint8_t memory[RECEIVER_TEXT_MAX];
+	struct buf text = buf_of(memory, sizeof memory);
+
+	/* "no such recipient; the next hop says: 550 5.1.1 who?", as much of it as fits, in ASCII:
+	 * not every client takes more (RFC 6531 3.5). */
+	if (row != REPLY_NONE && why.size > 0) {
+		buf_append(&text, reply_row_text(row));
+		buf_append_string(&text, "; ");
+		for (size_t i = 0; i < why.size && buf_room(&text) > 0; i++)
+			buf_append_byte(&text, why.data[i] < 0x80 ? why.data[i] : '?');
+	}
+	flow_event_recipient(s->flow, s, path, row, buf_span(&text));
+	struct receiver_answer a = { .row = row, .text = buf_span(&text) };
+	receiver_answer(&s->receiver, &a);
+}
+
+static void
+on_callout(struct callout_waiter *w, enum callout_answer answer, struct span why)
+{
+	struct session *s = CONTAINER_OF(w, struct session, waiter);
+	struct address path;
+
+	if (s->conn.state != CONN_OPEN)
+		return;
+	struct span text = s->transaction->last->recipient.address;
+	enum address_error error = address_parse_mailbox(text, &path);
+	ASSERT(error == ADDRESS_OK); /* it was a path before */
+	answer_recipient(s, &path, judge_callout(s, answer), why);
+	conn_run(&s->conn);
+}
+
+static void
 on_recipient(struct session *s, const struct receiver_action *a)
 {
+	struct span why = span_none();
+	struct routing *r = NULL;
+
 	ASSERT(s->transaction != NULL);
-	enum reply_row row = policy_recipient(s, &a->path);
+	enum reply_row row = policy_recipient(s, &a->path, &r);
 	if (row == REPLY_NONE)
 		row = transaction_add_recipient(s->transaction, a);
-	flow_event_recipient(s->flow, s, &a->path, row);
-	return row;
+	if (row == REPLY_NONE && r != NULL) {
+		enum callout_answer answer = callout_ask(s->flow, r, &a->path, &s->waiter, &why);
+		if (answer == CALLOUT_PENDING)
+			return; /* on_callout goes on */
+		row = judge_callout(s, answer);
+	}
+	answer_recipient(s, &a->path, row, why);
 }
 
 static void
@@ -160,7 +213,7 @@ act(struct session *s, const struct receiver_action *a, bool input_waiting)
 		answer(s, judge_mail(s, a), input_waiting);
 		return true;
 	case RECEIVER_ASK_RCPT:
-		answer(s, on_recipient(s, a), input_waiting);
+		on_recipient(s, a);
 		return true;
 	case RECEIVER_ASK_DATA:
 		answer(s, transaction_open_body(s->transaction, a->size), input_waiting);
@@ -306,6 +359,7 @@ on_closed(struct conn *c)
 
 	ASSERT(!s->committing);
 	task_cancel(&s->resume);
+	callout_forget(&s->waiter);
 	transaction_free(s);
 	policy_release(s);
 	flow_event_session_end(f, s);
@@ -351,6 +405,7 @@ session_start(struct flow *f, int fd)
 		s->peer = (struct net_address){ 0 };
 	s->limit_key = policy_client_key(s);
 	task_init(&s->resume, on_resume);
+	s->waiter.on_answer = on_callout;
 	receiver_init(&s->receiver, &s->routing->receiver);
 	conn_init(&s->conn, f->worker, fd, RING_CLIENTS, &session_events);
 	f->session_count++;
@@ -373,6 +428,7 @@ end_sessions(struct flow *f, bool all)
 		struct session *s = session_of(c);
 		if (s->committing || !(all || receiver_is_idle(&s->receiver)))
 			continue;
+		callout_forget(&s->waiter);
 		receiver_end(&s->receiver, REPLY_SHUTTING_DOWN, CLOSE_SHUTDOWN);
 		conn_run(c);
 	}

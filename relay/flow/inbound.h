@@ -12,6 +12,7 @@
 #define RELAY_FLOW_INBOUND_H
 
 #include "core/conn.h"
+#include "relay/flow/callout.h"
 #include "relay/flow/routing.h"
 #include "relay/flow/transaction.h"
 #include "relay/smtp/receiver.h"
@@ -27,6 +28,7 @@ struct session {
 	struct routing *routing;
 	struct transaction *transaction; /* or NULL */
 	struct task resume;              /* the draft has room again */
+	struct callout_waiter waiter;    /* for what the next hop says of the last recipient */
 	uint64_t started_ms;             /* monotonic */
 	uint64_t mail_count;             /* accepted */
 	uint64_t limit_key;

@@ -81,9 +81,68 @@ policy_client(struct session *s, enum close_reason *reason)
 	return REPLY_NONE;
 }
 
+/* The row of a domain of ours, in the newest configuration where it is there, not in that of the
+ * session: a client that keeps its connection for hours would be told 550 for who is new. */
+static const struct config_domain *
+own_domain(const struct session *s, const struct address *path, struct routing **r)
+{
+	const struct config_domain *domain;
+
+	*r = s->flow->routing;
+	domain = config_domain_find((*r)->config, path->domain);
+	if (domain != NULL)
+		return domain;
+	*r = s->routing;
+	return config_domain_find((*r)->config, path->domain);
+}
+
+/* RFC 5321 4.5.1: postmaster is always taken. */
+static bool
+is_known_anyway(const struct config_domain *domain, const struct address *path)
+{
+	return domain == NULL || address_is_postmaster(path);
+}
+
+/* Does our domain have it? Where only the next hop knows, *ask is set. */
+static enum reply_row
+look_up(const struct session *s, const struct address *path, struct routing **ask)
+{
+	struct routing *r;
+	const struct config_domain *domain = own_domain(s, path, &r);
+
+	if (is_known_anyway(domain, path) || domain->recipients.kind == RECIPIENTS_ANY)
+		return REPLY_NONE;
+	if (domain->recipients.kind == RECIPIENTS_CALLOUT) {
+		const struct config_route *route = config_route_find(r->config, path->domain);
+		if (route != NULL &&
+		    (route->to.kind == TARGET_SMTP || route->to.kind == TARGET_LMTP))
+			*ask = r;
+		return REPLY_NONE;
+	}
+	bool found = recipients_has(r->recipients, r->config, domain, path);
+	METRIC_ADD_LABEL(s->flow->worker->metrics, RECIPIENTS_LOOKED_UP,
+			 found ? LABEL_FOUND_KNOWN : LABEL_FOUND_UNKNOWN, 1);
+	return found ? REPLY_NONE : REPLY_NO_SUCH_RECIPIENT;
+}
+
+enum reply_row
+policy_of_callout(const struct session *s, enum callout_answer answer)
+{
+	switch (answer) {
+	case CALLOUT_KNOWN:
+		return REPLY_NONE;
+	case CALLOUT_UNKNOWN:
+		return REPLY_NO_SUCH_RECIPIENT;
+	default:
+		return s->flow->routing->config->relay.callout.failure == FAILURE_ACCEPT
+			       ? REPLY_NONE
+			       : REPLY_RECIPIENT_UNCERTAIN;
+	}
+}
+
 /* Who may send to whom: networks to anywhere, everyone to our domains. */
 enum reply_row
-policy_recipient(const struct session *s, const struct address *path)
+policy_recipient(const struct session *s, const struct address *path, struct routing **ask)
 {
 	const struct config *config = s->routing->config;
 	struct span domain = path->domain.size > 0 ? path->domain : config->hostname;
@@ -93,7 +152,7 @@ policy_recipient(const struct session *s, const struct address *path)
 		return REPLY_RELAY_DENIED;
 	if (config_route_find(config, domain) == NULL)
 		return REPLY_NO_ROUTE;
-	return REPLY_NONE;
+	return look_up(s, path, ask);
 }
 
 void

@@ -122,7 +122,7 @@ know_ourselves(struct routing *r)
 }
 
 struct routing *
-routing_new(const struct config *config, struct buf *why)
+routing_new(const struct config *config, const struct routing *old, struct buf *why)
 {
 	struct routing *r = calloc(1, sizeof *r);
 
@@ -135,6 +135,11 @@ routing_new(const struct config *config, struct buf *why)
 	fill_options(r);
 	if (!index_targets(r) || !know_ourselves(r)) {
 		buf_append_string(why, "out of memory for the routes");
+		routing_put(r);
+		return NULL;
+	}
+	r->recipients = recipients_load(config, old == NULL ? NULL : old->recipients, why);
+	if (r->recipients == NULL) {
 		routing_put(r);
 		return NULL;
 	}
@@ -162,6 +167,7 @@ routing_put(struct routing *r)
 	/* Release and acquire: whoever frees has seen what every other holder did with it. */
 	if (atomic_fetch_sub_explicit(&r->references, 1, memory_order_acq_rel) != 1)
 		return;
+	recipients_free(r->recipients);
 	config_put(r->config);
 	free((struct net_address *)(uintptr_t)r->self.addresses);
 	free(r->targets);

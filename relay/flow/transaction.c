@@ -137,9 +137,25 @@ transaction_add_recipient(struct transaction *t, const struct receiver_action *r
 		t->first = n;
 	else
 		t->last->next = n;
+	t->before_last = t->last;
 	t->last = n;
 	t->envelope.recipient_count++;
 	return REPLY_NONE;
+}
+
+void
+transaction_drop_recipient(struct transaction *t)
+{
+	struct recipient_node *n = t->last;
+
+	ASSERT(n != NULL && t->before_last != n);
+	t->last = t->before_last;
+	if (t->last == NULL)
+		t->first = NULL;
+	else
+		t->last->next = NULL;
+	t->envelope.recipient_count--;
+	destination_release(n->destination);
 }
 
 void

@@ -32,7 +32,8 @@ struct transaction {
 	struct mail_envelope envelope;
 	struct recipient_node *first;
 	struct recipient_node *last;
-	struct queue_draft *draft; /* NULL: none, refused, or given to the queue */
+	struct recipient_node *before_last; /* where it was added behind; NULL: it is the first */
+	struct queue_draft *draft;          /* NULL: none, refused, or given to the queue */
 	struct queue_put put;
 	struct header header;
 	bool header_ended;
@@ -52,6 +53,8 @@ enum reply_row transaction_begin(struct session *s, const struct receiver_action
 void transaction_free(struct session *s);
 
 enum reply_row transaction_add_recipient(struct transaction *t, const struct receiver_action *rcpt);
+/* Takes the one that was added last out again; not twice in a row. */
+void transaction_drop_recipient(struct transaction *t);
 /* A body will follow: makes the draft, with our trace field on top. `size`: what is known of it. */
 enum reply_row transaction_open_body(struct transaction *t, uint64_t size);
 /* Keeps bytes of the body. Anything but REPLY_NONE refuses the mail; the draft is gone then. */

@@ -45,6 +45,14 @@ reply_row_line(enum reply_row row)
 	return rows[row].line;
 }
 
+struct span
+reply_row_text(enum reply_row row)
+{
+	struct span line = reply_row_line(row);
+
+	return span_after(span_first(line, line.size - 2), rows[row].prefix.size);
+}
+
 bool
 reply_row_render(enum reply_row row, struct span text, struct buf *out)
 {

@@ -28,6 +28,8 @@ unsigned reply_row_code(enum reply_row row);
 const char *reply_row_name(enum reply_row row);
 /* "250 2.1.0 sender ok\r\n"; lives as long as the program. */
 struct span reply_row_line(enum reply_row row);
+/* Its text alone. */
+struct span reply_row_text(enum reply_row row);
 /* Appends the row with another text. Bytes that may not stand in a reply become '?'. */
 bool reply_row_render(enum reply_row row, struct span text, struct buf *out);
 

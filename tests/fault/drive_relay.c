@@ -261,7 +261,7 @@ make_parts(void)
 	make_log();
 	limits = limits_new(1024);
 	ASSERT(limits != NULL);
-	routing = routing_new(config, &why);
+	routing = routing_new(config, NULL, &why);
 	ASSERT(routing != NULL);
 }
 

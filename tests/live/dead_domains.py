@@ -49,6 +49,7 @@ def main():
         tree.zone("good.test", zone_of(domains, live), signed=False)
         tree.publish()
         config = {"dns": tree.options, "timeouts": {"drain": "1s"},
+                  "retry": {"schedule": ["1m"], "host_pause": "1m"},
                   "limits": {"exempt": ["127.0.0.0/8"], "mails_max": 1000000}}
         with Ringpost(folder / "relay", config, [{"domain": "*", "to": "mx"}]) as relay:
             subprocess.run([os.environ["RINGPOST_BENCH"], "source", "--relay",

@@ -102,12 +102,13 @@ class FilePeer(Peer):
 
 
 class Postfix(FilePeer):
-    """As a server into a maildir; with relay_to, as a client that sends everything there."""
+    """As a server into a maildir, of all recipients or of these `users`; with relay_to, as a client
+    that sends everything there."""
     adds = (b"Return-Path", b"Delivered-To", b"X-Original-To", b"Received")
 
-    def __init__(self, relay_to=None):
+    def __init__(self, relay_to=None, users=None):
         super().__init__()
-        self.relay_to = relay_to
+        self.relay_to, self.users = relay_to, users
 
     def command(self, verb):
         return subprocess.run(["postfix", "-c", str(self.folder / "etc"), verb], timeout=60,
@@ -120,12 +121,15 @@ class Postfix(FilePeer):
         shutil.chown(self.folder / "data", "postfix")
         box = self.maildir("nobody")
         nobody = pwd.getpwnam("nobody")
+        maps = f"static:{box.name}/"
+        if self.users:
+            maps = "inline:{" + ", ".join(f"{u}={box.name}/" for u in self.users) + "}"
         # A relay must not know domains; a server delivers every domain into the one maildir.
         where = [f"relayhost = [{self.relay_to[0]}]:{self.relay_to[1]}", "mydestination ="] \
             if self.relay_to else [
                 "mydestination =", "virtual_mailbox_domains = static:ok",
                 f"virtual_mailbox_base = {self.folder}",
-                f"virtual_mailbox_maps = static:{box.name}/",
+                f"virtual_mailbox_maps = {maps}",
                 f"virtual_uid_maps = static:{nobody.pw_uid}", "virtual_minimum_uid = 1",
                 f"virtual_gid_maps = static:{nobody.pw_gid}"]
         lines = where + [
@@ -262,10 +266,23 @@ def exim_program():
 
 
 class Dovecot(FilePeer):
-    """LMTP into a maildir."""
+    """LMTP into a maildir, of all recipients or of these `users`."""
     scheme = "lmtp"
     adds = (b"Return-Path", b"Delivered-To", b"Received")
     REFUSES = NO_SMTPUTF8
+
+    def __init__(self, users=None):
+        super().__init__()
+        self.users = users
+
+    def userdb(self, nobody):
+        place = f"uid={nobody.pw_uid} gid={nobody.pw_gid} home={self.folder}/box"
+        if not self.users:
+            return f"driver = static\n  args = {place} allow_all_users=yes"
+        file = self.folder / "users"
+        file.write_text("".join(f"{user}::::::\n" for user in self.users))
+        file.chmod(0o644)
+        return f"driver = passwd-file\n  args = {file}\n  default_fields = {place}"
 
     def start(self):
         box = self.maildir("nobody")
@@ -290,8 +307,7 @@ auth_username_chars =
 auth_username_format =
 mail_max_userip_connections = 0
 userdb {{
-  driver = static
-  args = uid={nobody.pw_uid} gid={nobody.pw_gid} home={self.folder}/box allow_all_users=yes
+  {self.userdb(nobody)}
 }}
 passdb {{
   driver = static

@@ -244,7 +244,7 @@ set_up(void **state)
 	const struct config *config = config_parse("test", span_of_string(config_text), &errors);
 	if (config == NULL)
 		fail_msg("%s", errors.lines[0]);
-	routing = routing_new(config, &why);
+	routing = routing_new(config, NULL, &why);
 	config_put(config);
 	flow = flow_new(&worker, routing, 1);
 	assert_non_null(flow);

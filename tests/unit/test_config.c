@@ -160,6 +160,37 @@ every_kind_of_value_is_read(void **state)
 	config_put(c);
 }
 
+static void
+ways_to_know_recipients_are_read(void **state)
+{
+	const struct config *c = must_parse(
+		HEAD
+		"relay:\n"
+		"  domains:\n"
+		"    - name: example.org\n"
+		"    - { name: .example.net, recipients: any }\n"
+		"    - { name: listed.example, recipients: \"/etc/a b\" }\n"
+		"    - { name: asked.example, recipients: callout }\n"
+		"  callout: { sender: \"verify.me@relay.example\", failure: accept, positive: 5m "
+		"}\n"
+		"  recipient_delimiter: \"+-\"\n"
+		"routes: [{ domain: \"*\", to: \"lmtp://127.0.0.1:24\" }]\n");
+
+	(void)state;
+	assert_int_equal(c->relay.domains_count, 4);
+	assert_int_equal(c->relay.domains[3].recipients.kind, RECIPIENTS_CALLOUT);
+	assert_true(span_eq(c->relay.callout.sender, SPAN("verify.me@relay.example")));
+	assert_int_equal(c->relay.callout.failure, FAILURE_ACCEPT);
+	assert_int_equal(c->relay.callout.positive_ms, 300000);
+	assert_int_equal(c->relay.callout.negative_ms, 600000);
+	assert_int_equal(c->relay.domains[0].recipients.kind, RECIPIENTS_ANY);
+	assert_int_equal(c->relay.domains[1].recipients.kind, RECIPIENTS_ANY);
+	assert_int_equal(c->relay.domains[2].recipients.kind, RECIPIENTS_FILE);
+	assert_true(span_eq(c->relay.domains[2].recipients.file, SPAN("/etc/a b")));
+	assert_true(span_eq(c->relay.recipient_delimiter, SPAN("+-")));
+	config_put(c);
+}
+
 /* Each text follows HEAD; the error is the first line, whole. */
 static const struct {
 	const char *text;
@@ -231,12 +262,50 @@ static const struct {
 	  "test.yaml:6: relay.networks: '10.0.0.1/8' is no network; write one such as 192.0.2.0/24 "
 	  "or "
 	  "\"2001:db8::/32\", with no bits set behind the prefix" },
-	{ "relay: { domains: [{ name: example.org, recipients: callout }] }\n",
-	  "test.yaml:3: relay.domains[0].recipients: 'callout' cannot be used yet; asking the next "
-	  "hop comes in a later version; use any" },
-	{ "relay: { domains: [{ name: example.org, recipients: /etc/users }] }\n",
-	  "test.yaml:3: relay.domains[0].recipients: '/etc/users' cannot be used yet; files of "
-	  "recipients come in a later version; use any" },
+	{ "relay: { domains: [{ name: example.org, recipients: callout }] }\n"
+	  "routes: [{ domain: \"*\", to: mx }]\n",
+	  "test.yaml:3: relay.domains[0].recipients: callout cannot ask where the route of '*' "
+	  "leads; "
+	  "name a server of your own there (lmtp://HOST:PORT), or use a file" },
+	{ "relay: { domains: [{ name: example.org, recipients: callout }] }\n"
+	  "routes: [{ domain: example.org, to: discard }]\n",
+	  "test.yaml:3: relay.domains[0].recipients: callout cannot ask where the route of "
+	  "'example.org' leads; name a server of your own there (lmtp://HOST:PORT), or use a "
+	  "file" },
+	{ "relay:\n  domains:\n    - { name: a.example }\n    - { name: .example, recipients: "
+	  "callout }\n"
+	  "routes:\n  - { domain: .example, to: \"lmtp://127.0.0.1:24\" }\n"
+	  "  - { domain: b.c.example, to: mx }\n  - { domain: a.example, to: mx }\n",
+	  "test.yaml:6: relay.domains[1].recipients: callout cannot ask where the route of "
+	  "'b.c.example' leads; name a server of your own there (lmtp://HOST:PORT), or use a "
+	  "file" },
+	{ "relay: { callout: { sender: verify } }\n",
+	  "test.yaml:3: relay.callout.sender: 'verify' is no mail address; write one such as "
+	  "postmaster@example.org, without a name or brackets" },
+	{ "relay: { callout: { sender: \"a..b@example.org\" } }\n",
+	  "test.yaml:3: relay.callout.sender: 'a..b@example.org' is no mail address; write one "
+	  "such as "
+	  "postmaster@example.org, without a name or brackets" },
+	{ "relay: { callout: { sender: \"a@example.org> x\" } }\n",
+	  "test.yaml:3: relay.callout.sender: 'a@example.org> x' is no mail address; write one "
+	  "such as "
+	  "postmaster@example.org, without a name or brackets" },
+	{ "relay: { callout: { failure: ignore } }\n",
+	  "test.yaml:3: relay.callout.failure: 'ignore' is not valid; write defer or accept" },
+	{ "relay: { domains: [{ name: example.org, recipients: users.txt }] }\n",
+	  "test.yaml:3: relay.domains[0].recipients: 'users.txt' is not valid; write any, callout "
+	  "or the absolute path of a file" },
+	{ "relay: { recipient_delimiter: \"+a\" }\n",
+	  "test.yaml:3: relay.recipient_delimiter: '+a' are no delimiters; write characters such "
+	  "as "
+	  "+ or -, or \"\" for none" },
+	{ "relay: { recipient_delimiter: \"+-=_.\" }\n",
+	  "test.yaml:3: relay.recipient_delimiter: '+-=_.' are no delimiters; write characters "
+	  "such "
+	  "as + or -, or \"\" for none" },
+	{ "relay: { recipients_look: 5 }\n", "test.yaml:3: relay.recipients_look: '5' has no unit; "
+					     "write a duration such as 30s (units: "
+					     "ms, s, m, h, d)" },
 	{ "relay: { domains: [{ name: example.org. }] }\n",
 	  "test.yaml:3: relay.domains[0].name: 'example.org.' is no domain; write one such as "
 	  "example.org or .example.org, in UTF-8, without a dot at the end" },
@@ -400,7 +469,9 @@ static const char full[] =
 	     "dns: { forwarders: [\"::1\", 192.0.2.1@5353], search: [a.example, b],"
 	     " trust_anchors: /tmp/x, hosts_file: /tmp/y }\n"
 	     "relay: { domains: [{ name: b\xc3\xbc"
-	     "cher.example }], networks: [\"::1\"] }\n"
+	     "cher.example }, { name: c.example, recipients: callout }, { name: f.example, "
+	     "recipients: \"/etc/my \\\"users\\\"\" }], networks: [\"::1\"], recipient_delimiter: "
+	     "\"\" }\n"
 	     "routes:\n"
 	     "  - { domain: \"*\", to: [\"smtp://192.0.2.1\", \"smtp://[::1]:26\"] }\n"
 	     "  - { domain: a.example, to: \"lmtp:///tmp/it's \\\"x\\\".sock\" }\n"
@@ -442,6 +513,7 @@ a_reload_names_what_needs_a_restart(void **state)
 		{ "", "log: { level: debug, file: /tmp/x }\n", "" },
 		{ "", "routes: [{ domain: \"*\", to: discard }]\n", "" },
 		{ "", "relay: { networks: [10.0.0.0/8] }\n", "" },
+		{ "", "relay: { callout: { deadline: 5s }, recipient_delimiter: \"\" }\n", "" },
 		{ "", "queue: { spool: { path: /tmp/q, flights: 1, file_threshold: 8KiB } }\n",
 		  "queue.spool.path, queue.spool.flights" },
 		{ "", "durability: memory\nworker: { ring_entries: 64 }\n",
@@ -621,6 +693,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(defaults_are_those_of_the_table),
 		cmocka_unit_test(every_kind_of_value_is_read),
+		cmocka_unit_test(ways_to_know_recipients_are_read),
 		cmocka_unit_test(every_error_names_file_line_and_remedy),
 		cmocka_unit_test(what_the_head_needs_is_missed),
 		cmocka_unit_test(errors_are_listed_by_line_up_to_twenty),

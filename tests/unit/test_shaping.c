@@ -37,7 +37,7 @@ make_routing(void)
 	if (c == NULL)
 		print_error("%s\n", errors.lines[0]);
 	assert_non_null(c);
-	struct routing *r = routing_new(c, &why);
+	struct routing *r = routing_new(c, NULL, &why);
 	assert_non_null(r);
 	config_put(c);
 	return r;
