@@ -13,8 +13,8 @@ enum {
 	SEQUENCE_MAX = 10000, /* items of a list of scalars */
 	DOMAIN_MAX = 255,     /* RFC 5321 4.5.3.1.2 */
 	LABEL_MAX = 63,
-	LOCAL_MAX = 64, /* RFC 5321 4.5.3.1.1 */
 	DELIMITERS_MAX = 8,
+	LOCAL_MAX = 64, /* RFC 5321 4.5.3.1.1 */
 };
 
 /* "'x' ": what the file says, cut, in front of the message. */

@@ -298,6 +298,22 @@ reopen_log(struct control *c, const struct config *config)
 	event_log_reopened(c->worker.log, &(struct event_log_reopened){ .file = *file });
 }
 
+/* With the files that the configuration names. NULL with a line in `why`. */
+static struct routing *
+make_routing(struct control *c, const struct config *config, struct buf *why)
+{
+	struct dsn_template *templates = NULL;
+	struct routing *r = NULL;
+
+	if (templates_load(config, &templates, why))
+		r = routing_new(config, c->routing, why);
+	if (r == NULL)
+		free(templates);
+	else
+		r->templates = templates;
+	return r;
+}
+
 static void
 reload(struct control *c)
 {
@@ -310,17 +326,12 @@ reload(struct control *c)
 	const struct config *next = load_next(c);
 	if (next == NULL)
 		return;
-	struct dsn_template *templates = NULL;
-	c->next_routing = NULL;
-	if (templates_load(next, &templates, &why))
-		c->next_routing = routing_new(next, c->routing, &why);
+	c->next_routing = make_routing(c, next, &why);
 	config_put(next);
 	if (c->next_routing == NULL) {
-		free(templates);
 		refuse_reload(c, buf_span(&why), span_none());
 		return;
 	}
-	c->next_routing->templates = templates;
 	if (!span_eq(next->log.file, *file))
 		reopen_log(c, next);
 	send_all(c, CONTROL_RELOAD);
@@ -333,7 +344,7 @@ reload_recipients(struct control *c)
 	uint8_t memory[WHY_SIZE];
 	struct buf why = buf_of(memory, sizeof memory);
 
-	c->next_routing = routing_new(c->routing->config, c->routing, &why);
+	c->next_routing = make_routing(c, c->routing->config, &why);
 	if (c->next_routing != NULL) {
 		send_all(c, CONTROL_RELOAD);
 		return;

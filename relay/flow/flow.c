@@ -139,8 +139,8 @@ flow_free(struct flow *f)
 
 	OBJ_FINI(f, FLOW_MAGIC);
 	task_cancel(&f->bodies.task);
-	timer_stop(&f->worker->timers, &f->patience);
 	callouts_fini(f);
+	timer_stop(&f->worker->timers, &f->patience);
 	destinations_fini(f);
 	while ((n = list_first(&f->site_list)) != NULL)
 		site_free(LIST_ITEM(n, struct site, link));
