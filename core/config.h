@@ -89,11 +89,11 @@ struct config_forwarders {
 #define FIELD_PATH(name)         struct span name;
 #define FIELD_DOMAIN(name)       struct span name;
 #define FIELD_ROUTE_DOMAIN(name) struct span name;
+#define FIELD_MAILBOX(name)      struct span name;
 #define FIELD_ADDRESS(name)      struct net_address name; /* size 0: none */
 #define FIELD_NETWORKS(name)     struct network_list name;
 #define FIELD_TARGET(name)       struct config_target name;
 #define FIELD_RECIPIENTS(name)   struct config_recipients name;
-#define FIELD_MAILBOX(name)      struct span name;
 #define FIELD_DELIMITERS(name)   struct span name; /* each byte is one */
 #define FIELD_DURATIONS(name)    const uint64_t *name##_ms; size_t name##_count;
 #define FIELD_DOMAINS(name)      const struct span *name; size_t name##_count;
@@ -129,11 +129,11 @@ struct config {
 #undef FIELD_PATH
 #undef FIELD_DOMAIN
 #undef FIELD_ROUTE_DOMAIN
+#undef FIELD_MAILBOX
 #undef FIELD_ADDRESS
 #undef FIELD_NETWORKS
 #undef FIELD_TARGET
 #undef FIELD_RECIPIENTS
-#undef FIELD_MAILBOX
 #undef FIELD_DELIMITERS
 #undef FIELD_DURATIONS
 #undef FIELD_DOMAINS

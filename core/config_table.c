@@ -30,11 +30,11 @@
 #define MEMBER_PATH(name)         name
 #define MEMBER_DOMAIN(name)       name
 #define MEMBER_ROUTE_DOMAIN(name) name
+#define MEMBER_MAILBOX(name)      name
 #define MEMBER_ADDRESS(name)      name
 #define MEMBER_NETWORKS(name)     name
 #define MEMBER_TARGET(name)       name
 #define MEMBER_RECIPIENTS(name)   name
-#define MEMBER_MAILBOX(name)      name
 #define MEMBER_DELIMITERS(name)   name
 #define MEMBER_DURATIONS(name)    name##_ms
 #define MEMBER_DOMAINS(name)      name
@@ -54,11 +54,11 @@
 #define COUNT_PATH(name)         name
 #define COUNT_DOMAIN(name)       name
 #define COUNT_ROUTE_DOMAIN(name) name
+#define COUNT_MAILBOX(name)      name
 #define COUNT_ADDRESS(name)      name
 #define COUNT_NETWORKS(name)     name
 #define COUNT_TARGET(name)       name
 #define COUNT_RECIPIENTS(name)   name
-#define COUNT_MAILBOX(name)      name
 #define COUNT_DELIMITERS(name)   name
 #define COUNT_DURATIONS(name)    name##_count
 #define COUNT_DOMAINS(name)      name##_count

@@ -42,11 +42,11 @@ enum option_kind {
 	OPTION_PATH,         /* absolute */
 	OPTION_DOMAIN,       /* example.org or .example.org */
 	OPTION_ROUTE_DOMAIN, /* the same or * */
+	OPTION_MAILBOX,      /* local@domain, ASCII */
 	OPTION_ADDRESS,      /* IP and port */
 	OPTION_NETWORKS,     /* a list of CIDR networks */
 	OPTION_TARGET,       /* mx, one URL, a list of them, or discard */
 	OPTION_RECIPIENTS,   /* any, callout or the path of a file */
-	OPTION_MAILBOX,      /* local@domain, or none */
 	OPTION_DELIMITERS,   /* bytes, or none */
 	OPTION_DURATIONS,    /* a list, at least one */
 	OPTION_DOMAINS,      /* a list of plain domains */

@@ -14,6 +14,7 @@ enum {
 	DOMAIN_MAX = 255,     /* RFC 5321 4.5.3.1.2 */
 	LABEL_MAX = 63,
 	DELIMITERS_MAX = 8,
+	LOCAL_MAX = 64, /* RFC 5321 4.5.3.1.1 */
 };
 
 /* "'x' ": what the file says, cut, in front of the message. */
@@ -199,24 +200,23 @@ is_delimiters(struct span text)
 	return text.size <= DELIMITERS_MAX;
 }
 
-/* A local part of letters, digits and what may stand between them, without quotes. */
+/* A dot-atom of RFC 5322 3.2.3, '@', and a domain: what needs no quotes in a From field. */
 static bool
 is_mailbox(struct span text)
 {
 	size_t at = span_find(text, '@', 0);
-	struct span local = span_first(text, at);
-	bool dot = true; /* the byte before was one, or there is none */
 
-	for (size_t i = 0; i < local.size; i++) {
-		struct span c = span_of(&local.data[i], 1);
-		uint8_t letter = ascii_lower(local.data[i]);
-		bool plain = (letter >= 'a' && letter <= 'z') || (letter >= '0' && letter <= '9');
-		if (!plain && !(c.data[0] == '.' ? !dot : is_delimiters(c)))
+	if (at == 0 || at > LOCAL_MAX || !value_is_domain(span_after(text, at + 1), false))
+		return false;
+	for (size_t i = 0; i < at; i++) {
+		uint8_t c = text.data[i];
+		bool letter =
+			(ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') || (c >= '0' && c <= '9');
+		bool dot = c == '.' && i > 0 && i + 1 < at && text.data[i - 1] != '.';
+		if (!letter && !dot && span_find(SPAN("!#$%&'*+-/=?^_`{|}~"), c, 0) == 19)
 			return false;
-		dot = c.data[0] == '.';
 	}
-	return !dot && local.size <= 64 && at < text.size &&
-	       value_is_domain(span_after(text, at + 1), false);
+	return true;
 }
 
 /* NULL, or what is wrong with a text of this kind. */
@@ -243,9 +243,9 @@ text_fault(enum option_kind kind, struct span text)
 	case OPTION_PATH:
 		return is_path(text) ? NULL : "is no absolute path; write one that starts with /";
 	case OPTION_MAILBOX:
-		if (is_mailbox(text))
-			return NULL;
-		return "is no address; write one such as verify@example.org";
+		return is_mailbox(text) ? NULL
+					: "is no mail address; write one such as "
+					  "postmaster@example.org, without a name or brackets";
 	case OPTION_DELIMITERS:
 		if (is_delimiters(text))
 			return NULL;
@@ -639,6 +639,7 @@ value_describe(enum option_kind kind)
 		[OPTION_PATH] = "an absolute path",
 		[OPTION_DOMAIN] = "a domain such as example.org or .example.org",
 		[OPTION_ROUTE_DOMAIN] = "a domain such as example.org or .example.org, or \"*\"",
+		[OPTION_MAILBOX] = "a mail address such as postmaster@example.org",
 		[OPTION_ADDRESS] = "an IP address with port such as 127.0.0.1:25 or \"[::1]:25\"",
 		[OPTION_NETWORKS] = "a list of networks such as [192.0.2.0/24, \"2001:db8::/32\"]",
 		[OPTION_TARGET] = "mx, one URL, a list of URLs, or discard",
@@ -648,7 +649,6 @@ value_describe(enum option_kind kind)
 		[OPTION_FILE] = "an absolute path, or none",
 		[OPTION_AUTO_FILE] = "an absolute path, auto, or none",
 		[OPTION_RECIPIENTS] = "any, callout, or the absolute path of a file",
-		[OPTION_MAILBOX] = "an address such as verify@example.org",
 		[OPTION_DELIMITERS] = "characters such as + or -, or \"\" for none",
 		[OPTION_DURATIONS] = "durations such as [1m, 5m, 1h] (units: ms, s, m, h, d)",
 	};

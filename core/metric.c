@@ -233,6 +233,18 @@ doc_bounds(const struct metric_row *row, struct buf *out)
 		   row->steps == 1 ? "each twice the last" : "two for each doubling");
 }
 
+const char *
+metric_slot_label(unsigned slot)
+{
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		const struct metric_row *row = &rows[i];
+		if (row->type != TYPE_HISTOGRAM && slot >= row->slot &&
+		    slot - row->slot < row->count)
+			return row->labels->values[slot - row->slot];
+	}
+	return "";
+}
+
 bool
 metric_doc(struct buf *out)
 {

@@ -169,6 +169,8 @@ metric_observe_slots(struct metrics *m, unsigned slot, unsigned first_bit, unsig
 
 /* Sums the blocks and appends the text; false where it does not fit (METRIC_TEXT_MAX is enough). */
 bool metric_render(const struct metrics *const *blocks, size_t count, struct buf *out);
+/* The value of the label of a slot of a counter or gauge, such as METRIC_LIMIT_HITS + n. */
+const char *metric_slot_label(unsigned slot);
 /* Sets the metrics of the process (memory, descriptors) in the calling thread's block, from /proc;
  * what cannot be read stays as it was. */
 void metric_set_process(struct metrics *m);

@@ -5,6 +5,7 @@
 #include "core/net.h"
 
 #include <errno.h>
+#include <ifaddrs.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/un.h>
@@ -134,4 +135,24 @@ bool
 net_local(int fd, struct net_address *out)
 {
 	return ask(getsockname, fd, out);
+}
+
+unsigned
+net_own_addresses(sa_family_t family, struct net_address *out, unsigned most)
+{
+	socklen_t size =
+		family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+	struct ifaddrs *all;
+	unsigned count = 0;
+
+	if (getifaddrs(&all) != 0)
+		return 0;
+	for (const struct ifaddrs *i = all; i != NULL && count < most; i = i->ifa_next) {
+		if (i->ifa_addr == NULL || i->ifa_addr->sa_family != family)
+			continue;
+		out[count].size = size;
+		memcpy(out[count++].bytes, i->ifa_addr, size);
+	}
+	freeifaddrs(all);
+	return count;
 }

@@ -22,5 +22,7 @@ void net_close(int fd);
 /* The address at the other end, or at ours; false where the connection is gone. */
 bool net_peer(int fd, struct net_address *out);
 bool net_local(int fd, struct net_address *out);
+/* The addresses of this host's interfaces of a family, up to `most`; how many there are. */
+unsigned net_own_addresses(sa_family_t family, struct net_address *out, unsigned most);
 
 #endif

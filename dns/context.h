@@ -22,6 +22,9 @@
 struct ub_ctx;
 struct unbound;
 
+/* How many questions whose askers have gone the library may have beside each that is asked for. */
+enum { ORPHANS_PER_PLACE = 3 };
+
 /* What one worker gets of the budgets of the process. */
 struct context_share {
 	unsigned queries_max;

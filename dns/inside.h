@@ -5,8 +5,10 @@
  * A question is one name and type that the library works on or that waits in line; all who ask the
  * same meanwhile join it. The library cannot be made to give up: ub_cancel only suppresses the
  * callback, and the question goes on inside for as long as servers can be tried. So a question
- * whose askers have all gone stays counted until the library is done with it (that is what bounds
- * the library), and its late answer is still worth remembering.
+ * whose askers have all gone (by deadline or cancel) becomes an orphan: it gives its place to
+ * another, stays counted until the library is done with it, and its late answer is still worth
+ * remembering. There are at most ORPHANS_PER_PLACE as many orphans as places; those beyond keep
+ * their places, which is what bounds the library.
  */
 #ifndef DNS_INSIDE_H
 #define DNS_INSIDE_H
@@ -42,9 +44,11 @@ struct resolver {
 	struct question **table;
 	size_t table_mask;
 	uint64_t seed;
-	unsigned under_way; /* questions that the library has */
+	unsigned under_way; /* questions that the library has, orphans too */
+	unsigned orphans;
 	unsigned under_way_max;
-	struct list line; /* struct question, oldest first */
+	struct list line;   /* struct question, oldest first: those for MX */
+	struct list urgent; /* all others, which go first */
 	unsigned waiting;
 	unsigned waiting_max;
 

@@ -21,7 +21,6 @@ enum {
 	SMTP_PORT = 25,
 	TELL_PER_TURN = 256,
 	TABLE_SIZE = 1024,
-	SEARCHES_MAX = 4096, /* of one worker; each has at most 33 questions */
 	PATIENCE_MS = 3000,
 	DIRECT_MS = 60 * 1000, /* what needed no DNS */
 	FAILED_MS = 5000,
@@ -37,6 +36,7 @@ struct mx_service {
 	struct cache *cache; /* struct mx_hosts */
 	struct search *table[TABLE_SIZE];
 	unsigned searches;
+	unsigned searches_max;
 	struct list done; /* struct mx_lookup, to be told */
 	struct task telling;
 	struct mx_hosts made; /* in hand, while a result is made */
@@ -48,6 +48,13 @@ struct address_pair {
 	unsigned host; /* in the plan */
 	struct dns_query v6;
 	struct dns_query v4;
+};
+
+/* The names that are tried, one after the other, for a name of the configuration. */
+struct candidates {
+	unsigned count;
+	unsigned next;
+	char names[CANDIDATES_MAX][DNS_NAME_MAX + 1];
 };
 
 struct search {
@@ -62,12 +69,9 @@ struct search {
 	struct dns_query mx;
 	struct dns_answer *mx_answer;
 	struct mx_plan plan;
-	unsigned pending; /* questions */
-	/* The names to be tried for a name of the configuration; none of a domain. */
-	char candidates[CANDIDATES_MAX][DNS_NAME_MAX + 1];
-	unsigned candidate_count;
-	unsigned candidate;
-	struct address_pair pairs[MX_HOSTS_MAX];
+	unsigned pending;              /* questions */
+	struct candidates *candidates; /* NULL: a mail domain */
+	struct address_pair *pairs;    /* one a host of the plan; NULL until then */
 };
 
 /* ---- results ---- */
@@ -209,7 +213,7 @@ cancel_questions(struct search *q)
 	/* Those that were never asked are idle. */
 	if (q->mx.resolver != NULL)
 		resolver_cancel(&q->mx);
-	for (unsigned i = 0; i < q->plan.count; i++) {
+	for (unsigned i = 0; q->pairs != NULL && i < q->plan.count; i++) {
 		if (q->pairs[i].v6.resolver != NULL)
 			resolver_cancel(&q->pairs[i].v6);
 		if (q->pairs[i].v4.resolver != NULL)
@@ -236,6 +240,8 @@ free_search(struct search *q)
 		dns_answer_put(q->mx_answer);
 	free((void *)(uintptr_t)q->self.names);
 	free((void *)(uintptr_t)q->self.addresses);
+	free(q->candidates);
+	free(q->pairs);
 	free(q);
 }
 
@@ -290,7 +296,8 @@ wants_next_candidate(const struct search *q)
 {
 	const struct mx_candidate *c = &q->plan.hosts[0];
 
-	return q->candidate < q->candidate_count && c->v6 != NULL && c->v4 != NULL &&
+	return q->candidates != NULL && q->candidates->next < q->candidates->count &&
+	       c->v6 != NULL && c->v4 != NULL &&
 	       (c->v6->outcome == DNS_NO_DATA || c->v6->outcome == DNS_NO_DOMAIN) &&
 	       (c->v4->outcome == DNS_NO_DATA || c->v4->outcome == DNS_NO_DOMAIN);
 }
@@ -329,13 +336,17 @@ on_v4(struct dns_query *query, struct dns_answer *a)
 	on_address(pair->search, &pair->search->plan.hosts[pair->host].v4, a);
 }
 
-/* All of them at once; none completes in here. */
-static void
+/* All of them at once; none completes in here. False without memory. */
+static bool
 ask_addresses(struct search *q)
 {
 	struct resolver *r = q->service->resolver;
 
 	ASSERT(q->plan.count > 0 && q->pending == 0);
+	if (q->pairs == NULL)
+		q->pairs = calloc(q->plan.count, sizeof *q->pairs);
+	if (q->pairs == NULL)
+		return false;
 	for (unsigned i = 0; i < q->plan.count; i++) {
 		struct address_pair *pair = &q->pairs[i];
 
@@ -349,6 +360,7 @@ ask_addresses(struct search *q)
 		resolver_ask(r, &pair->v4, q->plan.hosts[i].name, DNS_A);
 		q->pending += 2;
 	}
+	return true;
 }
 
 static void
@@ -359,24 +371,27 @@ on_mx(struct dns_query *query, struct dns_answer *a)
 	q->pending--;
 	q->mx_answer = dns_answer_get(a);
 	mx_plan(&q->plan, span_of(q->key, q->key_size), SMTP_PORT, a, &q->self);
-	if (q->plan.outcome == MX_FOUND)
-		ask_addresses(q);
-	else
-		complete(q);
+	if (q->plan.outcome == MX_FOUND && ask_addresses(q))
+		return;
+	if (q->plan.outcome == MX_FOUND) {
+		q->plan.outcome = MX_FAILED;
+		buf_append_string(&q->plan.why, "no memory");
+	}
+	complete(q);
 }
 
 /* Asks for the next name that may be meant; false where there is none. */
 static bool
 try_candidate(struct search *q)
 {
-	if (q->candidate == q->candidate_count)
-		return false;
-	const char *name = q->candidates[q->candidate++];
+	struct candidates *all = q->candidates;
 	uint16_t port = q->plan.port;
+
+	if (all->next == all->count)
+		return false;
 	put_answers(q);
-	mx_plan_host(&q->plan, span_of_string(name), port);
-	ask_addresses(q);
-	return true;
+	mx_plan_host(&q->plan, span_of_string(all->names[all->next++]), port);
+	return ask_addresses(q);
 }
 
 /* What is there by now has to do. */
@@ -385,7 +400,7 @@ on_deadline(struct timer *t)
 {
 	struct search *q = CONTAINER_OF(t, struct search, timer);
 
-	if (q->mx_answer == NULL && q->candidate_count == 0) {
+	if (q->mx_answer == NULL && q->candidates == NULL) {
 		struct dns_answer late = { .outcome = DNS_FAILED,
 					   .why = SPAN("no answer in time") };
 		mx_plan(&q->plan, span_of(q->key, q->key_size), SMTP_PORT, &late, NULL);
@@ -455,7 +470,7 @@ new_search(struct mx_lookup *l, struct span key, uint64_t tag)
 	struct mx_service *s = l->resolver->mx;
 	struct worker *worker = s->resolver->worker;
 	struct search **bucket = bucket_of(s, key, tag);
-	struct search *q = s->searches < SEARCHES_MAX ? calloc(1, sizeof *q) : NULL;
+	struct search *q = s->searches < s->searches_max ? calloc(1, sizeof *q) : NULL;
 
 	if (q == NULL) {
 		DNS_COUNT_LABEL(s->resolver, LIMIT_HITS, LABEL_LIMIT_DNS_WAITING, 1);
@@ -576,7 +591,7 @@ mx_lookup_domain(struct mx_lookup *l, struct resolver *r, struct span domain,
 /* ---- names of the configuration ---- */
 
 static void
-add_candidate(struct search *q, struct span name, const char *suffix)
+add_candidate(struct candidates *all, struct span name, const char *suffix)
 {
 	char memory[2 * DNS_NAME_MAX + 2];
 	struct buf text = buf_of(memory, sizeof memory);
@@ -586,26 +601,25 @@ add_candidate(struct search *q, struct span name, const char *suffix)
 		buf_append_byte(&text, '.');
 		buf_append_string(&text, suffix);
 	}
-	if (q->candidate_count < CANDIDATES_MAX &&
-	    name_normalize(buf_span(&text), q->candidates[q->candidate_count]) > 0)
-		q->candidate_count++;
+	if (all->count < CANDIDATES_MAX &&
+	    name_normalize(buf_span(&text), all->names[all->count]) > 0)
+		all->count++;
 }
 
 /* As resolvers do: a name with a dot is tried as it stands first, one without last, and one with a
  * dot at its end alone. */
 static void
-add_candidates(struct search *q, struct span name)
+add_candidates(const struct resolver *r, struct candidates *all, struct span name)
 {
-	const struct resolver *r = q->service->resolver;
 	bool has_dot = span_find(name, '.', 0) < name.size;
 	bool is_whole = name.data[name.size - 1] == '.';
 
 	if (has_dot)
-		add_candidate(q, name, NULL);
+		add_candidate(all, name, NULL);
 	for (unsigned i = 0; i < r->search_count && !is_whole; i++)
-		add_candidate(q, name, r->search[i]);
+		add_candidate(all, name, r->search[i]);
 	if (!has_dot)
-		add_candidate(q, name, NULL);
+		add_candidate(all, name, NULL);
 }
 
 static unsigned
@@ -617,6 +631,30 @@ find_without_dns(struct resolver *r, struct span name, uint16_t port, struct net
 		name = span_first(name, name.size - 1);
 	return hosts_file_find(span_of(r->hosts, r->hosts_size), name, port, out,
 			       MX_HOST_ADDRESSES_MAX);
+}
+
+static void
+search_host(struct mx_lookup *l, struct span key, uint16_t port)
+{
+	struct search *q = new_search(l, key, tag_of_hosts | port);
+	bool has_names = true;
+
+	if (q != NULL) {
+		q->plan.port = port;
+		q->candidates = calloc(1, sizeof *q->candidates);
+		if (q->candidates != NULL) {
+			add_candidates(q->service->resolver, q->candidates, key);
+			has_names = q->candidates->count > 0;
+			if (try_candidate(q))
+				return;
+		}
+		list_unlink(&l->link);
+		free_search(q);
+	}
+	if (has_names)
+		refuse(l, MX_FAILED, key, SPAN("too many lookups"));
+	else
+		refuse(l, MX_NO_DOMAIN, key, SPAN("is no host name"));
 }
 
 void
@@ -645,18 +683,7 @@ mx_lookup_host(struct mx_lookup *l, struct resolver *r, struct span name, uint16
 		end_directly(l, key, tag, &text);
 		return;
 	}
-	struct search *q = new_search(l, key, tag);
-	if (q == NULL) {
-		refuse(l, MX_FAILED, key, SPAN("too many lookups"));
-		return;
-	}
-	q->plan.port = port;
-	add_candidates(q, key);
-	if (try_candidate(q))
-		return;
-	list_unlink(&l->link);
-	free_search(q);
-	refuse(l, MX_NO_DOMAIN, key, SPAN("is no host name"));
+	search_host(l, key, port);
 }
 
 void
@@ -688,6 +715,8 @@ mx_service_new(struct resolver *r, size_t cache_bytes)
 	if (s == NULL)
 		return NULL;
 	s->resolver = r;
+	/* Each search has a question in line first and several later, which must find room. */
+	s->searches_max = r->under_way_max + r->waiting_max / 4;
 	s->cache = cache_new(cache_bytes, r->seed, drop_hosts);
 	if (s->cache == NULL) {
 		free(s);

@@ -42,7 +42,8 @@ struct question {
 	struct timer timer;    /* the first one's deadline */
 	struct resolver *resolver;
 	uint64_t started_us;
-	bool is_asked; /* the library has it */
+	bool is_asked;  /* the library has it */
+	bool is_orphan; /* and nobody wants it any more */
 	enum dns_type type;
 	size_t name_size;
 	char name[DNS_NAME_MAX + 1];
@@ -148,6 +149,31 @@ show_numbers(struct resolver *r)
 	DNS_GAUGE(r, DNS_CACHE_BYTES, cache_bytes(r->answers));
 }
 
+static void
+set_orphan(struct question *q, bool is_orphan)
+{
+	struct resolver *r = q->resolver;
+
+	ASSERT(q->is_asked || !is_orphan);
+	ASSERT(is_orphan || !q->is_orphan || r->orphans > 0);
+	if (is_orphan && !q->is_orphan)
+		r->orphans++;
+	else if (!is_orphan && q->is_orphan)
+		r->orphans--;
+	q->is_orphan = is_orphan;
+}
+
+/* May the library have one more? */
+static bool
+has_place(const struct resolver *r)
+{
+	unsigned beside = ORPHANS_PER_PLACE * r->under_way_max;
+
+	if (r->orphans < beside)
+		beside = r->orphans;
+	return r->under_way - beside < r->under_way_max;
+}
+
 /* Takes it out of everything. Nobody asks any more, and the library has not got it. */
 static void
 drop_question(struct question *q)
@@ -161,6 +187,7 @@ drop_question(struct question *q)
 		at = &(*at)->next;
 	}
 	*at = q->next;
+	set_orphan(q, false);
 	if (q->is_asked) {
 		ASSERT(r->under_way > 0);
 		r->under_way--;
@@ -340,6 +367,14 @@ ask_library(struct question *q)
 				 r->worker->now_ms + FAILED_MS));
 }
 
+static struct list_node *
+next_in_line(struct resolver *r)
+{
+	struct list_node *node = list_shift(&r->urgent);
+
+	return node != NULL ? node : list_shift(&r->line);
+}
+
 static void
 pump(struct resolver *r)
 {
@@ -347,7 +382,7 @@ pump(struct resolver *r)
 
 	if (r->stopping)
 		return;
-	while (r->under_way < r->under_way_max && (node = list_shift(&r->line)) != NULL) {
+	while (has_place(r) && (node = next_in_line(r)) != NULL) {
 		ASSERT(r->waiting > 0);
 		r->waiting--;
 		ask_library(LIST_ITEM(node, struct question, node));
@@ -386,8 +421,12 @@ on_deadline(struct timer *t)
 	if (first != NULL)
 		timer_set(&r->worker->timers, &q->timer,
 			  LIST_ITEM(first, struct dns_query, link)->deadline_ms);
-	else if (!q->is_asked)
+	else if (q->is_asked)
+		set_orphan(q, true);
+	else
 		drop_question(q);
+	/* Its place is free; not for one whose own deadline is in this turn, too. */
+	worker_soon(r->worker, &r->telling);
 	show_numbers(r);
 }
 
@@ -396,7 +435,7 @@ static struct question *
 new_question(struct resolver *r, struct span name, enum dns_type type)
 {
 	struct question **bucket = bucket_of(r, name, type);
-	bool full = r->waiting >= r->waiting_max && r->under_way >= r->under_way_max;
+	bool full = r->waiting >= r->waiting_max && !has_place(r);
 	struct question *q = full ? NULL : pool_get(&r->pool);
 
 	if (q == NULL) {
@@ -414,7 +453,9 @@ new_question(struct resolver *r, struct span name, enum dns_type type)
 	list_init(&q->askers);
 	timer_init(&q->timer, on_deadline);
 	*bucket = q;
-	list_append(&r->line, &q->node);
+	/* What follows an MX answer goes first, so that of many domains the early ones are complete
+	 * early, instead of all at the end. */
+	list_append(type == DNS_MX ? &r->line : &r->urgent, &q->node);
 	r->waiting++;
 	return q;
 }
@@ -435,6 +476,7 @@ join_question(struct resolver *r, struct dns_query *query, struct span name)
 	}
 	if (list_is_empty(&q->askers))
 		timer_set(&r->worker->timers, &q->timer, query->deadline_ms);
+	set_orphan(q, false);
 	list_append(&q->askers, &query->link);
 	pump(r);
 }
@@ -488,10 +530,13 @@ resolver_cancel(struct dns_query *q)
 	} else {
 		struct question *question = find_question(r, span_of_string(q->name), q->type);
 		ASSERT(question != NULL);
-		if (list_is_empty(&question->askers) && !question->is_asked)
-			drop_question(question);
-		else if (list_is_empty(&question->askers))
+		if (list_is_empty(&question->askers) && question->is_asked) {
 			timer_stop(&r->worker->timers, &question->timer);
+			set_orphan(question, true);
+			worker_soon(r->worker, &r->telling); /* its place is free */
+		} else if (list_is_empty(&question->askers)) {
+			drop_question(question);
+		}
 	}
 	q->state = QUERY_IDLE;
 	show_numbers(r);
@@ -596,7 +641,8 @@ set_up(struct resolver *r, const struct resolver_options *options, unsigned work
 	r->validates = options->trust_anchors != NULL;
 	r->under_way_max = share->queries_max;
 	r->waiting_max = options->waiting_max / worker_count;
-	pool_init(&r->pool, sizeof(struct question), (size_t)r->under_way_max + r->waiting_max);
+	pool_init(&r->pool, sizeof(struct question),
+		  (size_t)r->under_way_max * (1 + ORPHANS_PER_PLACE) + r->waiting_max);
 	while (buckets < r->under_way_max + r->waiting_max / 4)
 		buckets *= 2;
 	r->table_mask = buckets - 1;
@@ -624,6 +670,7 @@ resolver_new(struct worker *w, const struct resolver_options *options, unsigned 
 	r->seed = random_u64();
 	read_forwarders(options, &own);
 	list_init(&r->line);
+	list_init(&r->urgent);
 	list_init(&r->done);
 	task_init(&r->telling, on_telling);
 	if (!set_up(r, options, worker_count, &share))

@@ -39,6 +39,7 @@ struct queue_driver {
 	bool (*list)(struct queue *q, const struct queue_filter *f, uint64_t *cursor,
 		     uint64_t slice_us, bool (*on_row)(void *context, const struct queue_row *row),
 		     void *context);
+	void (*show)(struct queue *q, struct queue_show *s);
 	void (*act)(struct queue *q, struct queue_act *a);
 	void (*count)(struct queue *q, struct queue_numbers *out);
 };

@@ -222,6 +222,14 @@ queue_attempt(struct queue *q, struct queue_attempt *a)
 }
 
 void
+queue_show(struct queue *q, struct queue_show *s)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	ASSERT(s->on_done != NULL);
+	q->driver->show(q, s);
+}
+
+void
 queue_act(struct queue *q, struct queue_act *a)
 {
 	OBJ_CHECK(q, QUEUE_MAGIC);

@@ -16,6 +16,10 @@
  * the place of its body does not move: other workers may read both (item->mail is read-only for
  * them), through their own end of the same store (queue_load).
  *
+ * Of what is due at one site the senders have turns (deficit round robin by the sizes of the mails;
+ * a sender is what sender.h makes of its address), so that a million mails of one do not hold up
+ * one of another. Senders above 1024 a site share turns with others.
+ *
  * Promise: on_done(ERR_OK) of put and record means the durability level of the configuration
  * (DESIGN: disk, memory). 250s may leave in the order of on_done. ERR_IN_DOUBT is followed by a
  * durable cancel that the store makes by itself; everything else means: not kept.
@@ -63,6 +67,9 @@ struct queue_hooks {
 	 * its choice and the put the caller keeps a number alive by itself. Not for 0 (nowhere),
 	 * and not when stopping. May be NULL. */
 	void (*on_site_unused)(struct queue *q, struct site_id site);
+	/* How many times the others' share this sender gets of a site; `sender` is its key
+	 * (sender.h). Asked now and then, on the worker of `q`. NULL: 1 for all. */
+	uint32_t (*weight_of)(struct queue *q, struct span sender);
 	/* Called when intake is possible again after ERR_NO_ROOM or ERR_NO_MEMORY; may be NULL. */
 	void (*on_room)(struct queue *q);
 	void *context; /* queue_context() */
@@ -153,6 +160,7 @@ struct queue_item {
 	uint16_t open_starts; /* attempts that were begun and never ended (DESIGN, invariant 9) */
 	bool recovered;       /* record the start of its next attempt: queue_attempt */
 	bool had_run_alone;   /* its last open start was alone on its worker */
+	uint32_t sender_key;  /* hash of the sender's key (sender.h): whose turn it is */
 	uint32_t recipient_count;   /* pending ones of this item, while claimed */
 	const uint32_t *recipients; /* their indexes in the envelope, ascending */
 	union {
@@ -178,7 +186,8 @@ struct queue_claim {
 };
 void queue_claim(struct queue *q, struct queue_claim *c);
 
-/* Gives a claimed item back untried; it is due at due_at_ms. In memory only. */
+/* Gives a claimed item back untried; it is due at due_at_ms, its sender is charged nothing. Within
+ * its sender's mails the earlier goes first: with 0 it is at the front. In memory only. */
 void queue_release(struct queue *q, struct queue_item *i, uint64_t due_at_ms);
 /* Changes the site of a claimed item's recipients after the routes changed: releases the item and
  * makes new ones from site_of(), due now. */
@@ -261,24 +270,42 @@ void queue_attempt(struct queue *q, struct queue_attempt *a);
  * failed for good. */
 enum queue_state { QUEUE_ANY, QUEUE_WAITING, QUEUE_CLAIMED, QUEUE_HELD, QUEUE_FAILED };
 
-/* What must match; zeroed: nothing must. */
+/* What must match; zeroed: nothing must. Spans are lent for the call. */
 struct queue_filter {
 	bool by_site;
 	struct site_id site;
 	bool by_id;
 	struct mail_id id;
-	uint64_t accepted_before_ms; /* 0: any */
 	enum queue_state state;
+	uint16_t attempts_min;
+	uint64_t accepted_before_ms; /* 0: any */
+	uint64_t accepted_after_ms;  /* or at it */
+	struct span sender; /* an address: the sender that it is one of (sender.h); "@domain" */
+	bool null_sender;
+	/* One of the item's recipients: */
+	struct span recipient_domain;
+	struct span recipient; /* an address, in any case; rows are candidates */
+	struct span reply;     /* a part of its last reply */
 };
 
+/* Spans are good during the call. What is not in memory is empty: the sender where a great many
+ * share turns, the domain where there are a great many of them. */
 struct queue_row {
 	struct mail_id id;
 	struct site_id site;
 	uint64_t accepted_at_ms;
 	uint64_t due_at_ms;
 	uint64_t body_size;
+	uint32_t recipient_count; /* of the mail */
+	uint32_t pending_count;   /* of the item */
 	uint16_t attempts;
 	uint8_t state; /* enum queue_state */
+	/* What was asked for is not in memory: it may match. queue_show tells. */
+	bool is_candidate;
+	bool sender_is_known;
+	struct span sender;           /* its key (sender.h), or all of it; empty: the null sender */
+	struct span recipient_domain; /* of the first of the item */
+	struct span reply;            /* the first that there is */
 };
 
 /* Calls on_row for items that match, beginning at *cursor (0: the start), for at most `slice_us`;
@@ -287,7 +314,62 @@ struct queue_row {
 bool queue_list(struct queue *q, const struct queue_filter *f, uint64_t *cursor, uint64_t slice_us,
 		bool (*on_row)(void *context, const struct queue_row *row), void *context);
 
-/* UNHOLD also forgives attempts that never ended (invariant 9). */
+/* One mail with all its recipients as they are now. */
+struct queue_show {
+	struct queue_request request;
+	struct mail_id id;
+	/* ERR_NOT_FOUND; ERR_CORRUPT, ERR_STORAGE: it can not be read; ERR_NO_MEMORY. */
+	void (*on_done)(struct queue_show *s, enum err e);
+	const struct mail_envelope *envelope; /* out, until on_done returns */
+	bool is_held;
+	bool was_read; /* the store's */
+};
+void queue_show(struct queue *q, struct queue_show *s);
+
+/* ---- counting: what lies there, by one of its properties ---- */
+
+enum queue_tally_by {
+	TALLY_RECIPIENT_DOMAIN,
+	TALLY_SITE, /* keys are numbers, in decimal, of the worker that was asked */
+	TALLY_SENDER,
+	TALLY_AGE,
+	TALLY_REPLY,
+	TALLY_STATE,
+};
+
+/* A table of at most so many keys; what is beyond falls under no key. Each worker fills one of its
+ * own, in slices; when all have done so they are merged by any thread. It lives in tally.c, above
+ * queue_list: it is the same for every store. */
+struct queue_tally;
+struct queue_tally *queue_tally_new(enum queue_tally_by by, uint32_t keys_max, uint64_t now_ms);
+void queue_tally_free(struct queue_tally *t);
+/* Like queue_list: goes on at *cursor for at most slice_us; false when the end was reached. */
+bool queue_tally(struct queue *q, struct queue_tally *t, const struct queue_filter *f,
+		 uint64_t *cursor, uint64_t slice_us);
+void queue_tally_merge(struct queue_tally *to, const struct queue_tally *from);
+struct queue_tally_row {
+	struct span key; /* the table's; empty: the null sender, or nothing is known */
+	bool is_rest;    /* of keys that the table had no place for */
+	uint64_t items;
+	uint64_t recipients; /* pending ones */
+	uint64_t oldest_accepted_at_ms;
+};
+/* The `most` rows of most items, descending; how many there are. Candidates count. */
+uint32_t queue_tally_rows(struct queue_tally *t, struct queue_tally_row *out, uint32_t most);
+
+/* Classes of ages (up to 5 min, 1 h, 4 h, 1 d, 3 d; older) and attempts (0, 1, 2 to 3, 4 to 7,
+ * more). */
+enum { QUEUE_AGES = 6, QUEUE_ATTEMPTS = 5 };
+unsigned queue_age_class(uint64_t age_ms);
+unsigned queue_attempts_class(uint16_t attempts);
+const char *queue_age_name(unsigned number);
+const char *queue_attempts_name(unsigned number);
+
+/* UNHOLD also forgives attempts that never ended (invariant 9). Held mails stay until somebody lets
+ * them go or removes them, however old they are: nothing of the store ends a mail by itself. Others
+ * come due at their retry time, which whoever records it sets no later than the mail's lifetime
+ * ends.
+ */
 enum queue_action { QUEUE_HOLD, QUEUE_UNHOLD, QUEUE_REQUEUE, QUEUE_REMOVE };
 /* Durable where it must outlive the process (all but REQUEUE); `who` and `why` go into the event.
  */
@@ -306,6 +388,9 @@ struct queue_numbers {
 	uint64_t mails, items, items_waiting, items_claimed, items_held;
 	uint64_t recipients_failed;     /* of mails that are still here for other recipients */
 	uint64_t oldest_accepted_at_ms; /* 0: empty; to the second, may lag by a minute */
+	/* Of those waiting; as of a minute ago. */
+	uint64_t items_by_age[QUEUE_AGES];
+	uint64_t items_by_attempts[QUEUE_ATTEMPTS];
 	uint64_t bytes_live, bytes_on_disk, bytes_free;
 	uint64_t memory_bytes;
 };

@@ -23,13 +23,19 @@
 #include "relay/control/control.h"
 #include "relay/control/http.h"
 #include "relay/control/startup.h"
+#include "relay/control/templates.h"
 #include "relay/flow/delivery_doc.h"
 
 enum {
 	WHY_SIZE = 1024,
 	CONTROL_RING_ENTRIES = 64,
-	CONTROL_BUFFERS = 4,
 	RESOLVER_WAIT_US = 100 * 1000,
+	/* For clients of the admin socket: of the ring, and pooled ones. */
+	CONTROL_RECEIVE_BUFFERS = 16,
+	CONTROL_RECEIVE_SIZE = 4096,
+	CONTROL_BUFFERS = 4 * ADMIN_CLIENTS_MAX,
+	/* Answers to letters, and to what clients ask, and to a list of suspended sites. */
+	CONTROL_PLACES = WORKERS_MAX * (ADMIN_CLIENTS_MAX + 4),
 	EXTRA_BLOCKS = 2,          /* metrics of the control and the HTTP thread */
 	BUFFER_SHARE_PERCENT = 25, /* of the memory budget, for connections' buffers */
 };
@@ -37,6 +43,7 @@ enum {
 struct daemon {
 	const struct config *config;
 	const char *config_path;
+	struct dsn_template *templates; /* the routing's, once there is one */
 	unsigned workers;
 	struct control control;
 	struct crew *crew;
@@ -93,7 +100,9 @@ print_doc(const char *page)
 		return print_page(event_doc);
 	if (strcmp(page, "delivery") == 0)
 		return print_page(delivery_doc);
-	fprintf(stderr, "ringpostd: --doc: options, metrics, events or delivery\n");
+	if (strcmp(page, "admin") == 0)
+		return print_page(admin_doc);
+	fprintf(stderr, "ringpostd: --doc: options, metrics, events, delivery or admin\n");
 	return CONFIG_EXIT;
 }
 
@@ -113,7 +122,7 @@ print_config(const struct config *config)
 }
 
 static const char usage[] = "usage: ringpostd --config FILE [--check-config | --print-config]\n"
-			    "       ringpostd --doc options | metrics | events | delivery\n"
+			    "       ringpostd --doc options | metrics | events | delivery | admin\n"
 			    "       ringpostd --version\n";
 
 enum mode { MODE_RUN, MODE_CHECK, MODE_PRINT };
@@ -169,8 +178,12 @@ load_config(struct daemon *d)
 	struct config_errors errors = { 0 };
 
 	d->config = config_load(d->config_path, &errors);
-	if (d->config != NULL)
+	if (d->config != NULL && templates_load(d->config, &d->templates, &d->why))
 		return true;
+	if (d->config != NULL) {
+		fprintf(stderr, "%.*s\n", SPAN_ARG(buf_span(&d->why)));
+		return false;
+	}
 	size_t shown = errors.count < CONFIG_ERRORS_MAX ? errors.count : CONFIG_ERRORS_MAX;
 	for (size_t i = 0; i < shown; i++)
 		fprintf(stderr, "%s\n", errors.lines[i]);
@@ -273,6 +286,7 @@ make_workers(struct daemon *d)
 	d->control.routing = routing_new(d->config, NULL, &d->why);
 	if (d->control.routing == NULL)
 		return false;
+	d->control.routing->templates = d->templates;
 	for (unsigned i = 0; i < d->workers; i++)
 		d->peers[i] = &d->crew[i].worker;
 	for (unsigned i = 0; i < d->workers; i++) {
@@ -309,8 +323,10 @@ make_control(struct daemon *d)
 {
 	struct control *c = &d->control;
 	struct worker_options options = {
-		.ring = { .entries = CONTROL_RING_ENTRIES },
-		.mailbox_places = WORKERS_MAX,
+		.ring = { .entries = CONTROL_RING_ENTRIES,
+			  .buffers = { CONTROL_RECEIVE_BUFFERS, 0 },
+			  .buffer_size = { CONTROL_RECEIVE_SIZE, 0 } },
+		.mailbox_places = CONTROL_PLACES,
 		.buffers_max = CONTROL_BUFFERS,
 	};
 
@@ -328,8 +344,12 @@ make_control(struct daemon *d)
 	c->config_path = d->config_path;
 	c->store = d->store;
 	c->daemon = d;
-	for (unsigned i = 0; i < d->workers; i++)
+	c->blocks = d->blocks;
+	c->block_count = d->workers + EXTRA_BLOCKS;
+	for (unsigned i = 0; i < d->workers; i++) {
 		d->crew[i].control = c;
+		asked_init(&d->crew[i].asked, &d->crew[i].worker);
+	}
 	METRIC_SET(c->worker.metrics, WORKERS, d->workers);
 	METRIC_SET(c->worker.metrics, START_TIME, clock_wall_ms() / 1000);
 	return true;
@@ -531,6 +551,13 @@ log_start_events(struct daemon *d, uint64_t queued)
 }
 
 static bool
+bind_admin(struct daemon *d)
+{
+	d->control.admin_fd = admin_bind(d->config, &d->why);
+	return d->control.admin_fd >= -1;
+}
+
+static bool
 come_up(struct daemon *d)
 {
 	set_options(d);
@@ -541,7 +568,7 @@ come_up(struct daemon *d)
 	d->crew = calloc(d->workers, sizeof *d->crew);
 	if (d->crew == NULL || !listen_all(d) || !start_http(d) ||
 	    !startup_drop_user(d->config, &d->why) || !open_log(d) || !make_workers(d) ||
-	    !open_resolvers(d) || !open_queue(d) || !make_control(d))
+	    !bind_admin(d) || !open_resolvers(d) || !open_queue(d) || !make_control(d))
 		return fail(d, "out of memory");
 	return true;
 }
@@ -607,6 +634,7 @@ main(int argc, char **argv)
 		status = print_config(d.config);
 	else
 		status = check_recipients(&d) ? 0 : CONFIG_EXIT;
+	free(d.templates);
 	config_put(d.config);
 	return status;
 }

@@ -9,6 +9,8 @@
 #include "core/mailbox.h"
 #include "core/metric.h"
 #include "core/timer.h"
+#include "dns/mx.h"
+#include "dns/packet.h"
 #include "queue/spool/record.h"
 #include "relay/message/header.h"
 #include "relay/smtp/body_out.h"
@@ -102,6 +104,11 @@ const struct micro_row micro_rows[] = {
 	{ "pool.get_put", measure_pool, NONE, 0, STATE(pool) },
 	{ "arena.mail", measure_arena, NONE, 0, STATE(arena) },
 	{ "mailbox.post_run", measure_mailbox, NONE, 0, STATE(mailbox) },
+
+	{ "dns.packet_a", measure_packet, NONE, 0, STATE(packet) },
+	{ "dns.packet_mx", measure_packet, NONE, 1, STATE(packet) },
+	{ "dns.answer_warm", measure_answer_warm, NONE, 0, STATE(dns_query) },
+	{ "dns.mx_warm", measure_mx_warm, NONE, 0, STATE(mx_lookup) },
 
 	{ "whole.mail_data", measure_whole, NONE, CLIENT_DATA, 0 },
 	{ "whole.mail_bdat", measure_whole, NONE, CLIENT_BDAT, 0 },

@@ -53,6 +53,11 @@ void measure_pool(struct micro_run *run);
 void measure_arena(struct micro_run *run);
 void measure_mailbox(struct micro_run *run);
 
+/* rows_dns.c */
+void measure_packet(struct micro_run *run);      /* number: 0 an answer of A, 1 of MX */
+void measure_mx_warm(struct micro_run *run);     /* a lookup of hosts that are known, of 1000 */
+void measure_answer_warm(struct micro_run *run); /* an answer that is known, of 1000 */
+
 /* whole.c */
 void measure_whole(struct micro_run *run); /* number: enum client_way */
 

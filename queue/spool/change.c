@@ -77,7 +77,7 @@ outcome_of(struct spool_end *e, const struct queue_record *r)
 		const struct queue_result *from = &r->results[i];
 		const struct spool_recipient *now = &all[from->recipient];
 		bool counts = from->state == RECIPIENT_PENDING && from->tried &&
-			      now->attempts < UINT16_MAX;
+			      now->attempts < SPOOL_ATTEMPTS_MOST;
 		e->lines[i] = (struct record_line){
 			.recipient = from->recipient,
 			.state = from->state,
@@ -134,13 +134,15 @@ apply_outcome(struct spool_end *e, struct queue_record *r)
 	struct spool_recipient *all = mail_recipients(m);
 	struct record_change c = outcome_of(e, r);
 	uint64_t due_at_ms = UINT64_MAX;
+	bool tried = false;
 
 	for (uint32_t n = 0; n < c.line_count; n++) {
 		const struct record_line *l = &c.lines[n];
+		tried |= r->results[n].tried || r->results[n].state != RECIPIENT_PENDING;
 		struct spool_recipient *to = &all[l->recipient];
 		recipient_set_state(e, to, l->state);
 		recipient_set_reply(e, to, l->reply);
-		to->attempts = l->attempts;
+		recipient_set_attempts(to, l->attempts);
 		to->notified = l->notified;
 		to->retry_at_ms = l->retry_at_ms;
 		to->closed = l->number;
@@ -158,6 +160,7 @@ apply_outcome(struct spool_end *e, struct queue_record *r)
 	i->item.open_starts = 0;
 	i->item.recovered = i->item.had_run_alone = false;
 	i->started = false;
+	i->was_paid = i->was_paid && !tried;
 	if (due_at_ms == UINT64_MAX)
 		item_free(e, i);
 	else

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Handing out: what is due is taken off its site's heap, its PUT is read for the envelope, and the
+ * Handing out: whose turn it is at the site is taken, its PUT is read for the envelope, and the
  * item belongs to the caller until a record or a release.
  */
 #include <errno.h>
@@ -141,12 +141,11 @@ free_fetch(struct spool_end *e)
 	return NULL;
 }
 
-/* ERR_AGAIN: all fetches are out; the first that ends comes back here. */
-static enum err
-fetch(struct spool_end *e, struct spool_mail *m, bool with_body)
+enum err
+spool_fetch(struct spool_end *e, struct spool_mail *m, bool with_body)
 {
 	struct spool_fetch *f = free_fetch(e);
-	uint64_t at = m->place / SPOOL_BLOCK * SPOOL_BLOCK;
+	uint64_t at = mail_at(m) / SPOOL_BLOCK * SPOOL_BLOCK;
 	struct body_budget *b = &e->budget;
 
 	if (f == NULL)
@@ -155,7 +154,7 @@ fetch(struct spool_end *e, struct spool_mail *m, bool with_body)
 		with_body && !m->in_file && b->used_bytes + 2 * m->body_size < b->most_bytes / 2;
 	/* All of the record is read and checked: no part of a damaged body is ever sent. */
 	uint64_t size = mail_log_size(m);
-	uint64_t capacity = block_up(m->place - at + size);
+	uint64_t capacity = block_up(mail_at(m) - at + size);
 	if (capacity > b->most_bytes || b->used_bytes > b->most_bytes - capacity)
 		return list_is_empty(&e->fetching) ? ERR_NO_MEMORY : ERR_AGAIN;
 	uint8_t *memory = aligned_alloc(SPOOL_BLOCK, capacity);
@@ -166,7 +165,7 @@ fetch(struct spool_end *e, struct spool_mail *m, bool with_body)
 				   .mail = m,
 				   .memory = memory,
 				   .capacity = capacity,
-				   .skip = m->place - at,
+				   .skip = mail_at(m) - at,
 				   .at = at,
 				   .with_body = with_body };
 	m->fetching = true;
@@ -209,7 +208,7 @@ load_item(struct spool_end *e, struct queue_claim *c, struct spool_item *i)
 		list_unlink(&i->item.link);
 		error = ERR_STORAGE;
 	} else {
-		error = fetch(e, m, c->with_bodies);
+		error = spool_fetch(e, m, c->with_bodies);
 		if (error == ERR_OK || error == ERR_AGAIN)
 			return false;
 		list_unlink(&i->item.link);
@@ -242,6 +241,7 @@ spool_claim_run(struct task *t)
 		list_append(&e->finishing, n);
 		worker_soon(e->queue.worker, &e->finish_task);
 	}
+	spool_show_run(e);
 }
 
 static void
@@ -278,9 +278,10 @@ spool_claim(struct queue *q, struct queue_claim *c)
 		return;
 	}
 	c->request = (struct queue_request){ .kind = &claim_kind };
-	while (s != NULL && count < c->most && s->heap_count > 0 &&
-	       s->heap[0]->item.due_at_ms <= q->worker->now_wall_ms) {
-		struct spool_item *i = s->heap[0];
+	while (s != NULL && count < c->most) {
+		struct spool_item *i = site_next(s, q->worker->now_wall_ms);
+		if (i == NULL)
+			break;
 		item_take(e, i, ITEM_CLAIMED);
 		i->item.link = (struct list_node){ 0 };
 		list_append(&c->loading, &i->item.link);
@@ -356,10 +357,11 @@ spool_reroute(struct queue *q, struct queue_item *item)
 		all[at].retry_at_ms = now_ms;
 		stays |= all[at].site.number == item->site.number;
 	}
-	if (!mail_make_items(e, m, item->recovered)) {
+	if (!mail_make_items(e, m, m->mail.envelope->sender)) {
 		reroute_failed(e, i);
 		return;
 	}
+	mail_set_items(e, m, item->recovered);
 	for (struct spool_item *k = m->items; k != NULL; k = k->next) {
 		if (k->state == ITEM_NEW) {
 			k->started = i->started;
@@ -390,7 +392,7 @@ load_read(struct spool_end *mine, struct queue_load *l, int fd, uint64_t at, siz
 static int
 body_file(const struct spool_mail *m, uint64_t *base)
 {
-	*base = m->in_file ? 0 : (uint64_t)m->place + m->meta_size;
+	*base = m->in_file ? 0 : mail_at(m) + m->meta_size;
 	return m->in_file ? mail_loaded(m)->fd : m->segment->fd;
 }
 

@@ -208,8 +208,8 @@ is_movable(const struct spool_mail *m)
 static bool
 copy_start(struct spool_end *e, struct spool_mail *m)
 {
-	uint64_t at = m->place / SPOOL_BLOCK * SPOOL_BLOCK;
-	size_t capacity = block_up(m->place - at + mail_log_size(m));
+	uint64_t at = mail_at(m) / SPOOL_BLOCK * SPOOL_BLOCK;
+	size_t capacity = block_up(mail_at(m) - at + mail_log_size(m));
 	struct body_budget *b = &e->budget;
 
 	if (capacity > b->most_bytes || b->used_bytes > b->most_bytes - capacity)
@@ -223,7 +223,7 @@ copy_start(struct spool_end *e, struct spool_mail *m)
 	}
 	b->used_bytes += capacity;
 	*c = (struct copy){
-		.end = e, .mail = m, .memory = memory, .capacity = capacity, .skip = m->place - at
+		.end = e, .mail = m, .memory = memory, .capacity = capacity, .skip = mail_at(m) - at
 	};
 	m->busy = true;
 	for (struct spool_item *i = m->items; i != NULL; i = i->next)

@@ -680,7 +680,9 @@ static const struct queue_request_kind refused_kind = { RESERVE_ALL, NULL, NULL,
 static bool
 is_at_limit(const struct spool_end *e)
 {
-	return e->mails.used >= e->mails.count_max || e->items.used >= e->items.count_max;
+	size_t most = e->spool->options.items_max;
+
+	return e->mails.used >= most || e->items.used >= most;
 }
 
 /* The mail as it will be in memory, before it is written: then nothing can fail for memory. */
@@ -692,6 +694,8 @@ prepare(struct draft *d, const struct mail_envelope *envelope)
 
 	if (d->size >> SPOOL_BODY_BITS != 0)
 		return ERR_TOO_BIG;
+	if (d->about == NULL && is_at_limit(e))
+		return ERR_TOO_MANY;
 	struct spool_mail *m = mail_new(e, d->id, envelope->recipient_count);
 	d->mail = m;
 	if (m == NULL)
@@ -705,17 +709,19 @@ prepare(struct draft *d, const struct mail_envelope *envelope)
 	m->mail.envelope = &l->envelope;
 	mail_describe(m, envelope->accepted_at_ms, d->size, d->in_file);
 	m->busy = true; /* until it is kept */
+	mail_set_sender(e, m, envelope->sender);
 	all = mail_recipients(m);
 	for (uint32_t i = 0; i < m->recipient_count; i++) {
 		const struct mail_recipient *from = &envelope->recipients[i];
 		all[i].site = from->site;
-		all[i].attempts = from->attempts;
+		recipient_set_attempts(&all[i], from->attempts);
+		recipient_set_address(e, &all[i], from->address);
 		all[i].notified = from->notified;
 		all[i].retry_at_ms = from->retry_at_ms;
 		recipient_set_state(e, &all[i], from->state);
 		recipient_set_reply(e, &all[i], from->reply);
 	}
-	if (!mail_make_items(e, m, false))
+	if (!mail_make_items(e, m, l->envelope.sender))
 		return is_at_limit(e) ? ERR_TOO_MANY : ERR_NO_MEMORY;
 	ASSERT(m->items != NULL); /* a mail without a pending recipient has no business here */
 	for (struct spool_item *i = m->items; i != NULL; i = i->next) {

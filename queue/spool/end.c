@@ -27,6 +27,7 @@ end_init(struct spool_end *e, struct spool *spool, struct worker *w, uint64_t ma
 	list_init(&e->segments);
 	list_init(&e->dropped);
 	list_init(&e->claims);
+	list_init(&e->shows);
 	list_init(&e->fetching);
 	list_init(&e->finishing);
 	list_init(&e->directory_waiting);
@@ -96,9 +97,10 @@ look_at_segments(struct spool_end *e)
 static bool
 has_nothing_open(struct spool_end *e)
 {
-	return list_is_empty(&e->claims) && list_is_empty(&e->fetching) &&
-	       list_is_empty(&e->finishing) && e->loads == 0 && e->file_ops == 0 &&
-	       compaction_is_idle(e) && !e->directory_op.in_kernel && e->drafts_open == 0;
+	return list_is_empty(&e->claims) && list_is_empty(&e->shows) &&
+	       list_is_empty(&e->fetching) && list_is_empty(&e->finishing) && e->loads == 0 &&
+	       e->file_ops == 0 && compaction_is_idle(e) && !e->directory_op.in_kernel &&
+	       e->drafts_open == 0;
 }
 
 static void
@@ -128,6 +130,8 @@ on_upkeep(struct timer *t)
 	timer_set(&w->timers, t, w->now_ms + (e->stopping ? 1 : SPOOL_UPKEEP_MS));
 	spool_report(e);
 	if (e->stopping) {
+		if (!list_is_empty(&e->shows))
+			worker_soon(w, &e->claim_task);
 		try_to_stop(e);
 		return;
 	}
@@ -135,6 +139,8 @@ on_upkeep(struct timer *t)
 		segment_make(e);
 	look_at_segments(e);
 	index_walk_oldest(e);
+	if (!list_is_empty(&e->shows)) /* of a mail that was being moved */
+		worker_soon(w, &e->claim_task);
 	compaction_kick(e);
 	log_kick(e);
 	if (e->room_wanted && spool_admit_silently(e, 0) == ERR_OK) {
@@ -223,6 +229,8 @@ spool_count(struct queue *q, struct queue_numbers *out)
 				memory_of(&e->mails) + memory_of(&e->items) +
 				buckets * sizeof(struct spool_mail *),
 	};
+	memcpy(out->items_by_age, e->classes.ages, sizeof out->items_by_age);
+	memcpy(out->items_by_attempts, e->classes.attempts, sizeof out->items_by_attempts);
 }
 
 const struct spool_counters *
@@ -274,6 +282,7 @@ const struct queue_driver spool_driver = {
 	.lease_is_valid = spool_lease_is_valid,
 	.attempt = spool_attempt,
 	.list = spool_list,
+	.show = spool_show,
 	.act = spool_act,
 	.count = spool_count,
 };

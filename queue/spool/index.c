@@ -13,7 +13,14 @@
 #include "core/base/clock.h"
 #include "queue/spool/internal.h"
 
-enum { BITS_LEAST = 10, BITS_MOST = 30, MIGRATE_STEP = 4, REPLY_BUCKETS = 4096 };
+enum {
+	BITS_LEAST = 10,
+	BITS_MOST = 30,
+	MIGRATE_STEP = 4,
+	REPLY_BUCKETS = 4096,
+	NOTICE_SHARE = 16, /* one in so many mails */
+	NOTICE_LEAST = 64,
+};
 
 static uint64_t
 hash_of(struct mail_id id)
@@ -31,9 +38,14 @@ index_init(struct spool_end *e, uint64_t mails)
 		e->bucket_bits++;
 	e->buckets = calloc((size_t)1 << e->bucket_bits, sizeof(struct spool_mail *));
 	e->replies = calloc(REPLY_BUCKETS, sizeof(struct spool_reply *));
-	pool_init(&e->mails, sizeof(struct spool_mail), e->spool->options.items_max);
-	pool_init(&e->items, sizeof(struct spool_item), e->spool->options.items_max);
-	return e->buckets != NULL && e->replies != NULL;
+	e->lanes = calloc((size_t)1 << SPOOL_LANE_BITS, sizeof(struct spool_lane *));
+	/* Above the limit there is room for notices: outcomes that are kept with one must not wait
+	 * for room that only outcomes make. */
+	size_t most = e->spool->options.items_max;
+	most += most / NOTICE_SHARE + NOTICE_LEAST;
+	pool_init(&e->mails, sizeof(struct spool_mail), most);
+	pool_init(&e->items, sizeof(struct spool_item), most);
+	return e->buckets != NULL && e->replies != NULL && e->lanes != NULL && names_init(e);
 }
 
 /* ---- by id ---- */
@@ -71,6 +83,7 @@ migrate(struct spool_end *e)
 	e->buckets = e->new_buckets;
 	e->new_buckets = NULL;
 	e->bucket_bits++;
+	e->oldest_at *= 2;
 }
 
 static void
@@ -145,7 +158,7 @@ reply_put(struct spool_end *e, struct spool_reply *r)
 static struct spool_reply *
 reply_get(struct spool_end *e, struct span text)
 {
-	uint32_t hash = (uint32_t)span_hash_nocase(text, 0);
+	uint32_t hash = (uint32_t)span_hash_nocase(text, e->spool->hash_seed);
 	struct spool_reply **bucket = &e->replies[hash % REPLY_BUCKETS];
 
 	for (struct spool_reply *r = *bucket; r != NULL; r = r->next) {
@@ -187,7 +200,53 @@ recipient_set_state(struct spool_end *e, struct spool_recipient *r, uint8_t stat
 		e->failed_recipients--;
 	if (state == RECIPIENT_FAILED)
 		e->failed_recipients++;
-	r->state = state;
+	r->state = state & 7U;
+}
+
+void
+recipient_set_attempts(struct spool_recipient *r, uint32_t attempts)
+{
+	r->attempts = (attempts < SPOOL_ATTEMPTS_MOST ? attempts : SPOOL_ATTEMPTS_MOST) & 1023U;
+}
+
+uint32_t
+name_hash(const struct spool_end *e, struct span address)
+{
+	return (uint32_t)span_hash_nocase(address, e->spool->hash_seed);
+}
+
+struct span
+name_of_domain(struct span address)
+{
+	size_t at = address.size;
+
+	while (at > 0 && address.data[at - 1] != '@')
+		at--;
+	return at == 0 ? span_none() : span_after(address, at);
+}
+
+void
+recipient_set_address(struct spool_end *e, struct spool_recipient *r, struct span address)
+{
+	r->address_hash = name_hash(e, address);
+	r->domain = name_get(e, name_of_domain(address));
+}
+
+void
+mail_set_sender(struct spool_end *e, struct spool_mail *m, struct span sender)
+{
+	m->sender_domain = name_get(e, name_of_domain(sender)) & ((1U << 15) - 1);
+}
+
+void
+recipient_show(const struct spool_recipient *r, struct mail_recipient *out)
+{
+	out->state = r->state;
+	out->site = r->site;
+	out->attempts = r->attempts;
+	out->notified = r->notified;
+	out->retry_at_ms = r->retry_at_ms;
+	out->reply = r->reply == NULL ? span_none() : span_of(r->reply->text, r->reply->size);
 }
 
 /* ---- items ---- */
@@ -252,22 +311,27 @@ item_take(struct spool_end *e, struct spool_item *i, uint8_t state)
 }
 
 static struct spool_item *
-item_new(struct spool_end *e, struct spool_mail *m, struct site_id id)
+item_new(struct spool_end *e, struct spool_mail *m, struct site_id id, struct span sender)
 {
 	struct spool_site *site = site_get(e, id);
-	struct spool_item *i = site == NULL ? NULL : pool_get(&e->items);
+	uint32_t key = 0;
+	struct spool_lane *lane = site == NULL ? NULL : lane_get(site, sender, &key);
+	struct spool_item *i = lane == NULL ? NULL : pool_get(&e->items);
 
-	if (i == NULL || !site_name(site)) {
+	if (i == NULL || !lane_name(lane)) {
 		if (i != NULL)
 			pool_put(&e->items, i);
+		if (lane != NULL)
+			lane_drop(lane);
 		if (site != NULL)
 			site_leave(site);
 		return NULL;
 	}
-	*i = (struct spool_item){ .site = site, .next = m->items, .state = ITEM_NEW };
+	*i = (struct spool_item){ .lane = lane, .next = m->items, .state = ITEM_NEW };
 	OBJ_INIT(&i->item, QUEUE_ITEM_MAGIC);
 	i->item.mail = &m->mail;
 	i->item.site = id;
+	i->item.sender_key = key;
 	i->item.due_at_ms = UINT64_MAX;
 	m->items = i;
 	e->item_count++;
@@ -287,8 +351,8 @@ item_free(struct spool_end *e, struct spool_item *i)
 	*at = i->next;
 	if (i->item.recipients != &i->only_recipient)
 		free((void *)(uintptr_t)i->item.recipients);
-	site_unname(i->site);
 	e->item_count--;
+	lane_unname(i->lane);
 	OBJ_FINI(&i->item, QUEUE_ITEM_MAGIC);
 	pool_put(&e->items, i);
 }
@@ -307,24 +371,17 @@ item_fill_recipients(struct spool_end *e, struct spool_item *i)
 	(void)e;
 	for (uint32_t n = 0; n < m->recipient_count; n++)
 		count += all[n].state == RECIPIENT_PENDING &&
-			 all[n].site.number == i->site->id.number;
+			 all[n].site.number == i->item.site.number;
 	if (count > 1)
 		indexes = malloc(count * sizeof *indexes);
 	if (indexes == NULL)
 		return false;
 	count = 0;
 	for (uint32_t n = 0; n < m->recipient_count; n++) {
-		if (all[n].state != RECIPIENT_PENDING || all[n].site.number != i->site->id.number)
+		if (all[n].state != RECIPIENT_PENDING || all[n].site.number != i->item.site.number)
 			continue;
 		indexes[count++] = n;
-		envelope[n].state = all[n].state;
-		envelope[n].site = all[n].site;
-		envelope[n].attempts = all[n].attempts;
-		envelope[n].notified = all[n].notified;
-		envelope[n].retry_at_ms = all[n].retry_at_ms;
-		envelope[n].reply = all[n].reply == NULL
-					    ? span_none()
-					    : span_of(all[n].reply->text, all[n].reply->size);
+		recipient_show(&all[n], &envelope[n]);
 	}
 	ASSERT(count > 0);
 	i->item.recipients = indexes;
@@ -372,7 +429,9 @@ mail_free(struct spool_end *e, struct spool_mail *m)
 	for (uint32_t i = 0; i < m->recipient_count; i++) {
 		recipient_set_reply(e, &all[i], span_none());
 		recipient_set_state(e, &all[i], RECIPIENT_PENDING);
+		name_put(e, all[i].domain);
 	}
+	name_put(e, m->sender_domain);
 	if (m->recipient_count > 1) {
 		e->memory_bytes -= m->recipient_count * sizeof *all;
 		free(m->recipients.many);
@@ -399,10 +458,10 @@ mail_log_size(const struct spool_mail *m)
 void
 mail_place(struct spool_mail *m, struct spool_segment *s, uint64_t place, uint32_t meta_size)
 {
-	ASSERT(m->segment == NULL && place <= UINT32_MAX);
+	ASSERT(m->segment == NULL && place <= UINT32_MAX && place % 8 == 0);
 	m->segment = s;
-	m->place = (uint32_t)place;
-	m->meta_size = meta_size;
+	m->place_by_8 = (place / 8) & (((uint64_t)1 << 29) - 1);
+	m->meta_size = meta_size & (((uint64_t)1 << 20) - 1);
 	s->live++;
 	s->live_bytes += mail_log_size(m);
 	s->end->bytes_live += mail_log_size(m);
@@ -423,32 +482,57 @@ mail_unplace(struct spool_mail *m)
 }
 
 bool
-mail_make_items(struct spool_end *e, struct spool_mail *m, bool recovered)
+mail_make_items(struct spool_end *e, struct spool_mail *m, struct span sender)
 {
-	struct spool_recipient *all = mail_recipients(m);
+	const struct spool_recipient *all = mail_recipients(m);
 
 	for (uint32_t n = 0; n < m->recipient_count; n++) {
 		struct spool_item *i = m->items;
 		if (all[n].state != RECIPIENT_PENDING)
 			continue;
-		while (i != NULL && i->site->id.number != all[n].site.number)
+		while (i != NULL && i->item.site.number != all[n].site.number)
 			i = i->next;
-		if (i == NULL)
-			i = item_new(e, m, all[n].site);
-		if (i == NULL)
+		if (i == NULL && item_new(e, m, all[n].site, sender) == NULL)
 			return false;
-		if (i->state != ITEM_NEW)
-			continue; /* it was there before */
+	}
+	return true;
+}
+
+/* False: none of its recipients is pending. */
+static bool
+item_look(struct spool_mail *m, struct spool_item *i)
+{
+	const struct spool_recipient *all = mail_recipients(m);
+	bool any = false;
+
+	for (uint32_t n = 0; n < m->recipient_count; n++) {
+		if (all[n].state != RECIPIENT_PENDING || all[n].site.number != i->item.site.number)
+			continue;
 		uint16_t open = (uint16_t)(all[n].starts - all[n].closed);
 		if (open > i->item.open_starts)
 			i->item.open_starts = open;
 		if (open > 0 && all[n].alone)
 			i->item.had_run_alone = true;
-		i->item.recovered |= recovered;
 		if (all[n].retry_at_ms < i->item.due_at_ms)
 			i->item.due_at_ms = all[n].retry_at_ms;
+		any = true;
 	}
-	return true;
+	return any;
+}
+
+void
+mail_set_items(struct spool_end *e, struct spool_mail *m, bool recovered)
+{
+	struct spool_item *next;
+
+	for (struct spool_item *i = m->items; i != NULL; i = next) {
+		next = i->next;
+		if (i->state != ITEM_NEW)
+			continue; /* it was there before */
+		i->item.recovered = recovered;
+		if (!item_look(m, i))
+			item_free(e, i);
+	}
 }
 
 bool
@@ -600,33 +684,53 @@ loaded_read(struct spool_end *e, struct spool_mail *m, const struct record *r)
 		record_next_recipient(&rest, r->version, to, &starts);
 		to->address = copy_text(&at, to->address);
 		to->orcpt = copy_text(&at, to->orcpt);
-		to->state = now[i].state;
-		to->attempts = now[i].attempts;
-		to->notified = now[i].notified;
-		to->retry_at_ms = now[i].retry_at_ms;
-		to->site = now[i].site;
-		to->reply = now[i].reply == NULL ? span_none()
-						 : span_of(now[i].reply->text, now[i].reply->size);
+		recipient_show(&now[i], to);
 	}
 	return l;
 }
 
 /* ---- walking ---- */
 
+static void
+classify(struct spool_end *e, struct spool_mail *m)
+{
+	const struct spool_recipient *all = mail_recipients(m);
+	uint64_t now_ms = e->queue.worker->now_wall_ms;
+	uint64_t age_ms = now_ms > m->accepted_at_ms ? now_ms - m->accepted_at_ms : 0;
+
+	for (const struct spool_item *i = m->items; i != NULL; i = i->next) {
+		uint16_t attempts = 0;
+		if (i->state != ITEM_WAITING && i->state != ITEM_BUSY)
+			continue;
+		for (uint32_t n = 0; n < m->recipient_count; n++) {
+			if (all[n].state == RECIPIENT_PENDING &&
+			    all[n].site.number == i->item.site.number && all[n].attempts > attempts)
+				attempts = all[n].attempts;
+		}
+		e->classes_walk.ages[queue_age_class(age_ms)]++;
+		e->classes_walk.attempts[queue_attempts_class(attempts)]++;
+	}
+}
+
 void
 index_walk_oldest(struct spool_end *e)
 {
-	enum { STEPS = 500 }; /* upkeep comes ten times a second: a walk takes less than a minute */
+	enum {
+		LEAST = 64,
+		STEPS = 500
+	}; /* upkeep comes ten times a second: a walk takes less than a minute */
 	uint64_t count = (uint64_t)1 << e->bucket_bits;
-	uint64_t end = e->oldest_at + count / STEPS + 1;
+	uint64_t end = e->oldest_at + count / STEPS + LEAST;
 
 	for (; e->oldest_at < end && e->oldest_at < count; e->oldest_at++) {
 		/* While the table grows, both halves of what was bucket b. */
-		for (unsigned half = 0; half < 2; half++) {
+		bool is_split = e->new_buckets != NULL && e->oldest_at < e->migrated;
+		for (unsigned half = 0; half < (is_split ? 2 : 1); half++) {
 			uint64_t h = (2 * e->oldest_at + half) << (63 - e->bucket_bits);
 			for (struct spool_mail *m = *bucket_of(e, h); m != NULL; m = m->next) {
 				if (m->accepted_at_ms < e->oldest_walk_ms)
 					e->oldest_walk_ms = m->accepted_at_ms;
+				classify(e, m);
 			}
 		}
 	}
@@ -635,60 +739,8 @@ index_walk_oldest(struct spool_end *e)
 	e->oldest_ms = e->oldest_walk_ms == UINT64_MAX ? 0 : e->oldest_walk_ms;
 	e->oldest_walk_ms = UINT64_MAX;
 	e->oldest_at = 0;
-}
-
-static uint8_t
-row_state(const struct spool_item *i)
-{
-	if (i->state == ITEM_HELD)
-		return QUEUE_HELD;
-	return i->state == ITEM_WAITING || i->state == ITEM_BUSY ? QUEUE_WAITING : QUEUE_CLAIMED;
-}
-
-static bool
-row_matches(const struct queue_filter *f, const struct queue_row *row)
-{
-	return (!f->by_site || f->site.number == row->site.number) &&
-	       (!f->by_id || mail_id_eq(f->id, row->id)) &&
-	       (f->accepted_before_ms == 0 || row->accepted_at_ms < f->accepted_before_ms) &&
-	       (f->state == QUEUE_ANY || f->state == row->state);
-}
-
-static bool
-show_mail(struct spool_mail *m, const struct queue_filter *f,
-	  bool (*on_row)(void *context, const struct queue_row *row), void *context)
-{
-	const struct spool_recipient *all = mail_recipients(m);
-	struct queue_row row = { .id = m->mail.id,
-				 .accepted_at_ms = m->accepted_at_ms,
-				 .body_size = m->body_size };
-	bool more = true;
-
-	for (const struct spool_item *i = m->items; i != NULL; i = i->next) {
-		row.site = i->site->id;
-		row.state = row_state(i);
-		row.due_at_ms = row.state == QUEUE_CLAIMED ? 0 : i->item.due_at_ms;
-		row.attempts = 0;
-		for (uint32_t n = 0; n < m->recipient_count; n++) {
-			if (all[n].state == RECIPIENT_PENDING &&
-			    all[n].site.number == row.site.number && all[n].attempts > row.attempts)
-				row.attempts = all[n].attempts;
-		}
-		if (row_matches(f, &row))
-			more = on_row(context, &row) && more;
-	}
-	for (uint32_t n = 0; n < m->recipient_count && f->state == QUEUE_FAILED; n++) {
-		if (all[n].state != RECIPIENT_FAILED)
-			continue;
-		row.site = all[n].site;
-		row.attempts = all[n].attempts;
-		row.due_at_ms = 0;
-		row.state = QUEUE_FAILED;
-		if (row_matches(f, &row))
-			more = on_row(context, &row) && more;
-		break;
-	}
-	return more;
+	e->classes = e->classes_walk;
+	e->classes_walk = (struct spool_classes){ 0 };
 }
 
 /* The mail in the bucket of *cursor with the least hash at or after it. */
@@ -716,28 +768,11 @@ next_bucket(struct spool_end *e, uint64_t cursor)
 }
 
 bool
-spool_list(struct queue *q, const struct queue_filter *f, uint64_t *cursor, uint64_t slice_us,
-	   bool (*on_row)(void *context, const struct queue_row *row), void *context)
+index_step(struct spool_end *e, uint64_t *cursor, struct spool_mail **m)
 {
-	enum { LOOKS = 64 }; /* between looks at the clock */
-	struct spool_end *e = spool_end_of(q);
-	uint64_t until_us = clock_monotonic_us() + slice_us;
-
-	if (f->by_id) {
-		struct spool_mail *m = index_find(e, f->id);
-		if (m != NULL)
-			show_mail(m, f, on_row, context);
-		return false;
-	}
-	for (unsigned n = 1;; n++) {
-		struct spool_mail *m = next_in_bucket(e, *cursor);
-		bool more = m == NULL || show_mail(m, f, on_row, context);
-		*cursor = m == NULL ? next_bucket(e, *cursor) : hash_of(m->mail.id) + 1;
-		if (*cursor == 0)
-			return false;
-		if (!more || (n % LOOKS == 0 && clock_monotonic_us() >= until_us))
-			return true;
-	}
+	*m = next_in_bucket(e, *cursor);
+	*cursor = *m == NULL ? next_bucket(e, *cursor) : hash_of((*m)->mail.id) + 1;
+	return *cursor != 0;
 }
 
 void
@@ -762,6 +797,8 @@ index_fini(struct spool_end *e)
 	free(e->buckets);
 	free(e->new_buckets);
 	free(e->replies);
+	free(e->lanes);
+	names_fini(e);
 	pool_fini(&e->items);
 	pool_fini(&e->mails);
 }

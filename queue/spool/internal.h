@@ -5,9 +5,11 @@
  *   end.c      a worker's end: start, stop, upkeep     open.c     opening, locks, dealing
  *   segment.c  files of the log: made, filled, freed    recover.c  reading segments at start
  *   log.c      group commit                             index.c    mails and items in memory
- *   draft.c    bodies on their way in, put              site.c     what waits, by site and time
- *   change.c   outcomes, attempts, acts                 claim.c    handing out, loading
- *   compact.c  copying forward                          report.c   metrics and events
+ *   draft.c    bodies on their way in, put              site.c     what waits at a site, in turns
+ *   change.c   outcomes, attempts, acts                 lane.c     what waits of one sender
+ *   compact.c  copying forward                          claim.c    handing out, loading
+ *   names.c    domains, kept once                       list.c     seeing
+ *   report.c   metrics and events
  *
  * Everything of a struct spool_end is touched by its worker alone. Another worker reads, of a
  * claimed item only: the public part, mail->segment (fd, epoch), mail->place, meta_size, the
@@ -34,15 +36,19 @@ enum {
 	SPOOL_SEGMENT_LEAST = 4 * 1024 * 1024,
 	SPOOL_SPARES = 3, /* ready segments that a log keeps, the reserves included */
 	SPOOL_FETCHES = 32,
-	SPOOL_SITE_BUCKETS = 1024,
+	SPOOL_SITE_BUCKETS = 4096,
 	SPOOL_NAME_SIZE = 40,
 	SPOOL_UPKEEP_MS = 100,
-	SPOOL_ITEMS_MOST = (1 << 28) - 1, /* heap_index */
+	SPOOL_ITEMS_MOST = (1 << 27) - 1, /* heap_index */
+	SPOOL_LANE_BITS = 16,             /* of the hash table of lanes */
+	SPOOL_WEIGHT_MOST = 1024,
 	SPOOL_SMALL_MOST = 16384,
 	SPOOL_DRAFTS_MOST = 65536,
 	SPOOL_BODY_BITS = 40,
 	SPOOL_TIME_BITS = 44, /* of milliseconds: until the year 2527 */
 	SPOOL_RECIPIENT_BITS = 23,
+	SPOOL_NAMES_MOST = (1 << 15) - 1,
+	SPOOL_ATTEMPTS_MOST = (1 << 10) - 1,
 };
 
 /* How many ready segments a request leaves to others (reserves for copies and outcomes). */
@@ -131,14 +137,18 @@ struct spool_recipient {
 	uint64_t retry_at_ms;
 	struct spool_reply *reply;
 	struct site_id site;
-	uint16_t attempts;
+	uint32_t address_hash; /* to look for it without its mail */
+	uint16_t domain;       /* names.c */
 	uint16_t starts;
 	uint16_t closed;
-	uint8_t state;
-	bool alone;
-	bool notified;
-	bool touched; /* of recovery: by the run that died */
+	uint16_t attempts : 10; /* no more are counted */
+	uint16_t state : 3;
+	uint16_t alone : 1;
+	uint16_t notified : 1;
+	uint16_t touched : 1; /* of recovery: by the run that died */
 };
+
+_Static_assert(sizeof(struct spool_recipient) == 32, "a million mails have their price");
 
 /* An internal request, a close or an unlink. */
 struct spool_small {
@@ -171,20 +181,52 @@ struct spool_site {
 	struct timer timer;
 	struct task tell;
 	struct task leave;        /* it may go: no item names it */
-	struct spool_item **heap; /* by due_at_ms */
+	struct spool_lane **heap; /* in which nothing is due, by their first items */
 	uint32_t heap_count;
-	uint32_t heap_capacity;
+	uint32_t heap_capacity; /* of all its lanes */
+	struct list ring;       /* in which something is due, in the order of their turns */
+	uint32_t ring_count;
+	uint32_t passed; /* turns since one that paid for an item */
+	uint32_t least;  /* turns that the nearest of them needs */
+	uint32_t lane_count;
+	uint32_t exact_count;
 };
 
-/* A million of these wait: 72 bytes. */
+#define SPOOL_LANE_NOWHERE UINT32_MAX
+#define SPOOL_LANE_IN_RING (UINT32_MAX - 1)
+
+/* What waits at a site of one sender, or of some whose hash is alike. */
+struct spool_lane {
+	struct spool_lane *next; /* in its bucket */
+	struct spool_site *site;
+	struct list_node link; /* in site->ring */
+	union {
+		struct spool_item *one; /* capacity 1 */
+		struct spool_item **many;
+	} heap; /* by due_at_ms */
+	uint32_t heap_count;
+	uint32_t heap_capacity;
+	uint32_t items; /* that name it, in any state */
+	uint32_t hash;  /* of the sender's key; number of a shared one */
+	uint32_t place; /* in site->heap, or SPOOL_LANE_… */
+	uint32_t weight;
+	uint32_t account; /* what its turns have earned and nobody has spent */
+	bool is_shared;
+	bool has_turn;
+	uint8_t text_size; /* the sender's key; none where shared */
+	uint8_t text[];
+};
+
+/* A million of these wait: 80 bytes. */
 struct spool_item {
 	struct queue_item item; /* first */
-	struct spool_site *site;
+	struct spool_lane *lane;
 	struct spool_item *next;  /* of the mail */
 	uint32_t only_recipient;  /* recipients points here where there is one */
-	uint32_t heap_index : 28; /* where waiting */
+	uint32_t heap_index : 27; /* where waiting */
 	uint32_t state : 3;       /* enum spool_item_state */
 	uint32_t started : 1;     /* a START was recorded in this run */
+	uint32_t was_paid : 1;    /* by its sender's turn, and not tried since */
 };
 
 struct spool_loaded {
@@ -209,8 +251,9 @@ struct spool_mail {
 	uint64_t body_size : SPOOL_BODY_BITS;
 	uint64_t recipient_count : SPOOL_RECIPIENT_BITS;
 	uint64_t in_file : 1;
-	uint32_t place; /* of the PUT in its segment; < 4 GiB */
-	uint32_t meta_size;
+	uint64_t place_by_8 : 29; /* of the PUT in its segment, mail_at() */
+	uint64_t meta_size : 20;
+	uint64_t sender_domain : 15; /* names.c */
 	uint64_t accepted_at_ms : SPOOL_TIME_BITS;
 	uint64_t fetching : 1;
 	uint64_t fetch_failed : 1;
@@ -224,7 +267,7 @@ struct spool_mail {
 };
 
 _Static_assert(sizeof(struct spool_mail) == 136, "a million mails have their price");
-_Static_assert(sizeof(struct spool_item) == 72, "a million mails have their price");
+_Static_assert(sizeof(struct spool_item) == 80, "a million mails have their price");
 
 struct spool_flight {
 	struct list_node node; /* end->flying, in LSN order */
@@ -312,6 +355,12 @@ struct spool_compaction {
 	size_t existing_count;
 };
 
+/* Items that wait. */
+struct spool_classes {
+	uint64_t ages[QUEUE_AGES];
+	uint64_t attempts[QUEUE_ATTEMPTS];
+};
+
 struct spool_end {
 	struct queue queue; /* first */
 	struct spool *spool;
@@ -342,10 +391,15 @@ struct spool_end {
 	uint64_t mail_count;
 	uint64_t item_count;
 	uint64_t waiting, claimed, held, failed_recipients;
-	uint64_t oldest_ms;      /* as the last walk found it */
-	uint64_t oldest_walk_ms; /* so far in this walk */
-	uint64_t oldest_at;      /* bucket where it stands */
+	uint64_t oldest_ms;                /* as the last walk found it */
+	uint64_t oldest_walk_ms;           /* so far in this walk */
+	uint64_t oldest_at;                /* bucket where it stands */
+	struct spool_classes classes;      /* as the last walk found them */
+	struct spool_classes classes_walk; /* so far in this walk */
 	struct spool_site *sites[SPOOL_SITE_BUCKETS];
+	struct spool_lane **lanes; /* by site and sender */
+	uint64_t lane_count;
+	struct spool_names *names;
 	struct spool_reply **replies;
 	size_t reply_bytes;
 	size_t reply_bytes_most;
@@ -356,6 +410,7 @@ struct spool_end {
 	struct pool drafts;
 	struct pool small; /* struct spool_small: internal requests */
 	struct list claims;
+	struct list shows;
 	struct list fetching;
 	struct spool_fetch fetches[SPOOL_FETCHES];
 	struct task claim_task;
@@ -392,6 +447,7 @@ struct spool {
 	atomic_uint_fast32_t numbers_end; /* no file has this number or a higher one */
 	atomic_uint_fast64_t *sequences; /* by file number: 0 no file, 1 spare, else its sequence */
 	struct spool_end *ends;          /* worker_count */
+	uint64_t hash_seed;              /* of texts that others choose */
 	bool corrupt;
 	bool open;
 	uint64_t died_from; /* the first sequence of a run that did not end in order; 0: it did */
@@ -422,6 +478,13 @@ static inline struct spool_recipient *
 mail_recipients(struct spool_mail *m)
 {
 	return m->recipient_count == 1 ? &m->recipients.one : m->recipients.many;
+}
+
+/* Where its PUT is in its segment. */
+static inline uint64_t
+mail_at(const struct spool_mail *m)
+{
+	return (uint64_t)m->place_by_8 * 8;
 }
 
 static inline struct spool_loaded *
@@ -490,7 +553,9 @@ void mail_unplace(struct spool_mail *m);
 void mail_describe(struct spool_mail *m, uint64_t accepted_at_ms, uint64_t body_size, bool in_file);
 uint64_t mail_log_size(const struct spool_mail *m);
 /* Makes the items of pending recipients that have none. False: no memory. */
-bool mail_make_items(struct spool_end *e, struct spool_mail *m, bool recovered);
+bool mail_make_items(struct spool_end *e, struct spool_mail *m, struct span sender);
+/* New ones as their recipients say; those without a pending one go. */
+void mail_set_items(struct spool_end *e, struct spool_mail *m, bool recovered);
 bool mail_is_finished(struct spool_mail *m); /* no recipient is pending */
 bool mail_has_claims(const struct spool_mail *m);
 void mail_unload(struct spool_end *e, struct spool_mail *m); /* where no item is claimed */
@@ -500,7 +565,17 @@ void item_take(struct spool_end *e, struct spool_item *i, uint8_t state); /* out
 void item_free(struct spool_end *e, struct spool_item *i);
 bool item_fill_recipients(struct spool_end *e, struct spool_item *i);
 void item_set_state(struct spool_end *e, struct spool_item *i, uint8_t state);
-void index_walk_oldest(struct spool_end *e); /* a slice of it */
+void index_walk_oldest(struct spool_end *e); /* a slice of it; of the classes too */
+/* One step of a walk over all mails: *m, or NULL where there was none. *cursor: 0 at the start.
+ * False: this was the end. A mail that is there from the start to the end of a walk is met once. */
+bool index_step(struct spool_end *e, uint64_t *cursor, struct spool_mail **m);
+/* As they are now. */
+void recipient_show(const struct spool_recipient *r, struct mail_recipient *out);
+void recipient_set_attempts(struct spool_recipient *r, uint32_t attempts);
+void recipient_set_address(struct spool_end *e, struct spool_recipient *r, struct span address);
+void mail_set_sender(struct spool_end *e, struct spool_mail *m, struct span sender);
+uint32_t name_hash(const struct spool_end *e, struct span address);
+struct span name_of_domain(struct span address); /* behind the '@'; empty: none */
 void recipient_set_reply(struct spool_end *e, struct spool_recipient *r, struct span text);
 void recipient_set_state(struct spool_end *e, struct spool_recipient *r, uint8_t state);
 struct spool_loaded *loaded_new(struct spool_end *e, uint32_t recipient_count, size_t text_size);
@@ -508,22 +583,47 @@ void loaded_free(struct spool_end *e, struct spool_loaded *l);
 struct spool_loaded *loaded_copy(struct spool_end *e, const struct mail_envelope *from,
 				 struct span block_crcs);
 struct spool_loaded *loaded_read(struct spool_end *e, struct spool_mail *m, const struct record *r);
+
+/* ---- list.c ---- */
 bool spool_list(struct queue *q, const struct queue_filter *f, uint64_t *cursor, uint64_t slice_us,
 		bool (*on_row)(void *context, const struct queue_row *row), void *context);
+void spool_show(struct queue *q, struct queue_show *s);
+void spool_show_run(struct spool_end *e); /* whatever can go on */
+
+/* ---- names.c ---- */
+bool names_init(struct spool_end *e);
+void names_fini(struct spool_end *e);
+/* 0: none. What is got is put. */
+uint16_t name_find(const struct spool_end *e, struct span text);
+uint16_t name_get(struct spool_end *e, struct span text);
+void name_put(struct spool_end *e, uint16_t number);
+struct span name_text(const struct spool_end *e, uint16_t number);
 
 /* ---- site.c ---- */
 struct spool_site *site_find(struct spool_end *e, struct site_id id);
 struct spool_site *site_get(struct spool_end *e, struct site_id id); /* made; NULL: no memory */
-/* One more item names it, which gets a place in the heap: waiting never fails. False: no memory. */
-bool site_name(struct spool_site *s);
-void site_unname(struct spool_site *s);
-void site_leave(struct spool_site *s); /* soon, if no item names it by then */
+void site_leave(struct spool_site *s);   /* soon, if no item names it by then */
+bool site_reserve(struct spool_site *s); /* room for one more lane; false: no memory */
 void site_add(struct spool_item *i);
 void site_remove(struct spool_item *i);
+/* Whose turn it is, and charges for it; it is still there. NULL: nothing is due. */
+struct spool_item *site_next(struct spool_site *s, uint64_t now_ms);
 void site_look(struct spool_site *s); /* due? then tells; else sets the timer */
 void sites_look(struct spool_end *e); /* at all of them, when the worker starts */
 void sites_stop(struct spool_end *e);
 void sites_fini(struct spool_end *e);
+
+/* ---- lane.c ---- */
+/* The lane of a sender at a site, made where there is none. NULL: no memory. */
+struct spool_lane *lane_get(struct spool_site *s, struct span sender, uint32_t *key_hash);
+/* One more item names it, which gets a place in the heap: waiting never fails. False: no memory. */
+bool lane_name(struct spool_lane *l);
+void lane_unname(struct spool_lane *l);
+void lane_drop(struct spool_lane *l); /* if no item names it */
+void lane_weigh(struct spool_lane *l);
+void lane_push(struct spool_item *i);
+void lane_pull(struct spool_item *i);
+struct spool_item *lane_first(struct spool_lane *l);
 
 /* ---- draft.c ---- */
 void spool_file_name(char name[SPOOL_NAME_SIZE], struct mail_id id);
@@ -548,6 +648,9 @@ void spool_directory_synced(struct op *op, struct completion c);
 /* ---- claim.c ---- */
 void spool_claim(struct queue *q, struct queue_claim *c);
 void spool_claim_run(struct task *t);
+/* Reads a mail's envelope, and its body where there is room; claim_task runs when it is there, or
+ * fetch_failed. ERR_AGAIN: when another one has ended. */
+enum err spool_fetch(struct spool_end *e, struct spool_mail *m, bool with_body);
 void spool_release(struct queue *q, struct queue_item *i, uint64_t due_at_ms);
 void spool_reroute(struct queue *q, struct queue_item *i);
 void spool_load(struct queue *mine, struct queue_load *l);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "core/base/assert.h"
+#include "core/base/clock.h"
 #include "core/disk.h"
 #include "queue/spool/internal.h"
 
@@ -273,8 +274,8 @@ set_defaults(struct queue_options *o)
 		o->body_memory = 256 * 1024 * 1024;
 	if (o->items_max == 0)
 		o->items_max = 16 * 1024 * 1024;
-	if (o->items_max > SPOOL_ITEMS_MOST)
-		o->items_max = SPOOL_ITEMS_MOST;
+	if (o->items_max > SPOOL_ITEMS_MOST / 2) /* with the notices' share */
+		o->items_max = SPOOL_ITEMS_MOST / 2;
 }
 
 bool
@@ -318,6 +319,7 @@ spool_open(const struct queue_options *options, struct worker **workers, unsigne
 	spool->store.hooks = *hooks;
 	spool->store.worker_count = worker_count;
 	spool->options = *options;
+	spool->hash_seed = random_u64();
 	set_defaults(&spool->options);
 	spool->directory = spool->segment_directory = spool->file_directory = -1;
 	spool->aside_directory = spool->lock_fd = -1;

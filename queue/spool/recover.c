@@ -335,36 +335,38 @@ apply_put(struct recovery *r, struct spool_segment *s, const struct record *reco
 	struct spool_recipient *all = mail_recipients(m);
 	mail_describe(m, record->accepted_at_ms, record->mail_size, record->body_kind == BODY_FILE);
 	m->hold_revision = record->hold_revision;
+	mail_set_sender(e, m, record->sender);
 	for (uint32_t i = 0; i < record->count; i++) {
 		struct mail_recipient from;
 		struct record_starts starts;
 		record_next_recipient(&rest, record->version, &from, &starts);
 		if (from.state == RECIPIENT_PENDING)
 			all[i].site = r->spool->store.hooks.site_of(&e->queue, from.address);
-		/* So that it is told of where no item comes of it. */
-		if (from.state == RECIPIENT_PENDING && site_get(e, all[i].site) == NULL)
-			r->no_memory = true;
-		all[i].attempts = from.attempts;
+		recipient_set_attempts(&all[i], from.attempts);
+		recipient_set_address(e, &all[i], from.address);
 		all[i].notified = from.notified;
 		all[i].retry_at_ms = from.retry_at_ms;
 		all[i].starts = starts.starts;
 		all[i].closed = starts.closed;
 		all[i].alone = starts.alone;
-		all[i].touched = is_of_the_dead(r, s);
+		all[i].touched = is_of_the_dead(r, s) ? 1 : 0;
 		recipient_set_state(e, &all[i], from.state);
 		recipient_set_reply(e, &all[i], from.reply);
 	}
 	mail_place(m, s, record->place, record->meta_size);
 	index_insert(e, m);
-	if (mail_is_finished(m))
+	if (mail_is_finished(m)) {
 		erase(m);
-	return true;
+		return true;
+	}
+	/* While the sender is known; what comes of them is seen when all records have been read. */
+	return mail_make_items(e, m, record->sender);
 }
 
 static void
 apply_outcome(struct spool_end *e, struct spool_recipient *to, const struct record_line *l)
 {
-	to->notified |= l->notified;
+	to->notified = to->notified || l->notified;
 	if (l->number > to->closed)
 		to->closed = l->number;
 	/* Final beats live, more attempts beat fewer. */
@@ -372,7 +374,7 @@ apply_outcome(struct spool_end *e, struct spool_recipient *to, const struct reco
 		return;
 	if (l->state == RECIPIENT_PENDING && l->attempts < to->attempts)
 		return;
-	to->attempts = l->attempts;
+	recipient_set_attempts(to, l->attempts);
 	to->retry_at_ms = l->retry_at_ms;
 	recipient_set_state(e, to, l->state);
 	recipient_set_reply(e, to, l->reply);
@@ -407,7 +409,7 @@ apply_change(struct recovery *r, struct spool_segment *s, const struct record *r
 			to->starts = l.number;
 			to->alone = l.alone;
 		}
-		to->touched |= is_of_the_dead(r, s);
+		to->touched = to->touched || is_of_the_dead(r, s);
 		if (record->type == RECORD_CLOSE && l.number > to->closed)
 			to->closed = l.number;
 	}
@@ -840,7 +842,7 @@ count_doubtful(struct spool_mail *m, uint64_t now_ms)
 	return count;
 }
 
-static bool
+static void
 wake_items(struct recovery *r)
 {
 	uint64_t now_ms = clock_wall_ms();
@@ -852,8 +854,7 @@ wake_items(struct recovery *r)
 		for (struct list_node *n = list_first(&s->mails); n != NULL;
 		     n = list_next(&s->mails, n)) {
 			struct spool_mail *m = LIST_ITEM(n, struct spool_mail, by_segment);
-			if (!mail_make_items(s->end, m, true))
-				return false;
+			mail_set_items(s->end, m, true);
 			s->end->counters.recovered_mails++;
 			s->end->counters.recovered_doubtful += count_doubtful(m, now_ms);
 			for (struct spool_item *k = m->items; k != NULL; k = k->next) {
@@ -862,7 +863,6 @@ wake_items(struct recovery *r)
 			}
 		}
 	}
-	return true;
 }
 
 static bool
@@ -908,8 +908,7 @@ recover(struct recovery *r, struct worker **workers)
 	if (r->no_memory || r->unreadable)
 		return false;
 	keep_voids(r);
-	if (!wake_items(r))
-		return false;
+	wake_items(r);
 	return disk_list(spool->file_directory, on_file_name, r) == ERR_OK;
 }
 

@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What waits, by site: a heap by due time. Sites come and go with the items that name them: numbers
- * are the caller's, who is told when one is not named any more.
+ * What waits, by site, and whose turn it is there. Sites come and go with the items that name them:
+ * numbers are the caller's, who is told when one is not named any more.
+ *
+ * The lanes of a site (one a sender, lane.c) in which nothing is due yet are a heap by the time of
+ * their first item. The others are in a ring and have turns (deficit round robin): at its turn a
+ * lane gets QUANTUM times its weight on its account and hands out what that pays for, by the size
+ * of the mails. What is left is kept while more is due. So a million mails of one sender hold up
+ * those of another by one turn.
  */
 #include <stdlib.h>
 
 #include "core/base/assert.h"
 #include "queue/spool/internal.h"
 
-enum { HEAP_LEAST = 4 };
+/* In units of COST_UNIT bytes and one more for each mail. */
+enum { QUANTUM = 4, COST_UNIT = 16 * 1024, HEAP_LEAST = 4 };
 
 /* ---- sites ---- */
 
@@ -43,12 +50,13 @@ site_free(struct spool_site *s)
 {
 	struct spool_end *e = s->end;
 
-	ASSERT(s->items == 0 && s->heap_count == 0);
+	ASSERT(s->items == 0 && s->lane_count == 0);
+	ASSERT(s->heap_count == 0 && s->ring_count == 0);
 	*place_of(e, s->id) = s->next;
 	timer_stop(&e->queue.worker->timers, &s->timer);
 	task_cancel(&s->tell);
 	task_cancel(&s->leave);
-	e->memory_bytes -= sizeof *s + s->heap_capacity * sizeof(struct spool_item *);
+	e->memory_bytes -= sizeof *s + s->heap_capacity * sizeof *s->heap;
 	free(s->heap);
 	free(s);
 }
@@ -88,6 +96,8 @@ site_get(struct spool_end *e, struct site_id id)
 		timer_init(&s->timer, on_site_timer);
 		task_init(&s->tell, on_tell_due);
 		task_init(&s->leave, on_leave);
+		list_init(&s->ring);
+		s->least = UINT32_MAX;
 		e->memory_bytes += sizeof *s;
 		*at = s;
 	}
@@ -101,17 +111,252 @@ site_leave(struct spool_site *s)
 		worker_soon(s->end->queue.worker, &s->leave);
 }
 
+/* ---- lanes in which nothing is due ---- */
+
+static uint64_t
+due_of(struct spool_lane *l)
+{
+	return lane_first(l)->item.due_at_ms;
+}
+
+static void
+heap_set(struct spool_site *s, uint32_t at, struct spool_lane *l)
+{
+	s->heap[at] = l;
+	l->place = at;
+}
+
+static void
+heap_up(struct spool_site *s, uint32_t at, struct spool_lane *l)
+{
+	while (at > 0 && due_of(s->heap[(at - 1) / 2]) > due_of(l)) {
+		heap_set(s, at, s->heap[(at - 1) / 2]);
+		at = (at - 1) / 2;
+	}
+	heap_set(s, at, l);
+}
+
+static void
+heap_down(struct spool_site *s, uint32_t at, struct spool_lane *l)
+{
+	for (;;) {
+		uint32_t child = 2 * at + 1;
+		if (child >= s->heap_count)
+			break;
+		if (child + 1 < s->heap_count &&
+		    due_of(s->heap[child + 1]) < due_of(s->heap[child]))
+			child++;
+		if (due_of(s->heap[child]) >= due_of(l))
+			break;
+		heap_set(s, at, s->heap[child]);
+		at = child;
+	}
+	heap_set(s, at, l);
+}
+
+/* Where its neighbours say that it belongs. */
+static void
+heap_place(struct spool_site *s, uint32_t at, struct spool_lane *l)
+{
+	if (at > 0 && due_of(s->heap[(at - 1) / 2]) > due_of(l))
+		heap_up(s, at, l);
+	else
+		heap_down(s, at, l);
+}
+
+static void
+heap_remove(struct spool_site *s, struct spool_lane *l)
+{
+	uint32_t at = l->place;
+
+	ASSERT(at < s->heap_count && s->heap[at] == l);
+	struct spool_lane *last = s->heap[--s->heap_count];
+	l->place = SPOOL_LANE_NOWHERE;
+	if (last != l)
+		heap_place(s, at, last);
+}
+
+bool
+site_reserve(struct spool_site *s)
+{
+	if (s->lane_count < s->heap_capacity)
+		return true;
+	uint32_t capacity = s->heap_capacity + s->heap_capacity / 4 + HEAP_LEAST;
+	struct spool_lane **larger = realloc(s->heap, capacity * sizeof *larger);
+	if (larger == NULL)
+		return false;
+	s->end->memory_bytes += (capacity - s->heap_capacity) * sizeof *larger;
+	s->heap = larger;
+	s->heap_capacity = capacity;
+	return true;
+}
+
+/* ---- lanes in which something is due ---- */
+
+static void
+ring_enter(struct spool_lane *l)
+{
+	ASSERT(l->place == SPOOL_LANE_NOWHERE);
+	lane_weigh(l);
+	l->place = SPOOL_LANE_IN_RING;
+	l->has_turn = false;
+	list_append(&l->site->ring, &l->link);
+	l->site->ring_count++;
+}
+
+static void
+ring_leave(struct spool_lane *l)
+{
+	list_unlink(&l->link);
+	l->site->ring_count--;
+	l->place = SPOOL_LANE_NOWHERE;
+	l->account = 0;
+}
+
+static void
+ring_turn(struct spool_site *s)
+{
+	struct list_node *n = list_shift(&s->ring);
+
+	LIST_ITEM(n, struct spool_lane, link)->has_turn = false;
+	list_append(&s->ring, n);
+}
+
+/* Its first item is another one: where does it belong now? */
+static void
+settle(struct spool_lane *l)
+{
+	struct spool_site *s = l->site;
+	struct spool_item *first = lane_first(l);
+
+	if (l->place == SPOOL_LANE_IN_RING) {
+		if (first != NULL && first->item.due_at_ms <= s->end->queue.worker->now_wall_ms)
+			return;
+		ring_leave(l);
+	} else if (l->place != SPOOL_LANE_NOWHERE) {
+		if (first == NULL)
+			heap_remove(s, l);
+		else
+			heap_place(s, l->place, l);
+		return;
+	}
+	if (first != NULL)
+		heap_up(s, s->heap_count++, l);
+}
+
+static void
+admit_due(struct spool_site *s, uint64_t now_ms)
+{
+	while (s->heap_count > 0 && due_of(s->heap[0]) <= now_ms) {
+		struct spool_lane *l = s->heap[0];
+		heap_remove(s, l);
+		ring_enter(l);
+	}
+}
+
+static uint32_t
+cost_of(const struct spool_item *i)
+{
+	uint64_t cost = 1 + spool_mail_of(i->item.mail)->body_size / COST_UNIT;
+
+	return cost < UINT32_MAX / 4 ? (uint32_t)cost : UINT32_MAX / 4;
+}
+
+/* What so many turns are worth. */
+static void
+credit(struct spool_lane *l, uint64_t turns)
+{
+	uint64_t account = l->account + turns * QUANTUM * l->weight;
+
+	l->account = account < UINT32_MAX / 2 ? (uint32_t)account : UINT32_MAX / 2;
+}
+
+/* A whole round has paid for nothing: so many rounds as the nearest lane needs, less one, at once.
+ */
+static void
+skip_rounds(struct spool_site *s)
+{
+	for (struct list_node *n = list_first(&s->ring); n != NULL; n = list_next(&s->ring, n))
+		credit(LIST_ITEM(n, struct spool_lane, link), s->least - 1);
+	s->passed = 0;
+	s->least = UINT32_MAX;
+}
+
+struct spool_item *
+site_next(struct spool_site *s, uint64_t now_ms)
+{
+	admit_due(s, now_ms);
+	while (s->ring_count > 0) {
+		struct spool_lane *l = LIST_ITEM(list_first(&s->ring), struct spool_lane, link);
+		struct spool_item *i = lane_first(l);
+		if (i->item.due_at_ms > now_ms) { /* the clock was set back */
+			settle(l);
+			continue;
+		}
+		uint32_t cost = cost_of(i);
+		if (!l->has_turn)
+			credit(l, 1);
+		l->has_turn = true;
+		if (l->account >= cost) {
+			l->account -= cost;
+			i->was_paid = 1;
+			s->passed = 0;
+			s->least = UINT32_MAX;
+			return i;
+		}
+		uint32_t pay = QUANTUM * l->weight;
+		uint32_t turns = (cost - l->account + pay - 1) / pay;
+		s->least = turns < s->least ? turns : s->least;
+		ring_turn(s);
+		if (++s->passed >= s->ring_count)
+			skip_rounds(s);
+	}
+	return NULL;
+}
+
+void
+site_add(struct spool_item *i)
+{
+	struct spool_lane *l = i->lane;
+
+	/* It was not tried, so it has cost its sender nothing. */
+	if (i->was_paid) {
+		uint64_t account = (uint64_t)l->account + cost_of(i);
+		l->account = account < UINT32_MAX / 2 ? (uint32_t)account : UINT32_MAX / 2;
+	}
+	i->was_paid = 0;
+	lane_push(i);
+	if (lane_first(l) == i) {
+		settle(l);
+		site_look(l->site);
+	}
+}
+
+void
+site_remove(struct spool_item *i)
+{
+	struct spool_lane *l = i->lane;
+	bool was_first = lane_first(l) == i;
+
+	lane_pull(i);
+	if (was_first)
+		settle(l);
+}
+
+/* ---- telling ---- */
+
 void
 site_look(struct spool_site *s)
 {
 	enum { LOOK_AGAIN_MS = 60 * 1000 };
 	struct worker *w = s->end->queue.worker;
+	bool is_empty = s->heap_count == 0 && s->ring_count == 0;
 
-	if (s->told || s->heap_count == 0 || !s->end->started || s->end->stopping) {
+	if (s->told || is_empty || !s->end->started || s->end->stopping) {
 		timer_stop(&w->timers, &s->timer);
 		return;
 	}
-	uint64_t due_at_ms = s->heap[0]->item.due_at_ms;
+	uint64_t due_at_ms = s->ring_count > 0 ? 0 : due_of(s->heap[0]);
 	if (due_at_ms <= w->now_wall_ms) {
 		s->told = true;
 		timer_stop(&w->timers, &s->timer);
@@ -133,96 +378,6 @@ sites_look(struct spool_end *e)
 			site_leave(s); /* what it was asked for is over */
 		}
 	}
-}
-
-/* ---- the heap of a site: who is due first ---- */
-
-static void
-heap_set(struct spool_site *s, uint32_t at, struct spool_item *i)
-{
-	s->heap[at] = i;
-	i->heap_index = at & SPOOL_ITEMS_MOST;
-}
-
-static void
-heap_up(struct spool_site *s, uint32_t at, struct spool_item *i)
-{
-	while (at > 0 && s->heap[(at - 1) / 2]->item.due_at_ms > i->item.due_at_ms) {
-		heap_set(s, at, s->heap[(at - 1) / 2]);
-		at = (at - 1) / 2;
-	}
-	heap_set(s, at, i);
-}
-
-static void
-heap_down(struct spool_site *s, uint32_t at, struct spool_item *i)
-{
-	for (;;) {
-		uint32_t child = 2 * at + 1;
-		if (child >= s->heap_count)
-			break;
-		if (child + 1 < s->heap_count &&
-		    s->heap[child + 1]->item.due_at_ms < s->heap[child]->item.due_at_ms)
-			child++;
-		if (s->heap[child]->item.due_at_ms >= i->item.due_at_ms)
-			break;
-		heap_set(s, at, s->heap[child]);
-		at = child;
-	}
-	heap_set(s, at, i);
-}
-
-bool
-site_name(struct spool_site *s)
-{
-	if (s->items < s->heap_capacity) {
-		s->items++;
-		return true;
-	}
-	uint32_t capacity = s->heap_capacity + s->heap_capacity / 4 + HEAP_LEAST;
-	struct spool_item **larger = realloc(s->heap, capacity * sizeof(struct spool_item *));
-	if (larger == NULL)
-		return false;
-	s->end->memory_bytes += (capacity - s->heap_capacity) * sizeof(struct spool_item *);
-	s->heap = larger;
-	s->heap_capacity = capacity;
-	s->items++;
-	return true;
-}
-
-void
-site_unname(struct spool_site *s)
-{
-	ASSERT(s->items > 0);
-	s->items--;
-	site_leave(s);
-}
-
-void
-site_add(struct spool_item *i)
-{
-	struct spool_site *s = i->site;
-
-	ASSERT(s->heap_count < s->heap_capacity);
-	heap_up(s, s->heap_count++, i);
-	if (i->heap_index == 0)
-		site_look(s);
-}
-
-void
-site_remove(struct spool_item *i)
-{
-	struct spool_site *s = i->site;
-	uint32_t at = i->heap_index;
-	struct spool_item *last = s->heap[--s->heap_count];
-
-	ASSERT(at <= s->heap_count);
-	if (last == i)
-		return;
-	if (at > 0 && s->heap[(at - 1) / 2]->item.due_at_ms > last->item.due_at_ms)
-		heap_up(s, at, last);
-	else
-		heap_down(s, at, last);
 }
 
 void

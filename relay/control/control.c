@@ -5,11 +5,13 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "core/base/clock.h"
 #include "core/config.h"
+#include "relay/control/templates.h"
 #include "relay/flow/events.h"
 
 enum {
@@ -21,6 +23,10 @@ enum {
 };
 
 static void start_next(struct control *c);
+
+_Static_assert((int)LABEL_AGE_COUNT == (int)QUEUE_AGES, "labels are the classes of the queue");
+_Static_assert((int)LABEL_ATTEMPTS_COUNT == (int)QUEUE_ATTEMPTS,
+	       "labels are the classes of the queue");
 
 /* ---- on the workers ---- */
 
@@ -44,6 +50,10 @@ refresh_gauges(struct crew *m)
 	METRIC_SET_LABEL(w->metrics, QUEUE_RECIPIENTS, LABEL_STATE_ACTIVE, n.items_claimed);
 	METRIC_SET_LABEL(w->metrics, QUEUE_RECIPIENTS, LABEL_STATE_HELD, n.items_held);
 	METRIC_SET_LABEL(w->metrics, QUEUE_RECIPIENTS, LABEL_STATE_FAILED, n.recipients_failed);
+	for (unsigned i = 0; i < QUEUE_AGES; i++)
+		METRIC_SET_LABEL(w->metrics, QUEUE_AGES, i, n.items_by_age[i]);
+	for (unsigned i = 0; i < QUEUE_ATTEMPTS; i++)
+		METRIC_SET_LABEL(w->metrics, QUEUE_ATTEMPTS, i, n.items_by_attempts[i]);
 	METRIC_SET(w->metrics, SPOOL_DISK_USED, n.bytes_on_disk);
 	METRIC_SET(w->metrics, SPOOL_DISK_FREE, n.bytes_free);
 }
@@ -134,7 +144,7 @@ send_letters(struct control *c)
 			all = false;
 			continue;
 		}
-		/* For the answer: this mailbox is for answers alone, one a worker. */
+		/* For the answer: this mailbox is for answers alone. */
 		bool mine = mailbox_reserve(&c->worker.mailbox, 1);
 		ASSERT(mine);
 		m->letter_due = false;
@@ -212,6 +222,12 @@ finish_reload(struct control *c)
 }
 
 static void
+on_admin_stopped(struct admin *a)
+{
+	send_all(a->control, CONTROL_STOP);
+}
+
+static void
 on_answer(struct message *letter, void *context)
 {
 	struct crew *m = CONTAINER_OF(letter, struct crew, letter);
@@ -226,7 +242,8 @@ on_answer(struct message *letter, void *context)
 	if (done == CONTROL_RELOAD)
 		finish_reload(c);
 	if (done == CONTROL_DRAIN) {
-		send_all(c, CONTROL_STOP);
+		/* Workers can be asked until then, and no longer. */
+		admin_stop(&c->admin, on_admin_stopped);
 		return;
 	}
 	if (done == CONTROL_STOP) {
@@ -281,10 +298,26 @@ reopen_log(struct control *c, const struct config *config)
 	event_log_reopened(c->worker.log, &(struct event_log_reopened){ .file = *file });
 }
 
+/* With the files that the configuration names. NULL with a line in `why`. */
+static struct routing *
+make_routing(struct control *c, const struct config *config, struct buf *why)
+{
+	struct dsn_template *templates = NULL;
+	struct routing *r = NULL;
+
+	if (templates_load(config, &templates, why))
+		r = routing_new(config, c->routing, why);
+	if (r == NULL)
+		free(templates);
+	else
+		r->templates = templates;
+	return r;
+}
+
 static void
 reload(struct control *c)
 {
-	uint8_t memory[WHY_SIZE];
+	uint8_t memory[ERRORS_TEXT_MAX];
 	struct buf why = buf_of(memory, sizeof memory);
 	const struct span *file = &c->routing->config->log.file;
 
@@ -293,7 +326,7 @@ reload(struct control *c)
 	const struct config *next = load_next(c);
 	if (next == NULL)
 		return;
-	c->next_routing = routing_new(next, c->routing, &why);
+	c->next_routing = make_routing(c, next, &why);
 	config_put(next);
 	if (c->next_routing == NULL) {
 		refuse_reload(c, buf_span(&why), span_none());
@@ -311,7 +344,7 @@ reload_recipients(struct control *c)
 	uint8_t memory[WHY_SIZE];
 	struct buf why = buf_of(memory, sizeof memory);
 
-	c->next_routing = routing_new(c->routing->config, c->routing, &why);
+	c->next_routing = make_routing(c, c->routing->config, &why);
 	if (c->next_routing != NULL) {
 		send_all(c, CONTROL_RELOAD);
 		return;
@@ -425,6 +458,7 @@ control_run(struct control *c)
 	timer_set(&c->worker.timers, &c->look,
 		  c->worker.now_ms + c->routing->config->relay.recipients_look_ms);
 	ring_poll(c->worker.ring, &c->signal_poll, c->signals, POLLIN);
+	admin_start(&c->admin, c, c->admin_fd);
 	atomic_store(&c->started, true);
 	atomic_store(&c->ready, true);
 	worker_run(&c->worker);
@@ -432,6 +466,7 @@ control_run(struct control *c)
 		ring_cancel(c->worker.ring, &c->cancel, &c->signal_poll);
 	while (ring_ops(c->worker.ring) > 0)
 		worker_turn(&c->worker, BEAT_MS * 1000);
+	suspended_fini(&c->admin.suspended);
 }
 
 /* ---- for the HTTP thread ---- */

@@ -24,6 +24,8 @@
 #include "core/metric.h"
 #include "core/worker.h"
 #include "queue/queue.h"
+#include "relay/control/admin.h"
+#include "relay/control/ask.h"
 #include "relay/flow/flow.h"
 
 struct control;
@@ -41,6 +43,7 @@ struct crew {
 	_Atomic uint64_t beat_ms; /* when it last turned, monotonic; read by the HTTP thread */
 	atomic_bool admits;       /* whether its queue takes mail; likewise */
 	bool opened;              /* it has its ring */
+	struct asked asked;
 	int fds[FLOW_LISTENERS_MAX];
 };
 
@@ -54,6 +57,10 @@ struct control {
 	struct routing *next_routing; /* being adopted, or NULL */
 	const char *config_path;
 	struct queue_store *store;
+	const struct metrics *const *blocks; /* of all threads */
+	size_t block_count;
+	struct admin admin;
+	int admin_fd; /* that listens, or -1; taken by control_run */
 
 	enum control_task task; /* what the letters are out for */
 	unsigned answers_owed;

@@ -311,7 +311,9 @@ act(struct channel *c, const struct sender_action *a)
 		c->ready = true;
 		c->site->hosts[c->host].ready++;
 		c->opener->times.started_ms = c->flow->worker->now_ms;
+		list_unlink(&c->connecting_link);
 		site_host_works(c->site, c->host);
+		slots_success(c->site);
 		site_pump_soon(c->site);
 		return true;
 	case SENDER_WRITE:
@@ -326,6 +328,7 @@ act(struct channel *c, const struct sender_action *a)
 		flow_count_outcome(c->flow, job_of(a->transaction), &a->outcome);
 		if (a->outcome.class == SENDER_OK)
 			slots_success(c->site);
+		job_of(a->transaction)->peer_has_dsn = c->sender.offer.dsn;
 		job_take_outcome(job_of(a->transaction), &a->outcome);
 		return true;
 	case SENDER_DONE:
@@ -476,23 +479,38 @@ on_drained(struct conn *conn)
 }
 
 static void
-on_deadline(struct conn *conn)
+time_out(struct channel *c)
 {
-	struct channel *c = channel_of(conn);
-
-	if (conn->state == CONN_OPEN && c->job_count == 0 && sender_is_idle(&c->sender)) {
-		channel_quit(c, CLOSE_IDLE);
-		return;
-	}
-	const char *phase = conn->state == CONN_CONNECTING
+	const char *phase = c->conn.state == CONN_CONNECTING
 				    ? "connect"
 				    : sender_phase_label(sender_phase(&c->sender));
+
 	explain(c, "4.4.2", "silent for too long", phase);
-	flow_count_peer_timeout(c->flow, sender_phase(&c->sender), conn->state == CONN_CONNECTING);
+	flow_count_peer_timeout(c->flow, sender_phase(&c->sender),
+				c->conn.state == CONN_CONNECTING);
 	if (site_host_failed(c->site, c->host))
 		flow_event_host_failed(c->flow, c->site, c->host, phase,
 				       SPAN("silent for too long"));
 	channel_abort(c, CLOSE_TIMEOUT);
+}
+
+static void
+on_deadline(struct conn *conn)
+{
+	struct channel *c = channel_of(conn);
+
+	if (conn->state == CONN_OPEN && c->job_count == 0 && sender_is_idle(&c->sender))
+		channel_quit(c, CLOSE_IDLE);
+	else
+		time_out(c);
+}
+
+void
+channel_give_way(struct channel *c)
+{
+	ASSERT(!c->ready);
+	list_unlink(&c->connecting_link);
+	time_out(c);
 }
 
 static void
@@ -525,10 +543,8 @@ on_closed(struct conn *conn)
 	s->hosts[c->host].channels--;
 	if (c->ready)
 		s->hosts[c->host].ready--;
-	if (c->flow->channels_were_full) {
-		c->flow->channels_were_full = false;
-		flow_wake_sites(c->flow);
-	}
+	list_unlink(&c->connecting_link);
+	dispatch_connection_free(c->flow);
 	flow_event_channel_end(c->flow, conn->reason);
 	routing_put(c->routing);
 	pool_put(&c->flow->channels, c);
@@ -578,6 +594,8 @@ channel_open(struct site *s, struct job *j)
 	list_append(&s->busy, &c->link);
 	conn_deadline(&c->conn, f->worker->now_ms + c->routing->config->timeouts.send.connect_ms);
 	flow_event_channel_open(f);
+	c->began_ms = f->worker->now_ms;
+	list_append(&f->connecting, &c->connecting_link);
 	c->opener = j;
 	conn_connect(&c->conn, peer);
 	channel_take(c, j);

@@ -39,8 +39,10 @@ struct channel {
 	struct body_out stuffing;
 	struct queue_load load;
 	uint8_t why_size;
-	char why[200];         /* text for jobs that fail without a reply */
-	struct list_node link; /* in the site's idle or busy */
+	char why[200];                    /* text for jobs that fail without a reply */
+	struct list_node link;            /* in the site's idle or busy */
+	struct list_node connecting_link; /* of flow->connecting */
+	uint64_t began_ms;                /* to connect; monotonic */
 };
 
 /* Opens a connection for this job to the site's host j->host. False where no socket or memory was
@@ -51,6 +53,8 @@ bool channel_can_take(const struct channel *c);
 void channel_take(struct channel *c, struct job *j);
 /* Says QUIT and closes; only an idle one. */
 void channel_quit(struct channel *c, enum close_reason reason);
+/* Gives a connection up that is not made yet, as if it had timed out. */
+void channel_give_way(struct channel *c);
 /* Gives up at once: jobs come back. */
 void channel_abort(struct channel *c, enum close_reason reason);
 

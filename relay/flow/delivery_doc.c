@@ -56,7 +56,8 @@ static const char intro[] =
 	"A host that cannot be reached, refuses the session or breaks off is left alone for a "
 	"sixteenth of `retry.host_pause`, doubled with each failure in a row up to the whole; the "
 	"first connection after that is the only one until it works. While all hosts of a site are "
-	"left alone its mail waits in the queue, and no attempt is counted.\n";
+	"left alone its mail waits in the queue, and no attempt is counted, but for one when the "
+	"sender is to be told of the delay.\n";
 
 static const char hosts_intro[] =
 	"\n## Finding the hosts\n"
@@ -89,6 +90,29 @@ static const char causes_intro[] =
 	"\n"
 	"| what happened | code | the recipient |\n"
 	"| --- | --- | --- |\n";
+
+static const char reports_text[] =
+	"\n## Reports to the sender\n"
+	"\n"
+	"By NOTIFY of RCPT (RFC 3461); at most one mail for the outcomes of one attempt, kept in "
+	"the "
+	"same change as they are.\n"
+	"\n"
+	"| what happened | without NOTIFY | told with | `Action` |\n"
+	"| --- | --- | --- | --- |\n"
+	"| failed | told | FAILURE | failed |\n"
+	"| not delivered `bounces.delay` after acceptance, and tried again later | told once | "
+	"DELAY | delayed |\n"
+	"| delivered by LMTP to a server without DSN | not told | SUCCESS | delivered |\n"
+	"| delivered by SMTP to a server without DSN | not told | SUCCESS | relayed |\n"
+	"| delivered to a server with DSN, which reports it | not told | | |\n"
+	"| discarded by a route, removed by an operator | not told | | |\n"
+	"\n"
+	"`Status` is that of the reply; 4.4.7 where the time was over. A mail with the null sender "
+	"is "
+	"never reported on: its failure has the event `notice_suppressed`, as one that NOTIFY "
+	"keeps "
+	"silent.\n";
 
 static const char *
 fate(enum sender_class class, enum sender_next next)
@@ -159,5 +183,6 @@ delivery_doc(struct buf *out)
 	for (size_t i = 1; i < sizeof causes / sizeof causes[0]; i++)
 		buf_printf(out, "| %s | %u %s | %s |\n", causes[i].text, causes[i].code,
 			   causes[i].status, fate(causes[i].class, causes[i].next));
+	buf_append_string(out, reports_text);
 	return !out->overflow;
 }

@@ -125,8 +125,7 @@ destination_free(struct destination *d)
 	drop_answers(d);
 	if (d->plan != NULL)
 		plan_put(d->plan);
-	if (d->found != NULL)
-		mx_hosts_put(d->found);
+	free(d->why);
 	if (d->routing != NULL)
 		routing_put(d->routing);
 	while (*at != d)
@@ -293,13 +292,13 @@ destination_unused(struct destination *d)
 static bool
 is_fresh(const struct destination *d)
 {
-	return (d->plan != NULL || d->found != NULL) && d->expires_at_ms > d->flow->worker->now_ms;
+	return (d->plan != NULL || d->why != NULL) && d->expires_at_ms > d->flow->worker->now_ms;
 }
 
 static bool
 has_failed(const struct destination *d)
 {
-	return d->site == NULL && d->found != NULL;
+	return d->site == NULL && d->why != NULL;
 }
 
 static void
@@ -332,24 +331,34 @@ settle_resolving(struct destination *d)
 	destination_pump_soon(d);
 }
 
+/* It has no hosts: what was found says why. */
 static void
-take_found(struct destination *d, struct mx_hosts *found)
+note_failure(struct destination *d, const struct mx_hosts *found)
 {
-	if (d->found != NULL)
-		mx_hosts_put(d->found);
-	d->found = mx_hosts_get(found);
-	d->expires_at_ms = found->expires_at_ms;
-	if (found->outcome != MX_FOUND) {
-		flow_event_unresolved(d->flow, d);
-		leave_site(d);
-		if (d->plan != NULL)
-			plan_put(d->plan);
-		d->plan = NULL;
-		return;
+	struct span why = span_first(found->why, DESTINATION_WHY_MAX);
+
+	free(d->why);
+	d->why = malloc(why.size + 1);
+	if (d->why != NULL) {
+		memcpy(d->why, why.data, why.size);
+		d->why[why.size] = '\0';
 	}
-	struct plan *p = plan_of_mx(found);
+	d->outcome = found->outcome;
+	leave_site(d);
+	if (d->plan != NULL)
+		plan_put(d->plan);
+	d->plan = NULL;
+	flow_event_unresolved(d->flow, d);
+}
+
+static void
+note_hosts(struct destination *d, struct plan *p)
+{
+	free(d->why);
+	d->why = NULL;
 	if (p != NULL)
 		join_site(d, p);
+	/* Without memory for it, it is looked for again. */
 	if (p == NULL || d->site == NULL)
 		d->expires_at_ms = 0;
 }
@@ -362,7 +371,11 @@ on_domain_found(struct mx_lookup *l, struct mx_hosts *found)
 	OBJ_CHECK(d, DESTINATION_MAGIC);
 	d->looking = false;
 	d->flow->destinations.looking--;
-	take_found(d, found);
+	d->expires_at_ms = found->expires_at_ms;
+	if (found->outcome == MX_FOUND)
+		note_hosts(d, plan_of_mx(found));
+	else
+		note_failure(d, found);
 	settle_resolving(d);
 	flow_check_drained(d->flow);
 }
@@ -378,39 +391,33 @@ on_host_found(struct mx_lookup *l, struct mx_hosts *found)
 
 	OBJ_CHECK(d, DESTINATION_MAGIC);
 	d->answers[d->asked++] = mx_hosts_get(found);
-	if (d->found != NULL)
-		mx_hosts_put(d->found);
-	d->found = mx_hosts_get(found);
 	ask_next_host(d);
 }
 
+/* Without any host the last answer says why. */
 static void
 finish_hosts(struct destination *d)
 {
 	uint64_t expires_at_ms = d->flow->worker->now_ms + NAMED_AGAIN_MS;
 	struct plan *p = plan_of_target(d->target, d->answers);
+	const struct mx_hosts *last = NULL;
 
 	for (size_t i = 0; i < d->target->hosts_count; i++) {
-		if (d->answers[i] != NULL && d->answers[i]->expires_at_ms > expires_at_ms)
-			expires_at_ms = d->answers[i]->expires_at_ms;
+		if (d->answers[i] != NULL)
+			last = d->answers[i];
 	}
-	drop_answers(d);
+	ASSERT(last != NULL);
 	d->looking = false;
 	d->flow->destinations.looking--;
-	d->expires_at_ms = expires_at_ms;
+	d->expires_at_ms =
+		expires_at_ms > last->expires_at_ms ? expires_at_ms : last->expires_at_ms;
 	if (p != NULL && p->host_count == 0) {
 		plan_put(p);
-		p = NULL;
-		flow_event_unresolved(d->flow, d);
-	}
-	if (p != NULL) {
-		join_site(d, p);
+		note_failure(d, last);
 	} else {
-		leave_site(d);
-		if (d->plan != NULL)
-			plan_put(d->plan);
-		d->plan = NULL;
+		note_hosts(d, p);
 	}
+	drop_answers(d);
 	settle_resolving(d);
 	flow_check_drained(d->flow);
 }
@@ -479,15 +486,15 @@ refuse(struct destination *d, struct job *j)
 {
 	uint8_t memory[400];
 	struct buf text = buf_of(memory, sizeof memory);
-	const struct mx_hosts *found = d->found;
-	bool temporary = mx_outcome_is_temporary(found->outcome) || !d->by_mx;
+	/* A next hop that the operator names and that does not exist is a mistake to be mended. */
+	bool mistake = !d->by_mx && !mx_outcome_is_temporary(d->outcome);
+	bool temporary = mistake || mx_outcome_is_temporary(d->outcome);
 
-	buf_printf(&text, "%s ", temporary ? "451" : found->outcome == MX_NULL ? "556" : "550");
-	buf_append_string(&text, temporary && !mx_outcome_is_temporary(found->outcome)
-					 ? "4.4.3"
-					 : mx_outcome_status(found->outcome));
-	buf_append_string(&text, " ");
-	buf_append(&text, span_first(found->why, 300));
+	buf_printf(&text, "%s %s %s",
+		   temporary               ? "451"
+		   : d->outcome == MX_NULL ? "556"
+					   : "550",
+		   mistake ? "4.4.3" : mx_outcome_status(d->outcome), d->why);
 	if (temporary)
 		job_defer_rest(j, buf_span(&text));
 	else
@@ -600,7 +607,7 @@ destination_claim(struct destination *d)
 	if (d->site != NULL)
 		d->site->claiming++;
 	d->claim.site = d->id;
-	d->claim.most = f->routing->config->queue.claim_batch;
+	d->claim.most = dispatch_claim_most(d->site, f);
 	d->claim.with_bodies = d->site != NULL;
 	d->claim.on_done = on_claimed;
 	list_init(&d->claim.items);

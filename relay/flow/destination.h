@@ -27,6 +27,7 @@ struct job;
 struct site;
 
 enum {
+	DESTINATION_WHY_MAX = 300,
 	DESTINATIONS_MAX = 1 << 20, /* of a worker */
 	DESTINATION_BUCKETS = 4096,
 	DESTINATION_RESOLVING_MAX = 16, /* jobs that wait here for the DNS */
@@ -48,7 +49,8 @@ struct destination {
 	struct routing *routing; /* target belongs to it; NULL of MX and NOWHERE */
 	const struct config_target *target;
 	struct plan *plan;       /* NULL: none (yet) */
-	struct mx_hosts *found;  /* of MX and one name: the last answer; NULL: none */
+	enum mx_outcome outcome; /* of the last lookup, where that found no hosts */
+	char *why;               /* in words, own memory; NULL: it found some, or is yet to be */
 	uint64_t expires_at_ms;  /* of plan or failure; monotonic */
 	struct mx_lookup lookup; /* the present one */
 	bool looking;

@@ -3,6 +3,7 @@
 
 #include "core/base/clock.h"
 #include "queue/schedule.h"
+#include "relay/flow/bounce.h"
 #include "relay/flow/channel.h"
 #include "relay/flow/destination.h"
 #include "relay/flow/events.h"
@@ -14,6 +15,9 @@ enum {
 	COST_BYTES = 16 * 1024, /* a body of this size costs a sender a second turn */
 	CLAIMS_MAX = 8,         /* of a site's destinations at a time */
 	AGAIN_MS = 20,          /* a mailbox was full */
+	UNPROVEN_MAX = 2,       /* jobs in line at a site that has not answered yet */
+	PATIENCE_MS = 1000,     /* with a connection that others want */
+	WAY_MOST = 64,          /* connections that give way at a time */
 	RATE_SLACK_US = 16 * 1000,
 	MINUTE_US = 60 * 1000 * 1000,
 	RECORD_AGAIN_MS = 1000, /* the store could not record an outcome */
@@ -97,13 +101,14 @@ release_job(struct job *j)
 
 /* ---- outcomes, on the owner's worker ---- */
 
+/* The outcomes were not recorded, or their report could not be made. */
 static void
-on_recorded(struct queue_record *r, enum err e)
+record_later(struct job *j, enum err e)
 {
-	struct job *j = CONTAINER_OF(r, struct job, record);
 	struct flow *f = j->owner;
 
-	if (e != ERR_OK && f->cut_off) {
+	bounce_dropped(j, e);
+	if (f->cut_off) {
 		/* A drain does not wait for a store that cannot write: the mail stays queued as it
 		 * was, and what was delivered of it comes again after the next start. */
 		flow_event_outcome_given_up(f, j, e);
@@ -111,23 +116,52 @@ on_recorded(struct queue_record *r, enum err e)
 		release_job(j);
 		return;
 	}
+	/* The item stays ours. Nothing is lost: the outcome is recorded when the store can, and a
+	 * crash before that is the duplicate of invariant 4 (a). */
+	flow_event_record_failed(f, j, e);
+	timer_set(&f->worker->timers, &j->again, f->worker->now_ms + RECORD_AGAIN_MS);
+}
+
+static void
+on_recorded(struct queue_record *r, enum err e)
+{
+	struct job *j = CONTAINER_OF(r, struct job, record);
+
 	if (e != ERR_OK) {
-		/* The item stays ours. Nothing is lost: the outcome is recorded when the store can,
-		 * and a crash before that is the duplicate of invariant 4 (a). */
-		flow_event_record_failed(f, j, e);
-		timer_set(&f->worker->timers, &j->again, f->worker->now_ms + RECORD_AGAIN_MS);
+		record_later(j, e);
 		return;
 	}
-	flow_event_outcomes(f, j);
+	flow_event_outcomes(j->owner, j);
+	bounce_recorded(j);
 	end_job(j);
+}
+
+static void
+on_bounce(struct job *j, enum err e)
+{
+	if (e != ERR_OK) {
+		record_later(j, e);
+		return;
+	}
+	j->record.notice = bounce_put(j);
+	queue_record(j->owner->worker->queue, &j->record);
+}
+
+/* With the report that the outcomes call for: both are kept, or neither. */
+static void
+record(struct job *j)
+{
+	j->record.notice = NULL;
+	if (bounce_is_wanted(j))
+		bounce_make(j, on_bounce);
+	else
+		queue_record(j->owner->worker->queue, &j->record);
 }
 
 static void
 on_record_again(struct timer *t)
 {
-	struct job *j = CONTAINER_OF(t, struct job, again);
-
-	queue_record(j->owner->worker->queue, &j->record);
+	record(CONTAINER_OF(t, struct job, again));
 }
 
 static struct schedule
@@ -177,7 +211,8 @@ finish_job(struct job *j)
 		.on_done = on_recorded,
 	};
 	timer_init(&j->again, on_record_again);
-	queue_record(j->owner->worker->queue, &j->record);
+	bounce_judge(j);
+	record(j);
 }
 
 void
@@ -247,14 +282,15 @@ return_unserved(struct job *j, uint64_t pause_ms)
 }
 
 /* The site is down, and the job was not tried. Its mail fails when its time is over, as if it had
- * been: waiting for a dead host must end, too. */
+ * been, and its sender is told of the delay: waiting for a dead host must end, and be known. */
 static void
 return_down(struct site *s, struct job *j)
 {
 	struct schedule schedule = schedule_of(s->flow);
 
 	if (schedule_is_over(&schedule, j->mail->envelope->accepted_at_ms,
-			     worker_of(s)->now_wall_ms)) {
+			     worker_of(s)->now_wall_ms) ||
+	    bounce_is_overdue(s->flow, j)) {
 		job_defer_rest(j, SPAN("451 4.4.1 no host of the destination can be reached"));
 		return_job(j);
 		return;
@@ -423,23 +459,73 @@ is_doubtful(const struct site *s)
 	return true;
 }
 
-/* Is there a connection left of this worker's share of all? Those that have failed lately may not
- * have the last quarter: thousands of dead hosts hold up nobody who lives. */
-static bool
-may_open(struct site *s)
+/* This worker's share of all connections. Those that have failed lately may not have the last
+ * quarter: thousands of dead hosts hold up nobody who lives. */
+static size_t
+connections_for(const struct flow *f, bool doubtful)
 {
-	struct flow *f = s->flow;
 	size_t most = f->routing->config->delivery.connections / f->worker->count;
 
 	if (most == 0)
 		most = 1;
-	if (is_doubtful(s))
-		most -= most / 4;
-	if (f->channel_count < most)
+	return doubtful ? most - most / 4 : most;
+}
+
+void
+dispatch_connection_free(struct flow *f)
+{
+	for (unsigned doubtful = 0; doubtful < 2; doubtful++) {
+		struct list_node *n = list_first(&f->wanting[doubtful]);
+		if (n == NULL || f->channel_count >= connections_for(f, doubtful == 1))
+			continue;
+		list_unlink(n);
+		site_pump_soon(LIST_ITEM(n, struct site, wanting_link));
+		return;
+	}
+}
+
+/* Nobody knows of a host that does not answer whether it is far or dead. When connections are
+ * wanted and none is left, the ones that have not been made within a second give way: they count
+ * as failed, and are tried again by the schedule. */
+static void
+make_way(struct flow *f)
+{
+	struct list_node *n;
+	unsigned left = WAY_MOST;
+
+	while (left-- > 0 && !list_is_empty(&f->wanting[0]) &&
+	       (n = list_first(&f->connecting)) != NULL) {
+		struct channel *c = LIST_ITEM(n, struct channel, connecting_link);
+		uint64_t until_ms = c->began_ms + PATIENCE_MS;
+		if (until_ms > f->worker->now_ms) {
+			timer_set(&f->worker->timers, &f->patience, until_ms);
+			return;
+		}
+		channel_give_way(c);
+	}
+}
+
+void
+dispatch_on_patience(struct timer *t)
+{
+	make_way(CONTAINER_OF(t, struct flow, patience));
+}
+
+/* Is there a connection left for this site? If not, it is pumped when there is. */
+static bool
+may_open(struct site *s)
+{
+	struct flow *f = s->flow;
+	bool doubtful = is_doubtful(s);
+
+	if (f->channel_count < connections_for(f, doubtful))
 		return true;
-	if (!f->channels_were_full)
-		FLOW_LIMIT_HIT(f, DELIVERY_CONNECTIONS);
-	f->channels_were_full = true;
+	if (list_is_linked(&s->wanting_link))
+		return false;
+	FLOW_LIMIT_HIT(f, DELIVERY_CONNECTIONS);
+	list_append(&f->wanting[doubtful], &s->wanting_link);
+	if (!doubtful && !timer_is_set(&f->patience))
+		timer_set(&f->worker->timers, &f->patience, f->worker->now_ms);
 	return false;
 }
 
@@ -468,11 +554,11 @@ open_channel(struct site *s)
 	return true;
 }
 
-/* After a failure only one connection probes until a host is known to work again. */
+/* Until a site is known to work, for the first time or after a failure, one connection probes. */
 static bool
 is_probing(const struct site *s)
 {
-	return s->down_until_ms != 0 && s->channels > 0 && is_doubtful(s);
+	return !s->proven && s->channels > 0;
 }
 
 /* With a rate: is it time for another mail? If not, the site looks again when it is. */
@@ -569,6 +655,37 @@ close_idle_above(struct site *s, unsigned most)
 
 /* ---- claiming ---- */
 
+/* How many jobs may be in line at a site. One that has not answered yet gets few, and where half of
+ * all jobs are taken, only as many as it has connections to open: ten thousand dead hosts do not
+ * take the jobs of those who live. Of the others half of the jobs are for those whose lines are
+ * short, so that a few that stand still cannot have them all. */
+static unsigned
+line_most(const struct site *s, unsigned most)
+{
+	const struct flow *f = s->flow;
+	bool scarce = f->job_count >= f->routing->config->queue.active_max / 2;
+	unsigned usable = slots_usable(&s->slots);
+
+	/* What the home alone delivers to, it alone knows. */
+	if (s->proven || (s->home_only && s->home != f->worker->number))
+		return scarce && most > WAITING_LOW ? WAITING_LOW : most;
+	if (!scarce)
+		return UNPROVEN_MAX;
+	return usable > s->channels ? usable - s->channels : 0;
+}
+
+bool
+dispatch_site_has_room(const struct site *s)
+{
+	return in_line(s) < line_most(s, WAITING_MAX);
+}
+
+uint32_t
+dispatch_claim_most(const struct site *s, const struct flow *f)
+{
+	return s != NULL && !s->proven ? UNPROVEN_MAX : f->routing->config->queue.claim_batch;
+}
+
 bool
 dispatch_may_claim(struct flow *f)
 {
@@ -587,7 +704,8 @@ may_claim(struct site *s)
 	struct flow *f = s->flow;
 	struct queue *q = f->worker->queue;
 
-	if (s->claiming >= CLAIMS_MAX || f->draining || s->suspended || in_line(s) >= WAITING_LOW)
+	if (s->claiming >= CLAIMS_MAX || f->draining || s->suspended ||
+	    in_line(s) >= line_most(s, WAITING_LOW))
 		return false;
 	if (f->job_count >= f->routing->config->queue.active_max) {
 		f->jobs_were_full = true;
@@ -642,6 +760,9 @@ serve_here(struct site *s)
 		close_idle_above(s, s->slots.recall->number);
 	serve_waiting(s);
 	unsigned wanted = s->channels + s->waiting.count;
+	/* What is due claims only with a connection to open in hand. */
+	if (!s->proven && wanted == 0 && !list_is_empty(&s->hungry))
+		wanted = 1;
 	return slots_settle(s, wanted < limit ? wanted : limit);
 }
 
@@ -649,8 +770,9 @@ void
 dispatch_pump(struct site *s)
 {
 	OBJ_CHECK(s, SITE_MAGIC);
-	bool home_delivers = site_is_home_only(s) && s->home != worker_of(s)->number &&
-			     s->flow->suspects.alone == NULL;
+	s->home_only = site_is_home_only(s);
+	bool home_delivers =
+		s->home_only && s->home != worker_of(s)->number && s->flow->suspects.alone == NULL;
 
 	s->used_at_ms = worker_of(s)->now_ms;
 	if (s->flow->draining || s->suspended || is_down(s))
@@ -663,6 +785,8 @@ dispatch_pump(struct site *s)
 		pump_within(s, AGAIN_MS);
 	}
 	claim_more(s);
+	/* It may have left what it was woken for. */
+	dispatch_connection_free(s->flow);
 	flow_check_drained(s->flow);
 }
 
@@ -731,16 +855,6 @@ begin_job(struct flow *f, struct job *j)
 		.on_done = on_attempt_recorded,
 	};
 	queue_attempt(f->worker->queue, &j->attempt);
-}
-
-bool
-dispatch_site_has_room(const struct site *s)
-{
-	size_t most = s->flow->routing->config->queue.active_max;
-
-	/* Half of the jobs are for those whose lines are short, so that a few destinations that
-	 * stand still cannot have them all. */
-	return in_line(s) < (s->flow->job_count < most / 2 ? WAITING_MAX : WAITING_LOW);
 }
 
 static bool

@@ -32,10 +32,16 @@ void dispatch_put_back(struct job *j, uint64_t pause_ms);
 /* May the site's line take one more job, or the flow more claims? */
 bool dispatch_site_has_room(const struct site *s);
 bool dispatch_may_claim(struct flow *f);
+/* Items that one claim for this site (NULL: none) may bring. */
+uint32_t dispatch_claim_most(const struct site *s, const struct flow *f);
 /* Does for a site whatever can be done now. */
 void dispatch_pump(struct site *s);
 /* A channel has no more to do for this job: resolved, or to be tried on. */
 void dispatch_served(struct site *s, struct job *j);
+/* A connection of this worker's budget has become free. */
+void dispatch_connection_free(struct flow *f);
+/* Connections that have been made for too long give way to others that are wanted. */
+void dispatch_on_patience(struct timer *t);
 /* Begins the job that waits to run alone, if it may now: to be called when a job of this worker has
  * ended, and when its last channel has got rid of its job. */
 void dispatch_suspect(struct flow *f);

@@ -5,7 +5,9 @@
 #include "core/config.h"
 #include "core/log.h"
 #include "relay/flow/flow.h"
+#include "relay/flow/report.h"
 #include "core/base/id.h"
+#include "relay/message/dsn.h"
 #include "relay/message/trace.h"
 
 enum { PEER_TEXT_MAX = 128 };
@@ -253,12 +255,13 @@ flow_event_client_timeout(struct flow *f, const struct session *s)
 /* ---- next hops ---- */
 
 void
-flow_event_host_failed(struct flow *f, const struct site *s, unsigned host, const char *phase,
+flow_event_host_failed(struct flow *f, struct site *s, unsigned host, const char *phase,
 		       struct span error)
 {
 	uint8_t memory[PEER_TEXT_MAX];
 	uint64_t until_ms = s->hosts[host].failed_until_ms;
 
+	report_failure(s, host, phase, error);
 	event_host_failed(
 		f->worker->log,
 		&(struct event_host_failed){
@@ -288,14 +291,13 @@ flow_event_callout_failed(struct flow *f, struct span destination, const struct 
 void
 flow_event_unresolved(struct flow *f, const struct destination *d)
 {
-	const struct mx_hosts *found = d->found;
 	uint64_t now_ms = f->worker->now_ms;
 
 	event_unresolved(f->worker->log,
 			 &(struct event_unresolved){
 				 .destination = d->name,
-				 .result = span_of_string(mx_outcome_label(found->outcome)),
-				 .error = found->why,
+				 .result = span_of_string(mx_outcome_label(d->outcome)),
+				 .error = span_of_string(d->why != NULL ? d->why : ""),
 				 .pause = d->expires_at_ms > now_ms ? d->expires_at_ms - now_ms : 0,
 			 });
 }
@@ -486,6 +488,53 @@ flow_event_outcomes(struct flow *f, const struct job *j)
 					 e->body_size);
 	}
 	observe_delays(f, &event);
+}
+
+void
+flow_event_notice(struct flow *f, const struct job *j, const struct mail_envelope *notice,
+		  const uint32_t *counts, const char *attached)
+{
+	/* The labels are the actions. */
+	_Static_assert((int)LABEL_ACTION_FAILED == (int)DSN_FAILED &&
+			       (int)LABEL_ACTION_DELAYED == (int)DSN_DELAYED &&
+			       (int)LABEL_ACTION_RELAYED == (int)DSN_RELAYED &&
+			       (int)LABEL_ACTION_DELIVERED == (int)DSN_DELIVERED,
+		       "labels.def and dsn.h");
+	uint8_t memory[ID_TEXT_SIZE];
+	uint8_t original_memory[ID_TEXT_SIZE];
+
+	for (unsigned a = 0; a < DSN_ACTIONS; a++)
+		METRIC_ADD_LABEL(f->worker->metrics, NOTICES, a, counts[a]);
+	METRIC_ADD_LABEL(f->worker->metrics, QUEUE_PUTS, (unsigned)ERR_OK, 1);
+	event_notice(f->worker->log, &(struct event_notice){
+					     .id = id_text(notice->id, memory),
+					     .original = id_text(j->mail->id, original_memory),
+					     .recipient = notice->recipients[0].address,
+					     .failed = counts[DSN_FAILED],
+					     .delayed = counts[DSN_DELAYED],
+					     .relayed = counts[DSN_RELAYED],
+					     .delivered = counts[DSN_DELIVERED],
+					     .attached = span_of_string(attached),
+					     .size = notice->body_size,
+				     });
+}
+
+void
+flow_event_notice_suppressed(struct flow *f, const struct job *j, struct span recipient)
+{
+	const struct mail_envelope *e = j->mail->envelope;
+	bool is_null = e->sender.size == 0;
+	uint8_t memory[ID_TEXT_SIZE];
+
+	METRIC_ADD_LABEL(f->worker->metrics, NOTICES_SUPPRESSED,
+			 is_null ? LABEL_SUPPRESSED_NULL_SENDER : LABEL_SUPPRESSED_NOTIFY, 1);
+	event_notice_suppressed(f->worker->log,
+				&(struct event_notice_suppressed){
+					.id = id_text(e->id, memory),
+					.sender = e->sender,
+					.recipient = recipient,
+					.reason = is_null ? SPAN("null_sender") : SPAN("notify"),
+				});
 }
 
 void

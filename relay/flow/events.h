@@ -30,11 +30,11 @@ void flow_count_reply(struct flow *f, enum reply_row row);
 void flow_event_client_timeout(struct flow *f, const struct session *s);
 
 /* Next hops. */
-void flow_event_host_failed(struct flow *f, const struct site *s, unsigned host, const char *phase,
+void flow_event_host_failed(struct flow *f, struct site *s, unsigned host, const char *phase,
 			    struct span error);
 void flow_event_callout_failed(struct flow *f, struct span destination, const struct plan_host *h,
 			       struct span error);
-/* A destination has no hosts: why is in d->found. */
+/* A destination has no hosts: see d->outcome and d->why. */
 void flow_event_unresolved(struct flow *f, const struct destination *d);
 void flow_event_no_socket(struct flow *f, enum err e);
 void flow_event_load_failed(struct flow *f, struct mail_id id, enum err e);
@@ -48,6 +48,11 @@ void flow_refresh_gauges(struct flow *f);
 
 /* The queue. */
 void flow_event_outcomes(struct flow *f, const struct job *j);
+/* A report of what became of the job's recipients is in the queue: its envelope, how many it says
+ * what of (enum dsn_action), and what is attached. */
+void flow_event_notice(struct flow *f, const struct job *j, const struct mail_envelope *notice,
+		       const uint32_t *counts, const char *attached);
+void flow_event_notice_suppressed(struct flow *f, const struct job *j, struct span recipient);
 void flow_event_record_failed(struct flow *f, const struct job *j, enum err e);
 /* The relay ends, and the outcomes of this job could not be written. */
 void flow_event_outcome_given_up(struct flow *f, const struct job *j, enum err e);

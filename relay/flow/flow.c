@@ -33,6 +33,7 @@ make_pools(struct flow *f)
 	pool_init(&f->channels, sizeof(struct channel),
 		  share(c->delivery.connections, workers) * 2 + CHANNEL_MARGIN);
 	pool_init(&f->jobs, sizeof(struct job), c->queue.active_max);
+	bounces_init(f);
 }
 
 static void
@@ -114,6 +115,10 @@ flow_new(struct worker *w, struct routing *routing, uint64_t key_seed)
 	f->key_seed = key_seed;
 	f->scratch = buf_of(f->scratch_memory, FLOW_SCRATCH_SIZE);
 	list_init(&f->site_list);
+	list_init(&f->connecting);
+	list_init(&f->wanting[0]);
+	list_init(&f->wanting[1]);
+	timer_init(&f->patience, dispatch_on_patience);
 	timer_init(&f->drain_deadline, on_drain_deadline);
 	task_init(&f->drain_check, on_drain_check);
 	bodies_init(f);
@@ -135,6 +140,7 @@ flow_free(struct flow *f)
 	OBJ_FINI(f, FLOW_MAGIC);
 	task_cancel(&f->bodies.task);
 	callouts_fini(f);
+	timer_stop(&f->worker->timers, &f->patience);
 	destinations_fini(f);
 	while ((n = list_first(&f->site_list)) != NULL)
 		site_free(LIST_ITEM(n, struct site, link));
@@ -142,7 +148,9 @@ flow_free(struct flow *f)
 	pool_fini(&f->transactions);
 	pool_fini(&f->channels);
 	pool_fini(&f->jobs);
+	bounces_fini(f);
 	routing_put(f->routing);
+	suspensions_put(f->suspensions);
 	free(f->scratch_memory);
 	f->worker->flow = NULL;
 	free(f);

@@ -19,12 +19,14 @@
 #include "core/worker.h"
 #include "queue/queue.h"
 #include "relay/flow/bodies.h"
+#include "relay/flow/bounce.h"
 #include "relay/flow/callout.h"
 #include "relay/flow/destination.h"
 #include "relay/flow/inbound.h"
 #include "relay/flow/listener.h"
 #include "relay/flow/routing.h"
 #include "relay/flow/site.h"
+#include "relay/flow/suspension.h"
 #include "relay/flow/suspects.h"
 
 enum { FLOW_SCRATCH_SIZE = 32 * 1024, FLOW_LISTENERS_MAX = 64 };
@@ -32,7 +34,8 @@ enum { FLOW_SCRATCH_SIZE = 32 * 1024, FLOW_LISTENERS_MAX = 64 };
 struct flow {
 	uint32_t magic;
 	struct worker *worker;
-	struct routing *routing; /* for what begins now; one reference */
+	struct routing *routing;         /* for what begins now; one reference */
+	struct suspensions *suspensions; /* one reference, or NULL: none */
 	struct destinations destinations;
 	struct site *sites[SITE_BUCKETS];
 	struct list site_list;
@@ -47,12 +50,16 @@ struct flow {
 	size_t busy_count;       /* channels with a job */
 	size_t committing_count; /* puts that the queue has */
 	bool jobs_were_full;     /* sites that could not claim wait for jobs to end */
-	bool channels_were_full; /* sites wait for channels of others to end */
+	struct list connecting;  /* struct channel.connecting_link, the oldest first */
+	struct list wanting[2]; /* struct site.wanting_link: sites that wait for a connection of the
+				 * budget; [1]: all of whose hosts failed lately */
+	struct timer patience;  /* the oldest of `connecting` gives way */
 
 	struct listener listeners[FLOW_LISTENERS_MAX];
 	unsigned listener_count;
 	struct suspects suspects;
 	struct bodies bodies;
+	struct bounces bounces;
 	struct callouts callouts;
 	struct buf scratch; /* of the sender machines; empty between steps */
 	uint8_t *scratch_memory;

@@ -2,11 +2,12 @@
 #include "relay/flow/job.h"
 
 #include "relay/flow/flow.h"
+#include "relay/message/dsn.h"
 
 enum {
 	JOB_CHUNK_SIZE = 1024,
-	/* Results of the largest item, and distinct replies for a good part of its recipients. */
-	JOB_MEMORY_MAX = 1024 * 1024,
+	JOB_MEMORY_MAX = 1024 * 1024, /* of replies and the like */
+	RECIPIENT_MEMORY = 192,       /* at least what take_arrays() needs for each */
 	REPLY_KEPT_MAX = 512,
 };
 
@@ -19,6 +20,11 @@ take_arrays(struct job *j, uint32_t n)
 	j->phases = arena_take(&j->memory, n * sizeof *j->phases);
 	j->recipients = arena_take(&j->memory, n * sizeof *j->recipients);
 	j->chosen = arena_take(&j->memory, n * sizeof *j->chosen);
+	j->marks = arena_take(&j->memory, n * sizeof *j->marks);
+	j->peers_of = arena_take(&j->memory, n * sizeof *j->peers_of);
+	j->reports = arena_take(&j->memory, n * sizeof *j->reports);
+	if (j->marks == NULL || j->peers_of == NULL || j->reports == NULL)
+		return false;
 	return j->results != NULL && j->resolved != NULL && j->attempts != NULL &&
 	       j->phases != NULL && j->recipients != NULL && j->chosen != NULL;
 }
@@ -37,16 +43,17 @@ job_new(struct flow *owner, struct queue_item *item, struct destination *d)
 		.item = item,
 		.mail = item->mail,
 		.destination = d,
-		.sender_key =
-			(uint32_t)span_hash_nocase(item->mail->envelope->sender, owner->key_seed),
+		.sender_key = item->sender_key,
+		.attach_most = DSN_PART_WHOLE,
 	};
 	destination_hold(d);
-	arena_init(&j->memory, JOB_CHUNK_SIZE, JOB_MEMORY_MAX);
 	const struct mail_envelope *e = item->mail->envelope;
 	for (uint32_t i = queue_item_recipient(item, 0); i < e->recipient_count;
 	     i = queue_item_recipient(item, i + 1))
 		j->result_count++;
 	ASSERT(j->result_count > 0);
+	arena_init(&j->memory, JOB_CHUNK_SIZE,
+		   JOB_MEMORY_MAX + j->result_count * (size_t)RECIPIENT_MEMORY);
 	if (!take_arrays(j, j->result_count)) {
 		job_free(j);
 		return NULL;
@@ -67,6 +74,7 @@ job_free(struct job *j)
 	ASSERT(!list_is_linked(&j->line.link) && !list_is_linked(&j->body_link));
 	ASSERT(!list_is_linked(&j->resolving_link));
 	ASSERT(j->body == NULL && j->plan == NULL);
+	ASSERT(j->bounce == NULL && !list_is_linked(&j->bounce_link));
 	destination_release(j->destination);
 	if (j->via != NULL)
 		plan_put(j->via);
@@ -143,6 +151,49 @@ keep_text(struct job *j, struct span text)
 	return arena_copy(&j->memory, text);
 }
 
+/* The name of the peer in hand, as a report has it: its number in peer_names, or 0. Kept in the
+ * job's memory once for each. */
+static uint8_t
+keep_peer(struct job *j)
+{
+	uint8_t memory[256];
+	struct buf name = buf_of(memory, sizeof memory);
+	struct ip ip;
+	unsigned i = 0;
+
+	if (j->host_name.size > 0) {
+		buf_append(&name, j->host_name);
+	} else if (ip_of_sockaddr(&j->peer.any, &ip)) {
+		buf_append_string(&name, ip_is_v4(&ip) ? "[" : "[IPv6:");
+		ip_show(&ip, &name);
+		buf_append_byte(&name, ']');
+	} else {
+		net_address_show(&j->peer, &name);
+		if (span_starts_with(buf_span(&name), SPAN("unix:")))
+			buf_consume(&name, 5);
+	}
+	while (i < JOB_PEERS_MAX && j->peer_names[i].size > 0) {
+		if (span_eq(j->peer_names[i++], buf_span(&name)))
+			return (uint8_t)i;
+	}
+	if (i == JOB_PEERS_MAX)
+		return 0;
+	j->peer_names[i] = arena_copy(&j->memory, buf_span(&name));
+	return j->peer_names[i].size > 0 ? (uint8_t)(i + 1) : 0;
+}
+
+/* Only what a report may need: most mails are delivered, and nobody asked to be told. */
+static void
+keep_origin(struct job *j, uint32_t i, const struct sender_outcome *o)
+{
+	const struct mail_recipient *r = &j->mail->envelope->recipients[j->results[i].recipient];
+
+	j->marks[i] = (uint8_t)((o->reply != NULL ? JOB_REMOTE_REPLY : 0) |
+				(j->peer_has_dsn ? JOB_TOOK_DSN : 0));
+	if (o->class != SENDER_OK || (r->notify & NOTIFY_SUCCESS) != 0)
+		j->peers_of[i] = keep_peer(j);
+}
+
 void
 job_take_outcome(struct job *j, const struct sender_outcome *o)
 {
@@ -157,6 +208,7 @@ job_take_outcome(struct job *j, const struct sender_outcome *o)
 	 * deferral when no host is left. */
 	j->results[i].reply = kept;
 	j->phases[i] = (uint8_t)o->phase;
+	keep_origin(j, i, o);
 	if (o->next == SENDER_NEXT_HOST)
 		j->tried_hosts |= 1U << j->host;
 	if (o->next == SENDER_NEXT_HOST || o->next == SENDER_NEXT_AGAIN)
@@ -174,8 +226,10 @@ job_explain(struct job *j, struct span text)
 	struct span kept = keep_text(j, text);
 
 	for (uint32_t i = 0; i < j->result_count; i++) {
-		if (!j->resolved[i])
-			j->results[i].reply = kept;
+		if (j->resolved[i])
+			continue;
+		j->results[i].reply = kept;
+		j->marks[i] = 0;
 	}
 }
 

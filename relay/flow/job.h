@@ -22,10 +22,18 @@
 #include "relay/flow/site.h"
 #include "relay/smtp/sender.h"
 
+struct bounce;
 struct flow;
 
 /* Besides those of the sender: no host could be found. */
 enum { JOB_PHASE_DNS = SENDER_PHASE_COUNT };
+enum { JOB_PEERS_MAX = 8 };
+
+/* What is known of a result besides. */
+enum {
+	JOB_REMOTE_REPLY = 1 << 0, /* the reply is the peer's own */
+	JOB_TOOK_DSN = 1 << 1,     /* the peer offers DSN: what NOTIFY asks for is its task now */
+};
 
 struct job_times {
 	uint64_t receive_ms;    /* from MAIL to durable; 0 for one that was claimed */
@@ -67,15 +75,24 @@ struct job {
 	bool *resolved;               /* likewise */
 	uint16_t *attempts;           /* likewise: before this one */
 	uint8_t *phases;              /* likewise: enum sender_phase of the last outcome, or DNS */
-	struct sender_recipient *recipients; /* of the transaction on its way */
-	uint32_t *chosen;                    /* index of results for each of these */
+	uint8_t *marks;               /* likewise: JOB_… */
+	uint8_t *peers_of; /* likewise: whose outcome it was, in peer_names, from 1; 0: not kept */
+	uint8_t *reports; /* likewise: enum dsn_action from 1 that its sender is told; 0: nothing */
+	struct span peer_names[JOB_PEERS_MAX]; /* "mx.example.org", "[192.0.2.1]", or a path */
+	struct sender_recipient *recipients;   /* of the transaction on its way */
+	uint32_t *chosen;                      /* index of results for each of these */
 	struct sender_transaction transaction;
 
 	struct job_times times;
 	struct net_address peer; /* the last one, for the log */
 	struct plan *via;        /* a reference: where host_name stands; NULL: it is empty */
 	struct span host_name;   /* of peer */
+	bool peer_has_dsn;       /* the one in hand offered DSN */
 
+	void (*on_bounce)(struct job *j, enum err e);
+	struct list_node bounce_link; /* where reports wait for their making */
+	struct bounce *bounce; /* bounce.h: the report that is being made for these outcomes */
+	uint8_t attach_most;   /* enum dsn_part: more of the mail did not fit into a report */
 	struct queue_record record;
 	struct queue_attempt attempt;
 	struct timer again; /* records again after a failure */

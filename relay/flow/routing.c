@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/flow/routing.h"
 
+#include <netinet/in.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/base/assert.h"
+#include "core/net.h"
 
 /* A refused body is read to its end so that the client sees our reply; this bounds the patience. */
-enum { DISCARD_FACTOR = 2 };
+enum { DISCARD_FACTOR = 2, INTERFACES_MAX = 64 };
 
 static void
 fill_options(struct routing *r)
@@ -76,23 +79,44 @@ index_targets(struct routing *r)
 	return true;
 }
 
+static bool
+is_wildcard(const struct net_address *a)
+{
+	static const struct in6_addr any6 = IN6ADDR_ANY_INIT;
+
+	if (a->any.sa_family == AF_INET)
+		return ((const struct sockaddr_in *)(const void *)a->bytes)->sin_addr.s_addr ==
+		       htonl(INADDR_ANY);
+	return a->any.sa_family == AF_INET6 &&
+	       memcmp(&((const struct sockaddr_in6 *)(const void *)a->bytes)->sin6_addr, &any6,
+		      sizeof any6) == 0;
+}
+
 /* Mail that would come back to ourselves is not sent: our name, and the addresses that we listen
- * on. One that stands for all addresses says nothing. */
+ * on; one that stands for all addresses is all that the host has now. */
 static bool
 know_ourselves(struct routing *r)
 {
 	const struct config *c = r->config;
-	struct net_address *addresses = calloc(c->listeners_count + 1, sizeof *addresses);
+	unsigned most = (unsigned)c->listeners_count + INTERFACES_MAX;
+	struct net_address *addresses = calloc(most, sizeof *addresses);
+	unsigned count = 0;
 
 	if (addresses == NULL)
 		return false;
-	for (size_t i = 0; i < c->listeners_count; i++)
-		addresses[i] = c->listeners[i].address;
+	for (size_t i = 0; i < c->listeners_count; i++) {
+		const struct net_address *a = &c->listeners[i].address;
+		if (is_wildcard(a))
+			count += net_own_addresses(a->any.sa_family, addresses + count,
+						   most - count);
+		else if (count < most)
+			addresses[count++] = *a;
+	}
 	r->self = (struct mx_self){
 		.names = &c->hostname,
 		.name_count = 1,
 		.addresses = addresses,
-		.address_count = (unsigned)c->listeners_count,
+		.address_count = count,
 	};
 	return true;
 }
@@ -148,6 +172,7 @@ routing_put(struct routing *r)
 	free((struct net_address *)(uintptr_t)r->self.addresses);
 	free(r->targets);
 	free(r->connections);
+	free(r->templates);
 	free(r);
 }
 

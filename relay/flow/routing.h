@@ -16,6 +16,7 @@
 #include "dns/mx.h"
 #include "relay/flow/plan.h"
 #include "relay/flow/recipients.h"
+#include "relay/message/dsn.h"
 #include "relay/smtp/receiver.h"
 #include "relay/smtp/sender.h"
 
@@ -30,6 +31,9 @@ struct routing {
 	uint32_t *targets;
 	size_t targets_mask;
 	uint32_t *connections; /* by route: the least of all routes with its target */
+	/* Texts of reports by action; NULL: built in. Set by who made the routing, before anybody
+	 * else sees it; one piece of memory, ours. */
+	struct dsn_template *templates;
 };
 
 /* Takes its own reference of `config`, and reads its files of recipients, but for those that `old`

@@ -58,12 +58,14 @@ site_new(struct flow *f, enum site_kind kind, bool by_mx, struct span name)
 	s->flow = f;
 	s->kind = kind;
 	s->by_mx = by_mx;
+	s->proven = !by_mx;
 	memcpy(s + 1, name.data, name.size);
 	s->name = span_of(s + 1, name.size);
 	s->hash = plan_hash(kind, name);
 	/* The low bits choose the bucket. */
 	s->home = (unsigned)((s->hash >> 32) % f->worker->count);
 	s->used_at_ms = f->worker->now_ms;
+	s->suspended = suspensions_have(f->suspensions, name);
 	line_init(&s->waiting);
 	list_init(&s->bodies);
 	list_init(&s->idle);
@@ -113,6 +115,7 @@ site_free(struct site *s)
 	ASSERT(s->destinations == 0 && list_is_empty(&s->hungry));
 	timer_stop(&s->flow->worker->timers, &s->again);
 	task_cancel(&s->pump);
+	list_unlink(&s->wanting_link);
 	while (*at != s)
 		at = &(*at)->next;
 	*at = s->next;
@@ -197,6 +200,8 @@ note_down(struct site *s)
 	}
 	s->down_until_ms =
 		until_ms != UINT64_MAX && until_ms > s->flow->worker->now_ms ? until_ms : 0;
+	if (s->down_until_ms != 0)
+		s->proven = false;
 }
 
 void
@@ -316,4 +321,5 @@ site_host_works(struct site *s, unsigned host)
 	s->hosts[host].failed_until_ms = 0;
 	s->hosts[host].failures = 0;
 	s->down_until_ms = 0;
+	s->proven = true;
 }

@@ -41,6 +41,13 @@ struct site_host {
 	unsigned ready;           /* of them, those that are up */
 };
 
+/* For people: report.h. */
+struct site_failure {
+	uint64_t at_ms; /* wall clock; 0: none */
+	uint8_t size;
+	uint8_t text[200];
+};
+
 struct site {
 	uint32_t magic;
 	struct flow *flow;
@@ -71,6 +78,10 @@ struct site {
 	uint64_t down_until_ms; /* no host can be reached: monotonic; 0: up */
 	uint64_t next_mail_us;  /* with a rate: not before; monotonic */
 	bool suspended;         /* by an operator: starts nothing */
+	bool home_only;         /* site_is_home_only, when it was last pumped */
+	bool proven; /* it has answered since it was last down; a route's own hosts are taken to */
+	struct list_node wanting_link; /* of flow->wanting: it waits for a connection */
+	struct site_failure failure;   /* the last one of a host */
 
 	struct list hungry;    /* struct destination.hungry_link */
 	unsigned claiming;     /* claims of its destinations under way */

@@ -9,6 +9,7 @@
 enum {
 	ASK_AGAIN_MS = 1000,
 	TURN_MS = 2000, /* with one of too few slots */
+	NEWS_MOST = 64, /* successes that are kept to oneself */
 };
 
 static struct flow *
@@ -43,7 +44,7 @@ slots_home_new(struct site *site)
 	if (h == NULL)
 		return NULL;
 	list_init(&h->asking);
-	window_init(&h->window, 1, 1);
+	window_init(&h->window, 1, 1, !site->by_mx);
 	for (unsigned i = 0; i < count; i++)
 		letter_init(&h->workers[i].recall, site, NULL);
 	return h;
@@ -88,6 +89,7 @@ post_home(struct slot_letter *l, struct site *site, message_fn on_message)
 	l->failures = s->failures;
 	if (!post_letter(l, site, site->home, on_message))
 		return false;
+	s->told_success |= l->successes > 0;
 	s->successes -= l->successes;
 	s->failures -= l->failures;
 	return true;
@@ -385,8 +387,9 @@ slots_settle(struct site *site, unsigned wanted)
 		s->ask.number = wanted - s->held;
 		sent &= post_home(&s->ask, site, on_ask);
 	}
-	/* An ask that waits may wait for what only these news can bring. */
-	bool news = s->failures > 0 || (s->successes > 0 && s->ask.out);
+	/* An ask that waits, ours or another's, may wait for what only these news can bring. */
+	bool news = s->failures > 0 || s->successes >= NEWS_MOST ||
+		    (s->successes > 0 && (s->ask.out || !s->told_success));
 	if (news && !s->tell.out)
 		sent &= post_home(&s->tell, site, on_told);
 	return sent;

@@ -51,6 +51,7 @@ struct slots {
 	struct slot_letter tell; /* only how it went, where neither of the others can leave */
 	uint32_t successes;      /* not told yet */
 	uint32_t failures;
+	bool told_success; /* the home knows that the site answers */
 };
 
 /* What the home knows of one worker. */
@@ -81,7 +82,7 @@ unsigned slots_usable(const struct slots *s);
 bool slots_are_quiet(const struct site *site);
 /* Nothing is granted and nobody asks. */
 bool slots_home_is_idle(const struct slots_home *h);
-/* A mail was taken; a connection failed. */
+/* A mail was taken or a connection is up; a connection failed. */
 void slots_success(struct site *site);
 void slots_failure(struct site *site);
 

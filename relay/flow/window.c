@@ -12,13 +12,14 @@ least(uint64_t a, uint32_t b)
 }
 
 void
-window_init(struct window *w, uint32_t first, uint32_t most)
+window_init(struct window *w, uint32_t first, uint32_t most, bool proven)
 {
 	ASSERT(first > 0 && most > 0 && most <= UINT32_MAX / UNIT);
 	*w = (struct window){
-		.size_256 = least(first, most) * UNIT,
+		.size_256 = (proven ? least(first, most) : 1) * UNIT,
 		.first = first,
 		.most = most,
+		.proven = proven,
 	};
 }
 
@@ -30,7 +31,7 @@ window_limit(struct window *w, uint32_t first, uint32_t most)
 	w->most = most;
 	w->size_256 = least(w->size_256, most * UNIT);
 	/* One that never failed begins where the new options say. */
-	if (!w->careful && w->size_256 < least(first, most) * UNIT)
+	if (w->proven && !w->careful && w->size_256 < least(first, most) * UNIT)
 		w->size_256 = least(first, most) * UNIT;
 }
 
@@ -45,6 +46,12 @@ void
 window_success(struct window *w, uint32_t count)
 {
 	w->forgiving -= least(count, w->forgiving);
+	if (count > 0 && !w->proven) {
+		w->proven = true;
+		if (!w->careful)
+			w->size_256 = least(w->first, w->most) * UNIT;
+		count--;
+	}
 	/* Past the limit nothing grows, whatever the count. */
 	for (; count > 0 && w->size_256 < w->most * UNIT; count--) {
 		uint64_t grown = w->careful ? (uint64_t)UNIT * UNIT / w->size_256 : UNIT;

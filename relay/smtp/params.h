@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * params: the parameters of MAIL and RCPT (RFC 5321 4.1.2), and xtext (RFC 3461 4).
+ * params: the parameters of MAIL and RCPT (RFC 5321 4.1.2).
  *
  * PURE. SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531), RET and ENVID, NOTIFY and ORCPT
  * (RFC 3461, 6533). Spans point into the text that was parsed, and xtext stays encoded: that is how
@@ -46,9 +46,5 @@ struct rcpt_params {
 enum reply_row params_parse_mail(struct span in, struct mail_params *out);
 /* UTF-8 in ORCPT is allowed in a transaction with SMTPUTF8 only. */
 enum reply_row params_parse_rcpt(struct span in, bool smtputf8, struct rcpt_params *out);
-
-bool xtext_is_valid(struct span s);
-/* Appends the decoded bytes. False where s is no xtext or out is too small. */
-bool xtext_decode(struct span s, struct buf *out);
 
 #endif

@@ -84,7 +84,8 @@ sender_lost(struct sender *s, enum close_reason why)
 {
 	struct sender_flight *f = &s->flights[0];
 	enum sender_cause cause =
-		why == CLOSE_TIMEOUT ? SENDER_CAUSE_TIMEOUT
+		why == CLOSE_TIMEOUT          ? SENDER_CAUSE_TIMEOUT
+		: why == CLOSE_CONNECT_FAILED ? SENDER_CAUSE_CONNECT
 		: why == CLOSE_RESET || why == CLOSE_IO_ERROR || why == CLOSE_PEER_CLOSED
 			? SENDER_CAUSE_LOST
 		: why == CLOSE_PROTOCOL ? SENDER_CAUSE_PROTOCOL

@@ -69,12 +69,21 @@ load_config(void)
 	struct config_errors errors = { 0 };
 	char text[2048];
 	struct buf b = buf_of(text, sizeof text);
+	unsigned whole = sim_chance(500);
 	unsigned most = sim_chance(600) ? (unsigned)sim_between(1, 4) : 20;
 	bool by_mx = sim_chance(500);
 
+	/* Reports on delays and with whole messages; senders are behind the first site. */
+	buf_printf(&b, "bounces: { delay: %us, attach: %s, attach_size_max: 64MiB }\n",
+		   (unsigned)sim_below(60), whole ? "message" : "header");
 	buf_append_string(&b, config_text);
 	if (by_mx)
 		buf_printf(&b, "  - { domain: \"*\", to: mx, connections: %u }\n", most);
+	if (!by_mx)
+		buf_printf(&b,
+			   "  - { domain: from.example, to: \"smtp://127.0.0.1:%u\", "
+			   "connections: %u }\n",
+			   PORT_SINKS, most);
 	for (unsigned i = 0; i < ORACLE_SITES && !by_mx; i++)
 		buf_printf(&b,
 			   "  - { domain: site%u.example, to: \"smtp://127.0.0.1:%u\", "
@@ -104,7 +113,9 @@ choose_cast(void)
 		.client_resets = rough ? 5 : 0,
 		.client_pauses = 20,
 		.sink_defers = rough ? 30 : 0,
-		.sink_refuses = rough ? 20 : 0,
+		.sink_refuses = !rough            ? 0
+				: sim_chance(300) ? 300
+						  : 20,
 		.sink_drops = rough ? 10 : 0,
 		.sink_stalls = has_little_memory() ? 100 : 10,
 		.sink_absent = rough ? 100 : 0,
@@ -444,4 +455,5 @@ drive_relay_final(void *context)
 {
 	(void)context;
 	oracle_check_arrived();
+	oracle_check_notices();
 }

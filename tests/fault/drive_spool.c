@@ -80,6 +80,7 @@ static unsigned put_count;
 static unsigned item_count;
 static unsigned claims_open;
 static unsigned acts_open;
+static unsigned shows_open;
 static unsigned stopped;
 static bool due[DRIVE_WORKERS_MAX][ORACLE_SITES];
 static bool draining;
@@ -710,6 +711,8 @@ move_act(void)
 	if (count == 0 || acts_open > 0)
 		return;
 	struct oracle_mail *m = &world->oracle->mails[sim_below(count)];
+	if (m->put == PUT_KEPT && sim_chance(500))
+		show_start(store, m, &shows_open);
 	if (m->put == PUT_KEPT)
 		act_on(m, actions[sim_below(6)]);
 }
@@ -787,7 +790,8 @@ stop_is_done(void)
 static bool
 hands_are_empty(void)
 {
-	return put_count == 0 && item_count == 0 && claims_open == 0 && acts_open == 0;
+	return put_count == 0 && item_count == 0 && claims_open == 0 && acts_open == 0 &&
+	       shows_open == 0;
 }
 
 static void

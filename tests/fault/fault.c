@@ -108,7 +108,7 @@ struct options {
 
 struct totals {
 	uint64_t lives, crashes, kept, refused, outcomes, duplicates, doubts, arrivals, bytes,
-		completions, events, eventless, dropped;
+		completions, events, eventless, dropped, notices;
 };
 
 /* ---- one life ---- */
@@ -189,6 +189,7 @@ live(const struct options *o, uint64_t seed, uint64_t walk_at, struct totals *t)
 	t->events += world->oracle->events;
 	t->eventless += world->oracle->eventless;
 	t->dropped += world->oracle->dropped;
+	t->notices += world->oracle->notices;
 	t->completions += world->completions;
 	if (end == SIM_FINISHED)
 		return true;
@@ -281,16 +282,17 @@ static void
 print_totals(const struct totals *t, unsigned failures)
 {
 	printf("%llu lives, %llu crashes, %llu completions: %llu mails kept, %llu refused, "
-	       "%llu outcomes, %llu arrivals, %llu bytes compared, %llu permitted duplicates, %llu "
+	       "%llu outcomes, %llu arrivals, %llu reports, %llu bytes compared, %llu permitted "
+	       "duplicates, %llu "
 	       "in doubt and kept, %llu events of outcomes, %llu lost in a crash, %llu bodies "
 	       "dropped; %u lives broke a promise\n",
 	       (unsigned long long)t->lives, (unsigned long long)t->crashes,
 	       (unsigned long long)t->completions, (unsigned long long)t->kept,
 	       (unsigned long long)t->refused, (unsigned long long)t->outcomes,
-	       (unsigned long long)t->arrivals, (unsigned long long)t->bytes,
-	       (unsigned long long)t->duplicates, (unsigned long long)t->doubts,
-	       (unsigned long long)t->events, (unsigned long long)t->eventless,
-	       (unsigned long long)t->dropped, failures);
+	       (unsigned long long)t->arrivals, (unsigned long long)t->notices,
+	       (unsigned long long)t->bytes, (unsigned long long)t->duplicates,
+	       (unsigned long long)t->doubts, (unsigned long long)t->events,
+	       (unsigned long long)t->eventless, (unsigned long long)t->dropped, failures);
 	fflush(stdout);
 }
 

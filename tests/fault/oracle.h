@@ -79,6 +79,8 @@ struct oracle_recipient {
 	uint8_t eventless; /* it may have been durable when the relay died before its event */
 	uint16_t recorded[ORACLE_STATES]; /* outcomes that the store has confirmed */
 	uint16_t logged[ORACLE_STATES];   /* those of them whose event has been written */
+	/* The report that told its sender so, by a hash of its Message-ID; 0: none has come. */
+	uint64_t told_failed, told_delayed;
 };
 
 struct oracle_mail {
@@ -102,6 +104,8 @@ struct oracle_mail {
 	bool alive;        /* it was kept, whatever the client has seen of that */
 	unsigned received; /* events that say so */
 	bool eventless;    /* the relay died before it had written one */
+	/* Reports on it that the store has confirmed, and those of them with an event. */
+	unsigned notices_recorded, notices_logged;
 	struct oracle_recipient recipients[ORACLE_RECIPIENTS_MAX];
 };
 
@@ -115,6 +119,7 @@ struct oracle {
 	uint64_t duplicates; /* permitted ones: outcome not confirmed */
 	uint64_t doubts;     /* refused in doubt, and seen later */
 	uint64_t arrivals;
+	uint64_t notices;        /* reports to senders that arrived */
 	uint64_t unacknowledged; /* arrived, though the client never saw a 250 */
 	uint64_t events;         /* of outcomes, that were written */
 	uint64_t eventless;      /* outcomes that lost their event with the process */
@@ -161,7 +166,7 @@ void oracle_noticing(struct oracle_mail *notice, const struct oracle_mail *about
  * be at least ORACLE_TEXT_LEAST. */
 enum { ORACLE_TEXT_LEAST = 64 };
 void oracle_text(const struct oracle_mail *m, uint8_t *out);
-/* The mail's number in "mail-000001@…"; NULL where it was never offered. */
+/* The mail's number in "s1+mail-000001@…"; NULL where it was never offered. */
 struct oracle_mail *oracle_mail_of_sender(struct span address);
 /* The number of the recipient in "r0.1@…"; fails where the mail has no such recipient. */
 uint32_t oracle_recipient_of(const struct oracle_mail *m, struct span address);
@@ -185,6 +190,10 @@ void oracle_stopped(void);
 /* Every recipient of every mail that was kept has arrived, or was refused by its sink; each outcome
  * has its event. */
 void oracle_check_arrived(void);
+/* A sink has taken a report to the sender of this mail. */
+void oracle_notice_arrived(struct oracle_mail *m, struct span data);
+/* Every recipient that failed was reported, once. */
+void oracle_check_notices(void);
 
 /* What the relay asks of the store, and what the store says. */
 void oracle_putting(struct oracle_mail *m, struct mail_id id);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "core/base/buf.h"
+#include "core/base/id.h"
 #include "tests/fault/oracle.h"
 #include "tests/fault/sim.h"
 
@@ -67,9 +68,33 @@ state_of(struct span result)
 	sim_fail("an event with the result %.*s", SPAN_ARG(result));
 }
 
+/* The id is that of a put that ended so. */
+static void
+on_cancelled(struct span line)
+{
+	struct mail_id id = { 0, 0 };
+
+	if (!id_read(field(line, "id"), &id.high, &id.low) || oracle_find(id) == NULL)
+		sim_fail("an event of a cancelled put names no mail: %.*s", SPAN_ARG(line));
+}
+
+/* A report: known by whom it goes to. */
+static void
+on_notice(struct span line)
+{
+	struct oracle_mail *m = oracle_mail_of_sender(field(line, "recipient"));
+
+	if (m == NULL)
+		sim_fail("a report to nobody: %.*s", SPAN_ARG(line));
+	if (++m->notices_logged > m->notices_recorded)
+		sim_fail("mail %u: an event tells of a report that is not durable", m->number);
+}
+
 static void
 on_delivery(struct span line)
 {
+	if (field(line, "sender").size == 0)
+		return; /* of a report, whose arrival is judged */
 	struct oracle_mail *m = mail_of(line);
 	uint32_t recipient = oracle_recipient_of(m, field(line, "recipient"));
 	struct oracle_recipient *r = &m->recipients[recipient];
@@ -98,6 +123,12 @@ oracle_logged(struct span line)
 		on_received(line);
 	else if (span_eq(event, SPAN("delivery")))
 		on_delivery(line);
+	else if (span_eq(event, SPAN("put_cancelled")))
+		on_cancelled(line);
+	else if (span_eq(event, SPAN("notice")))
+		on_notice(line);
+	else if (span_eq(event, SPAN("notice_suppressed")))
+		sim_fail("nobody is told of a failure: %.*s", SPAN_ARG(line));
 }
 
 void
@@ -109,6 +140,8 @@ oracle_check_logged(void)
 		const struct oracle_mail *m = &o->mails[i];
 		if (m->durable && m->incarnation == o->incarnation && m->received == 0)
 			sim_fail("mail %u is durable, and no event says so", m->number);
+		if (m->notices_logged != m->notices_recorded)
+			sim_fail("mail %u: a report has no event", m->number);
 		for (uint32_t k = 0; k < m->recipient_count; k++)
 			for (unsigned s = 0; s < ORACLE_STATES; s++)
 				if (m->recipients[k].logged[s] != m->recipients[k].recorded[s])

@@ -70,10 +70,11 @@ oracle_text(const struct oracle_mail *m, uint8_t *out)
 struct oracle_mail *
 oracle_mail_of_sender(struct span address)
 {
-	struct span digits = span_first(span_after(address, 5), 6);
+	struct span mail = span_after(address, 3); /* behind s1+ */
+	struct span digits = span_first(span_after(mail, 5), 6);
 	uint64_t number = 0;
 
-	if (!span_starts_with(address, SPAN("mail-")) || !span_to_u64(digits, &number) ||
+	if (!span_starts_with(mail, SPAN("mail-")) || !span_to_u64(digits, &number) ||
 	    number == 0 || number > world->oracle->mail_count)
 		return NULL;
 	return &world->oracle->mails[number - 1];
@@ -320,6 +321,7 @@ oracle_crashed(void)
 	for (uint32_t i = 0; i < o->mail_count; i++) {
 		struct oracle_mail *m = &o->mails[i];
 		m->eventless |= m->incarnation == o->incarnation && m->received == 0;
+		m->notices_logged = m->notices_recorded;
 		for (uint32_t k = 0; k < m->recipient_count; k++)
 			recipient_crashed(&m->recipients[k]);
 	}

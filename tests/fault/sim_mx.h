@@ -3,8 +3,8 @@
  * sim_mx: a modelled DNS behind the symbols of dns/mx.h, in place of the library `dns`.
  *
  * "siteN.example" has one MX host, which is 127.0.0.1 with port first_port + N. Answers come after
- * a random virtual time, live for a random TTL, and now and then fail or are bogus instead. All
- * other names do not exist.
+ * a random virtual time, live for a random TTL, and now and then fail or are bogus instead.
+ * "from.example" has the host of "site0.example"; all other names do not exist.
  */
 #ifndef TESTS_FAULT_SIM_MX_H
 #define TESTS_FAULT_SIM_MX_H

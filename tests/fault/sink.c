@@ -41,6 +41,7 @@ struct channel {
 
 	/* Of the mail at hand. */
 	struct oracle_mail *m;
+	bool is_notice;                       /* a report on the mail, to its sender */
 	uint32_t recipients[RECIPIENTS_MOST]; /* taken ones */
 	unsigned count;
 	uint8_t *text;
@@ -131,6 +132,7 @@ static void
 mail_forget(struct channel *c)
 {
 	c->m = NULL;
+	c->is_notice = false;
 	c->count = 0;
 	c->text_size = 0;
 }
@@ -143,7 +145,9 @@ take_message(struct channel *c)
 	unsigned token = oracle_token();
 	char text[64];
 
-	for (unsigned i = 0; i < c->count; i++)
+	if (c->is_notice)
+		oracle_notice_arrived(c->m, span_of(c->text, c->text_size));
+	for (unsigned i = 0; i < c->count && !c->is_notice; i++)
 		oracle_arrived(c->m, c->recipients[i], span_of(c->text, c->text_size), token,
 			       c->peer.traffic);
 	c->sink->messages++;
@@ -154,7 +158,7 @@ take_message(struct channel *c)
 	}
 	snprintf(text, sizeof text, "250 2.0.0 " ORACLE_TOKEN "\r\n", token);
 	reply(c, text);
-	for (unsigned i = 0; i < c->count; i++)
+	for (unsigned i = 0; i < c->count && !c->is_notice; i++)
 		oracle_answering(c->m, c->recipients[i], token,
 				 c->peer.traffic->written + c->out_size);
 	if (sim_chance(c->sink->faults.sink_drops) && !c->answers_late) {
@@ -173,7 +177,7 @@ end_message(struct channel *c)
 		reply(c, "554 5.5.1 no valid recipients\r\n");
 	} else if (sim_chance(f->sink_defers)) {
 		reply(c, "452 4.3.1 later\r\n");
-	} else if (sim_chance(f->sink_refuses)) {
+	} else if (!c->is_notice && sim_chance(f->sink_refuses)) {
 		for (unsigned i = 0; i < c->count; i++)
 			oracle_bounced(c->m, c->recipients[i]);
 		reply(c, "554 5.7.1 not this one\r\n");
@@ -222,7 +226,8 @@ run_mail(struct channel *c)
 {
 	mail_forget(c);
 	c->m = oracle_mail_of_sender(path_of(c));
-	if (c->m == NULL)
+	c->is_notice = path_of(c).size == 0;
+	if (c->m == NULL && !c->is_notice)
 		sim_fail("a sink is offered a mail from nobody: %.*s", (int)c->line_size, c->line);
 	reply(c, "250 2.1.0 sender ok\r\n");
 }
@@ -230,7 +235,15 @@ run_mail(struct channel *c)
 static void
 run_rcpt(struct channel *c)
 {
-	if (c->m == NULL) {
+	if (c->is_notice && c->count == 0) {
+		c->m = oracle_mail_of_sender(path_of(c));
+		if (c->m == NULL)
+			sim_fail("a report is for %.*s", SPAN_ARG(path_of(c)));
+		c->count = 1;
+		reply(c, "250 2.1.5 sender ok\r\n");
+		return;
+	}
+	if (c->m == NULL || c->is_notice) {
 		reply(c, "503 5.5.1 no sender\r\n");
 		return;
 	}

@@ -50,6 +50,17 @@ mail_of(const struct mail_envelope *e)
 	return m;
 }
 
+/* A report has the null sender and goes to the sender of the mail that it is about. */
+static bool
+is_notice(const struct mail_envelope *e)
+{
+	if (e->sender.size > 0)
+		return false;
+	if (e->recipient_count != 1 || oracle_mail_of_sender(e->recipients[0].address) == NULL)
+		sim_fail("a report to nobody");
+	return true;
+}
+
 static void
 on_put_done(struct queue_put *p, enum err e)
 {
@@ -79,6 +90,7 @@ on_recorded(struct queue_record *r, enum err e)
 	for (uint32_t i = 0; e == ERR_OK && i < r->result_count; i++)
 		if (r->results[i].tried)
 			oracle_outcome_done(saved.m, r->results[i].recipient, r->results[i].state);
+	saved.m->notices_recorded += e == ERR_OK && r->notice != NULL;
 	r->on_done = saved.on_record;
 	r->on_done(r, e);
 }
@@ -86,8 +98,17 @@ on_recorded(struct queue_record *r, enum err e)
 static void
 record(struct queue *q, struct queue_record *r)
 {
+	if (is_notice(r->item->mail->envelope)) {
+		if (r->notice != NULL)
+			sim_fail("a report on a report");
+		store_driver->record(q, r);
+		return;
+	}
 	struct oracle_mail *m = mail_of(r->item->mail->envelope);
-
+	if (r->notice != NULL &&
+	    (!is_notice(r->notice->envelope) ||
+	     oracle_mail_of_sender(r->notice->envelope->recipients[0].address) != m))
+		sim_fail("mail %u: its report goes to somebody else", m->number);
 	for (uint32_t i = 0; i < r->result_count; i++)
 		if (r->results[i].tried)
 			oracle_outcome_asked(m, r->results[i].recipient, r->results[i].state,

@@ -119,6 +119,12 @@ answer(uint8_t *packet, size_t size, bool is_tcp)
 	}
 	bool found = rcode == 0 && (type == TYPE_A || type == TYPE_MX || type == TYPE_PTR);
 	packet[7] = found;
+	if (begins(name, "pair") && type == TYPE_MX) {
+		packet[7] = 2;
+		put_record(packet, &size, type, ttl_s, "\x00\x14\x06silent\x00", 10);
+		put_record(packet, &size, type, ttl_s, "\x00\x0a\x02ok\x00", 6);
+		return size;
+	}
 	packet[9] = !found && rcode != RCODE_SERVFAIL;
 	if (found && type == TYPE_A)
 		put_record(packet, &size, type, ttl_s, "\xc0\x00\x02\x01", 4);

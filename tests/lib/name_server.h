@@ -12,6 +12,7 @@
  *   big...     over UDP it is truncated; over TCP as ok
  *   short...   as ok, with a TTL of 0
  *   loose...   a packet that is cut
+ *   pair...    MX 10 ok and MX 20 silent
  */
 #ifndef TESTS_LIB_NAME_SERVER_H
 #define TESTS_LIB_NAME_SERVER_H

@@ -50,6 +50,12 @@ on_due(struct queue *q, struct site_id site)
 	w->due++;
 }
 
+static uint32_t
+weight_of(struct queue *q, struct span sender)
+{
+	return queue_worker(q) != NULL && span_starts_with(sender, SPAN("heavy")) ? 3 : 1;
+}
+
 static void
 on_site_unused(struct queue *q, struct site_id site)
 {
@@ -63,9 +69,11 @@ on_site_unused(struct queue *q, struct site_id site)
 bool
 world_try_open(struct world *w, const struct queue_suite_store *kind, unsigned worker_count)
 {
-	const struct queue_hooks hooks = {
-		.site_of = site_of, .on_due = on_due, .on_site_unused = on_site_unused, .context = w
-	};
+	const struct queue_hooks hooks = { .site_of = site_of,
+					   .on_due = on_due,
+					   .on_site_unused = on_site_unused,
+					   .weight_of = weight_of,
+					   .context = w };
 	struct buf why = buf_of(w->why, sizeof w->why - 1);
 
 	memset(w->why, 0, sizeof w->why);
@@ -199,6 +207,8 @@ feed(struct world *w, struct put_wait *wait, unsigned number, uint64_t size)
 	assert_int_equal(queue_draft_size(wait->put.draft), size);
 }
 
+const char *world_sender;
+
 /* An envelope with its texts. */
 struct texts {
 	struct mail_envelope envelope;
@@ -211,7 +221,10 @@ static void
 write_texts(struct texts *t, unsigned number, const uint32_t *sites, uint32_t recipient_count)
 {
 	memset(t, 0, sizeof *t);
-	snprintf(t->sender, sizeof t->sender, "from%u@example.org", number);
+	if (world_sender == NULL)
+		snprintf(t->sender, sizeof t->sender, "from%u@example.org", number);
+	else
+		snprintf(t->sender, sizeof t->sender, "%s", world_sender);
 	for (uint32_t i = 0; i < recipient_count; i++) {
 		snprintf(t->addresses[i], sizeof t->addresses[i], "to%u@%u.example", i, sites[i]);
 		t->recipients[i].address = span_of_string(t->addresses[i]);

@@ -51,6 +51,9 @@ void world_turn(struct world *w);
 /* A mail by number: its id, sender, body and recipients follow from it. Recipient i goes to site
  * `sites[i]`. */
 struct mail_id world_id(unsigned number);
+/* The sender of the next mails; NULL: each has its own. One that begins with "heavy" has the
+ * weight 3. */
+extern const char *world_sender;
 enum err world_put(struct world *w, unsigned worker, unsigned number, uint64_t body_size,
 		   const uint32_t *sites, uint32_t recipient_count, struct list *items);
 /* Puts with one recipient at site 1 and releases, due at once. */

@@ -36,7 +36,7 @@ def relay(folder, sink):
 @pytest.fixture
 def root():
     if os.geteuid() != 0:
-        pytest.skip("needs root: it mounts a file system of its own")
+        pytest.skip("needs root: it mounts a file system or binds a port below 1024")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from daemon import Ringpost
+from test_admin import AdminClient
 from test_idle import pss_bytes
 
 MAILS = int(os.environ.get("RINGPOST_MILLION", "1000000"))
@@ -20,6 +21,8 @@ SIZE = 10 << 10
 MEMORY_MAX = 256
 START_MAX_S = 10
 START_READ_MAX = 0.05  # of the bodies: a start reads footers, each once
+ANSWER_MAX_S = 1
+SLICE_S = 400e-6  # of 200 us, and what the kernel does in between
 BODY = b"Subject: hi\r\n\r\n" + b"x" * 76 + b"\r\n"
 
 
@@ -58,6 +61,45 @@ def best_rates(*relays, rounds=10):
     """Of each relay, in turns, so that what else the machine does meets all of them."""
     rates = [[accept_rate(relay) for relay in relays] for _ in range(rounds)]
     return [max(of_one) for of_one in zip(*rates)]
+
+
+def fill_part(samples, bound):
+    """The part of the slices that were not longer, by a histogram's buckets."""
+    counts = {float(s.labels["le"]): s.value for s in samples}
+    return max(value for le, value in counts.items() if le <= bound) / counts[float("inf")]
+
+
+def test_looking_into_a_million_mails(folder):
+    """The first page and counts with any filter within a second, and no worker is held up."""
+    socket_path = folder / "admin.sock"
+    relay = Ringpost(folder / "full", {"admin": {"socket": str(socket_path)}})
+    make_spool(relay.spool)
+    filters = [{}, {"state": "held"}, {"site": "smtp://x"}, {"older_than": "365d"},
+               {"sender": "no@x.test"}, {"domain": "x.test"}, {"recipient": "x@example.test"},
+               {"reply": "no such"}, {"attempts": 60000}]
+    slowest = {}
+    with relay, AdminClient(socket_path) as client:
+        def ask(command, **arguments):
+            begin = time.monotonic()
+            answer = client.ask(command, **arguments)
+            took = time.monotonic() - begin
+            assert answer["ok"], answer
+            slowest[command] = max(slowest.get(command, 0), took)
+            return answer["result"]
+
+        assert len(ask("queue list")["rows"]) == 100
+        for by in ("domain", "sender", "reply", "site", "state", "age", "attempts"):
+            assert ask("queue count", by=by)["count"] == MAILS
+        for choice in filters:
+            ask("queue list", **choice)
+            ask("queue count", by="state", **choice)
+        samples = [s for s in relay.metrics().samples
+                   if s.name == "ringpost_admin_slice_seconds_bucket"]
+        short = fill_part(samples, SLICE_S)
+        print(f"{MAILS} mails: slowest {slowest}, {100 * short:.2f} % of slices within "
+              f"{SLICE_S * 1e6:.0f} us")
+        assert max(slowest.values()) <= ANSWER_MAX_S
+        assert short >= 0.99
 
 
 def test_a_million_deferred_mails(folder):

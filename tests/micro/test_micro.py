@@ -19,7 +19,7 @@ PROGRAM = None
 COLUMNS = ["row", "ns", "least", "bytes", "MB/s", "state"]
 # What there must be at least one row of.
 PARTS = {"address", "receiver", "sender", "reply", "body_in", "body_out", "header", "trace",
-         "record", "crc32c", "log", "metric", "timer", "pool", "mailbox", "whole"}
+         "record", "crc32c", "log", "metric", "timer", "pool", "mailbox", "dns", "whole"}
 
 
 def run(*arguments):

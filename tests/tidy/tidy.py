@@ -42,12 +42,15 @@ MAY_INCLUDE = {
     "queue/spool": BASE + ("core", "dns", "tls", "queue", "queue/spool"),
     "queue/redis": BASE + ("core", "dns", "tls", "queue", "queue/redis"),
     "relay/flow": BASE + PURE + ("core", "dns", "tls", "queue", "relay/flow"),
-    "relay/control": BASE + PURE + ("core", "dns", "tls", "queue", "relay/flow", "relay/control"),
+    "relay/admin": BASE + ("queue/mail.h", "relay/admin"),
+    "relay/ctl": BASE + ("relay/admin", "relay/ctl"),
+    "relay/control": BASE + PURE + ("core", "dns", "tls", "queue", "relay/flow", "relay/admin",
+                                    "relay/control"),
     "relay": None,  # main: everything
     "bench": BASE + PURE + ("core", "dns", "tls", "bench"),
     "bench/micro": BASE + PURE + (
         "bench/micro", "core/log.h", "core/mailbox.h", "core/metric.h", "core/timer.h",
-        "queue/mail.h", "queue/spool/crc32c.h", "queue/spool/record.h"),
+        "core/worker.h", "dns", "queue/mail.h", "queue/spool/crc32c.h", "queue/spool/record.h"),
     "tests": None,
 }
 # The one place that knows every driver: what turns the option into the store.

@@ -7,7 +7,8 @@
  * A question is TYPE/name (A, AAAA, CNAME, MX, PTR, TLSA, TXT), mx/domain or host/name:port. The
  * word `wait` stands for "when all before this are answered"; `-` reads questions from standard
  * input, one a line. Every option has a value:
- *   --anchors FILE   --forwarder ADDRESS:PORT   --transparent ZONE   --search DOMAIN   --hosts FILE
+ *   --anchors FILE   --resolv-conf FILE   --forwarder ADDRESS:PORT   --transparent ZONE   --search
+ * DOMAIN   --hosts FILE
  *   --deadline MS    --queries N    --waiting N    --cache BYTES    --self-name NAME
  *   --self-address ADDRESS:PORT     --threads N: so many workers, each asks everything
  *   --stop N: when N questions are answered, stop with the rest open
@@ -314,6 +315,7 @@ work(struct run *run)
 	bool cancelled = false;
 	bool stopping = false;
 
+	worker_turn(&run->worker, 0); /* a worker's time is that of its last turn */
 	while (!run->stopped) {
 		if (!stopping)
 			begin_some(run);
@@ -374,6 +376,8 @@ set_option(const char *name, const char *value)
 
 	if (strcmp(name, "--anchors") == 0)
 		options.trust_anchors = value;
+	else if (strcmp(name, "--resolv-conf") == 0)
+		options.forwarders_auto = true, options.resolv_conf = value;
 	else if (strcmp(name, "--hosts") == 0)
 		options.hosts_file = value;
 	else if (strcmp(name, "--forwarder") == 0 && options.forwarder_count < DNS_FORWARDERS_MAX)

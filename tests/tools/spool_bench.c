@@ -5,6 +5,7 @@
  *   spool_bench PATH fill COUNT SIZE [FLYING]   COUNT mails of SIZE bytes, due in a day
  *   spool_bench PATH rate COUNT SIZE FLYING     puts with FLYING at once, each delivered at once
  *   spool_bench PATH open                       time until ready, memory and disk by mail
+ *   spool_bench PATH walk                       likewise; and looks through all mails by slices
  *
  * One worker, in this thread. FLYING: puts that wait for their commit at any time.
  */
@@ -209,6 +210,68 @@ run(struct bench *b, unsigned flying)
 	       (unsigned long long)c->copied_records);
 }
 
+/* ---- looking through all of them ---- */
+
+static bool
+on_row(void *context, const struct queue_row *row)
+{
+	(void)row;
+	++*(uint64_t *)context;
+	return true;
+}
+
+static void
+walk(struct bench *b, const char *what, const struct queue_filter *f, struct queue_tally *t)
+{
+	enum { SLICE_US = 200 };
+	uint64_t from_us = clock_monotonic_us();
+	uint64_t longest_us = 0;
+	uint64_t cursor = 0;
+	uint64_t rows = 0;
+	unsigned slices = 0;
+	bool more = true;
+
+	while (more) {
+		uint64_t slice_us = clock_monotonic_us();
+		if (t == NULL)
+			more = queue_list(b->queue, f, &cursor, SLICE_US, on_row, &rows);
+		else
+			more = queue_tally(b->queue, t, f, &cursor, SLICE_US);
+		slice_us = clock_monotonic_us() - slice_us;
+		longest_us = slice_us > longest_us ? slice_us : longest_us;
+		slices++;
+	}
+	printf("%s: %.1f ms in %u slices, the longest %llu us, %llu rows\n", what,
+	       (double)(clock_monotonic_us() - from_us) / 1e3, slices,
+	       (unsigned long long)longest_us, (unsigned long long)rows);
+}
+
+static void
+walk_all(struct bench *b)
+{
+	const struct queue_filter all = { 0 };
+	const struct queue_filter by_reply = { .reply = SPAN("no reply says this") };
+	const struct queue_filter by_recipient = { .recipient = SPAN("one77@example.test") };
+	const struct queue_filter by_sender = { .sender = SPAN("@example.net") };
+
+	walk(b, "all", &all, NULL);
+	walk(b, "by a part of the reply", &by_reply, NULL);
+	walk(b, "by a recipient", &by_recipient, NULL);
+	walk(b, "by the sender's domain", &by_sender, NULL);
+	for (unsigned by = TALLY_RECIPIENT_DOMAIN; by <= TALLY_STATE; by++) {
+		static const char *const names[] = { "counts by recipient domain",
+						     "counts by site",
+						     "counts by sender",
+						     "counts by age",
+						     "counts by reply",
+						     "counts by state" };
+		struct queue_tally *t = queue_tally_new(by, 10000, clock_wall_ms());
+		ASSERT(t != NULL);
+		walk(b, names[by], &all, t);
+		queue_tally_free(t);
+	}
+}
+
 static bool
 open_store(struct bench *b, const char *path)
 {
@@ -239,12 +302,15 @@ main(int argc, char **argv)
 	const char *what = argc > 2 ? argv[2] : "";
 	unsigned flying = argc > 5 ? (unsigned)atoi(argv[5]) : 256;
 
-	if (strcmp(what, "open") != 0 && argc < 5) {
-		fprintf(stderr, "usage: spool_bench PATH open | fill|rate COUNT SIZE [FLYING]\n");
+	if (strcmp(what, "open") != 0 && strcmp(what, "walk") != 0 && argc < 5) {
+		fprintf(stderr,
+			"usage: spool_bench PATH open | walk | fill|rate COUNT SIZE [FLYING]\n");
 		return 64;
 	}
 	if (!open_store(&b, argv[1]))
 		return 1;
+	if (strcmp(what, "walk") == 0)
+		walk_all(&b);
 	if (argc > 4) {
 		b.keep = strcmp(what, "fill") == 0;
 		b.count = strtoull(argv[3], NULL, 10);

@@ -124,6 +124,11 @@ static const struct dialogue dialogues[] = {
 	  "C: MAIL FROM:<a@x>\nS: 250 ok\nC: RCPT TO:<b@y>\nS: 250 ok\nC: DATA\nS: 354 go\n"
 	  "ask 0 yes\nbody 0 0 10 stuffed last\nS: 250 ok\nR 0.0 ok nothing end_of_data reply 250\n"
 	  "done 0" },
+	{ "a host that cannot be reached is about the host",
+	  DEFAULTS,
+	  { MAIL("a@x", "b@y", 10) },
+	  "start 0\nlost connect_failed\nR 0.0 temporary host greeting connect\ndone 0\n"
+	  "close connect_failed" },
 	{ "HELO refused is about the host",
 	  DEFAULTS,
 	  { MAIL("a@x", "b@y", 10) },

@@ -93,6 +93,7 @@ every_kind_of_value_is_read(void **state)
 		HEAD
 		"workers: 64\n"
 		"user: ringpost\n"
+		"bounces: { from: \"post+master@mx.example.org\" }\n"
 		"allow_root: true\n"
 		"metrics: { address: \"[::1]:9925\" }\n"
 		"log: { file: \"/var/log/a b.log\", level: debug }\n"
@@ -234,6 +235,12 @@ static const struct {
 	  "test.yaml:3: log.level: 'loud' is not valid; write error or warning or info or debug" },
 	{ "log: { file: ringpost.log }\n", "test.yaml:3: log.file: 'ringpost.log' is no absolute "
 					   "path; write one that starts with /" },
+	{ "bounces: { from: \"Mailer <a@b>\" }\n",
+	  "test.yaml:3: bounces.from: 'Mailer <a@b>' is no mail address; write one such as "
+	  "postmaster@example.org, without a name or brackets" },
+	{ "bounces: { from: a..b@example.org }\n",
+	  "test.yaml:3: bounces.from: 'a..b@example.org' is no mail address; write one such as "
+	  "postmaster@example.org, without a name or brackets" },
 	{ "user: \"a b\"\n",
 	  "test.yaml:3: user: 'a b' is no user name; write one such as ringpost" },
 	{ "metrics: { address: \"localhost:9925\" }\n",
@@ -273,14 +280,14 @@ static const struct {
 	  "'b.c.example' leads; name a server of your own there (lmtp://HOST:PORT), or use a "
 	  "file" },
 	{ "relay: { callout: { sender: verify } }\n",
-	  "test.yaml:3: relay.callout.sender: 'verify' is no address; write one such as "
-	  "verify@example.org" },
+	  "test.yaml:3: relay.callout.sender: 'verify' is no mail address; write one "
+	  "such as postmaster@example.org, without a name or brackets" },
 	{ "relay: { callout: { sender: \"a..b@example.org\" } }\n",
-	  "test.yaml:3: relay.callout.sender: 'a..b@example.org' is no address; write one such as "
-	  "verify@example.org" },
+	  "test.yaml:3: relay.callout.sender: 'a..b@example.org' is no mail address; write one "
+	  "such as postmaster@example.org, without a name or brackets" },
 	{ "relay: { callout: { sender: \"a@example.org> x\" } }\n",
-	  "test.yaml:3: relay.callout.sender: 'a@example.org> x' is no address; write one such as "
-	  "verify@example.org" },
+	  "test.yaml:3: relay.callout.sender: 'a@example.org> x' is no mail address; write one "
+	  "such as postmaster@example.org, without a name or brackets" },
 	{ "relay: { callout: { failure: ignore } }\n",
 	  "test.yaml:3: relay.callout.failure: 'ignore' is not valid; write defer or accept" },
 	{ "relay: { domains: [{ name: example.org, recipients: users.txt }] }\n",

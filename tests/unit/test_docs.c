@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test: uses flow queue dns core machine */
+/* test: uses flow admin queue dns core machine */
 /*
  * The reference pages in docs/ are what the binary prints. With `write` as its argument, this
  * program brings the pages up to date instead.
@@ -17,6 +17,7 @@
 #include "core/config.h"
 #include "core/log.h"
 #include "core/metric.h"
+#include "relay/admin/protocol.h"
 #include "relay/flow/delivery_doc.h"
 
 static char memory[1 << 20];
@@ -27,10 +28,9 @@ struct page {
 };
 
 static const struct page pages[] = {
-	{ "docs/options.md", config_doc },
-	{ "docs/metrics.md", metric_doc },
-	{ "docs/events.md", event_doc },
-	{ "docs/delivery.md", delivery_doc },
+	{ "docs/options.md", config_doc }, { "docs/metrics.md", metric_doc },
+	{ "docs/events.md", event_doc },   { "docs/delivery.md", delivery_doc },
+	{ "docs/admin.md", admin_doc },
 };
 
 static void

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/base/clock.h"
+#include "core/log.h"
 #include "core/metric.h"
 #include "dns/context.h"
 #include "dns/mx.h"
@@ -80,6 +81,7 @@ start(void)
 		fail_msg("%.*s", (int)why.size, text);
 	if (!worker_open(&rig.worker, &worker_options, &why))
 		fail_msg("%.*s", (int)why.size, text);
+	worker_turn(&rig.worker, 0); /* the worker's time is that of its last turn */
 }
 
 static void
@@ -310,13 +312,26 @@ a_question_ends_by_its_deadline(void **state)
 	/* The library still has two of them; the late answer of one is remembered. */
 	assert_int_equal(METRIC_GET(rig.metrics, DNS_UNDER_WAY), 2);
 	assert_null(resolver_peek(rig.resolver, SPAN("held.example"), DNS_A));
+	/* They do not stand in the way of others, but each beyond a limit keeps its place. */
+	ask(3, "ok2.example", DNS_A);
+	turn_until_done(4);
+	check(3, DNS_FOUND, NULL);
+	for (unsigned i = 0; i < 10; i++) {
+		char name[32];
+		snprintf(name, sizeof name, "silent%u.example", i);
+		ask(4 + i, name, DNS_A);
+		assert_true(METRIC_GET(rig.metrics, DNS_UNDER_WAY) <= 2 * 4);
+	}
+	turn_until_done(14);
+	assert_true(METRIC_GET(rig.metrics, DNS_UNDER_WAY) <= 2 * 4);
 	name_server_release(rig.server);
-	while (METRIC_GET(rig.metrics, DNS_UNDER_WAY) == 2)
+	unsigned under_way = (unsigned)METRIC_GET(rig.metrics, DNS_UNDER_WAY);
+	while (METRIC_GET(rig.metrics, DNS_UNDER_WAY) == under_way)
 		worker_turn(&rig.worker, WAIT_US);
 	struct dns_answer *late = resolver_peek(rig.resolver, SPAN("held.example"), DNS_A);
 	assert_non_null(late);
 	dns_answer_put(late);
-	assert_int_equal(done, 3);
+	assert_int_equal(done, 14);
 }
 
 static void
@@ -497,6 +512,65 @@ a_lookup_has_one_deadline(void **state)
 	put_results();
 }
 
+/* The best host has its address; the other's name server says nothing, for as long as anyone waits.
+ */
+static void
+a_silent_backup_does_not_hold_up_the_best(void **state)
+{
+	uint64_t start_ms = clock_monotonic_ms();
+
+	(void)state;
+	start();
+	prepare_lookups();
+	mx_lookup_domain(&lookups[0], rig.resolver, SPAN("pair.example"), NULL);
+	turn_until_looked_up(1);
+	assert_in_range(clock_monotonic_ms() - start_ms, 2000, 15000);
+	assert_int_equal(results[0]->outcome, MX_FOUND);
+	assert_int_equal(results[0]->host_count, 1);
+	assert_true(span_eq(results[0]->hosts[0].name, SPAN("ok")));
+	assert_true(span_eq(results[0]->site, SPAN("ok,silent")));
+	put_results();
+}
+
+/* Forwarders that drop DNSSEC records: what is wrong with them is said once, with a remedy. */
+static void
+forwarders_without_dnssec_are_named(void **state)
+{
+	char path[] = "/tmp/ringpost-anchors-XXXXXX";
+	char log_path[] = "/tmp/ringpost-log-XXXXXX";
+	char text[8192] = { 0 };
+	int fd = mkstemp(path), log_fd = mkstemp(log_path), error = 0;
+	struct log *log = log_new(1, 64 * 1024, log_path, &error);
+
+	(void)state;
+	assert_true(fd >= 0 && log_fd >= 0 && log != NULL);
+	assert_true(dprintf(fd,
+			    ". IN DS 20326 8 2 E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC6834571"
+			    "04237C7F8EC8D\n") > 0);
+	close(fd);
+	rig.options.trust_anchors = path;
+	rig.worker.log = log_ring(log, 0, rig.metrics);
+	start();
+	unlink(path);
+	ask(0, "ok1.example", DNS_A);
+	ask(1, "ok2.example", DNS_A);
+	turn_until_done(2);
+	for (unsigned i = 0; i < 2; i++)
+		check(i, DNS_BOGUS, NULL);
+	log_drain(log);
+	ssize_t size = read(log_fd, text, sizeof text - 1);
+	assert_true(size > 0);
+	const char *problem = strstr(text, "\"event\":\"problem\"");
+	assert_non_null(problem);
+	assert_non_null(strstr(problem, "dns.forwarders"));
+	assert_null(strstr(problem + 1, "\"event\":\"problem\""));
+	assert_non_null(strstr(text, "\"event\":\"dns_failed\",\"name\":\"ok1.example\""));
+	rig.worker.log = NULL;
+	log_free(log);
+	close(log_fd);
+	unlink(log_path);
+}
+
 static void
 a_stop_ends_lookups(void **state)
 {
@@ -654,6 +728,8 @@ main(void)
 		TEST(the_cache_is_bounded),
 		TEST(equal_lookups_share_one_search),
 		TEST(a_lookup_has_one_deadline),
+		TEST(a_silent_backup_does_not_hold_up_the_best),
+		TEST(forwarders_without_dnssec_are_named),
 		TEST(a_stop_ends_lookups),
 		TEST(names_of_the_configuration_have_files_and_search),
 		TEST(a_start_says_what_is_wrong),

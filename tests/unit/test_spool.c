@@ -18,6 +18,8 @@
 #include "core/base/clock.h"
 #include "queue/spool/spool.h"
 #include "tests/lib/queue_suite.h"
+#include "tests/lib/queue_suite_seeing.h"
+#include "tests/lib/queue_suite_turns.h"
 
 static char path[] = "/var/tmp/ringpost-test-spool-XXXXXX";
 static unsigned flights = 2;
@@ -334,6 +336,8 @@ main(void)
 		return 1;
 	failed = queue_suite_run(&kind);
 	flights = 1;
+	failed += queue_suite_turns_run(&kind);
+	failed += queue_suite_seeing_run(&kind);
 	failed += queue_suite_run(&kind);
 	failed += cmocka_run_group_tests_name("spool alone", tests, NULL, NULL);
 	remove_all(path);

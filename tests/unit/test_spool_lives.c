@@ -138,6 +138,39 @@ a_full_table_of_mails_refuses_intake_and_heals(void **state)
 	world_stop(&w);
 }
 
+/* Mails that fail make room in a full table only together with their notices. */
+static void
+a_full_table_takes_notices(void **state)
+{
+	static struct world w;
+	struct queue_item *item;
+	struct list items;
+	unsigned count = 0;
+
+	(void)state;
+	reset();
+	options.items_max = 8;
+	world_open(&w, &kind, 1);
+	struct queue *q = queue_end(w.store, 0);
+	while (queue_admit(q, 10) == ERR_OK && count < 100)
+		world_put_waiting(&w, 0, count++, 10);
+	assert_int_equal(count, 8);
+	for (unsigned i = 0; i < 8; i++) {
+		const struct world_notice notice = { 100 + i, 10, 7, NULL };
+		world_claim_one(&w, 1, &item);
+		const struct queue_result no = { .recipient = item->recipients[0],
+						 .state = RECIPIENT_FAILED,
+						 .tried = true };
+		assert_int_equal(item->recipient_count, 1);
+		assert_int_equal(world_record_notice(&w, item, &no, 1, &notice, &items), ERR_OK);
+		assert_int_equal(queue_admit(q, 10), ERR_TOO_MANY);
+		struct list_node *n = list_shift(&items);
+		queue_release(q, LIST_ITEM(n, struct queue_item, link), UINT64_MAX / 2);
+	}
+	assert_int_equal(world_count(&w).mails, 8);
+	world_stop(&w);
+}
+
 /* What is kept can be seen and handed out while nothing more is taken. */
 static void
 a_disk_with_nothing_to_spare_keeps_what_it_has(void **state)
@@ -513,6 +546,7 @@ main(void)
 		cmocka_unit_test(a_death_counts_what_it_may_have_been_delivering),
 		cmocka_unit_test(used_up_memory_refuses_intake_and_heals),
 		cmocka_unit_test(a_full_table_of_mails_refuses_intake_and_heals),
+		cmocka_unit_test(a_full_table_takes_notices),
 		cmocka_unit_test(a_disk_with_nothing_to_spare_keeps_what_it_has),
 		cmocka_unit_test(levels_of_durability_read_each_other),
 		cmocka_unit_test(failed_recipients_of_format_1_are_tried_again),

@@ -14,7 +14,7 @@ test_doubles_until_the_first_failure(void **state)
 	struct window w;
 
 	(void)state;
-	window_init(&w, 5, 100);
+	window_init(&w, 5, 100, true);
 	assert_int_equal(window_size(&w), 5);
 	window_success(&w, 5);
 	assert_int_equal(window_size(&w), 10);
@@ -30,7 +30,7 @@ test_a_failure_halves(void **state)
 	struct window w;
 
 	(void)state;
-	window_init(&w, 20, 20);
+	window_init(&w, 20, 20, true);
 	window_failure(&w, 1);
 	assert_int_equal(window_size(&w), 10);
 	/* The other nineteen were under way with it. */
@@ -49,7 +49,7 @@ test_grows_by_one_a_round_after_a_failure(void **state)
 	struct window w;
 
 	(void)state;
-	window_init(&w, 8, 100);
+	window_init(&w, 8, 100, true);
 	window_failure(&w, 1);
 	assert_int_equal(window_size(&w), 4);
 	window_success(&w, 5);
@@ -66,7 +66,7 @@ test_successes_end_forgiveness(void **state)
 	struct window w;
 
 	(void)state;
-	window_init(&w, 16, 16);
+	window_init(&w, 16, 16, true);
 	window_failure(&w, 1);
 	window_success(&w, 15);
 	window_failure(&w, 1);
@@ -79,7 +79,7 @@ test_options_may_change(void **state)
 	struct window w;
 
 	(void)state;
-	window_init(&w, 5, 3);
+	window_init(&w, 5, 3, true);
 	assert_int_equal(window_size(&w), 3);
 	window_limit(&w, 5, 50);
 	assert_int_equal(window_size(&w), 5);
@@ -92,6 +92,29 @@ test_options_may_change(void **state)
 	assert_int_equal(window_size(&w), 5);
 }
 
+static void
+test_one_until_it_answers(void **state)
+{
+	struct window w;
+
+	(void)state;
+	window_init(&w, 5, 100, false);
+	assert_int_equal(window_size(&w), 1);
+	window_limit(&w, 7, 50);
+	assert_int_equal(window_size(&w), 1);
+	window_success(&w, 1);
+	assert_int_equal(window_size(&w), 7);
+	window_success(&w, 1);
+	assert_int_equal(window_size(&w), 8);
+	/* After failures it grows from one, as after any other. */
+	window_init(&w, 5, 100, false);
+	window_failure(&w, 1);
+	window_success(&w, 1);
+	assert_int_equal(window_size(&w), 1);
+	window_success(&w, 1);
+	assert_int_equal(window_size(&w), 2);
+}
+
 int
 main(void)
 {
@@ -101,6 +124,7 @@ main(void)
 		cmocka_unit_test(test_grows_by_one_a_round_after_a_failure),
 		cmocka_unit_test(test_successes_end_forgiveness),
 		cmocka_unit_test(test_options_may_change),
+		cmocka_unit_test(test_one_until_it_answers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 
 #include "core/base/assert.h"
 #include "core/base/clock.h"
+#include "queue/sender.h"
 #include "tests/fault/sim.h"
 #include "tests/fault/toy/toy_internal.h"
 
@@ -204,6 +205,14 @@ toy_mail_free(struct toy_mail *m)
 	free(m);
 }
 
+static uint32_t
+toy_sender_key(const struct toy_mail *m)
+{
+	uint8_t memory[SENDER_KEY_MOST];
+
+	return sender_key_hash(sender_key(m->envelope.sender, memory), 0);
+}
+
 /* The pending recipients of a site, anew; no item where there is none. */
 struct toy_item *
 toy_item_make(struct toy_mail *m, unsigned site)
@@ -217,6 +226,7 @@ toy_item_make(struct toy_mail *m, unsigned site)
 	i->item = (struct queue_item){ .magic = QUEUE_ITEM_MAGIC,
 				       .mail = &m->mail,
 				       .site = { site },
+				       .sender_key = toy_sender_key(m),
 				       .recipients = i->indexes };
 	i->due_at_ms = UINT64_MAX;
 	for (uint32_t k = 0; k < m->envelope.recipient_count; k++) {
@@ -719,6 +729,22 @@ act(struct queue *q, struct queue_act *a)
 	}
 }
 
+static void
+show_done(struct work *w, enum err e)
+{
+	struct queue_show *s = w->request;
+	const struct toy_mail *m = toy_mail_find(&w->end->mails, s->id);
+
+	s->envelope = m == NULL ? NULL : &m->envelope;
+	s->on_done(s, m == NULL ? ERR_NOT_FOUND : e);
+}
+
+static void
+show(struct queue *q, struct queue_show *s)
+{
+	work_new(end_of(q), show_done, s);
+}
+
 static bool
 always(struct queue *q)
 {
@@ -790,6 +816,7 @@ const struct queue_driver toy_driver = {
 	.lease_is_valid = always,
 	.attempt = attempt,
 	.list = list,
+	.show = show,
 	.act = act,
 	.count = count,
 };

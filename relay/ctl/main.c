@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ringpostctl: one command to ringpostd, and its answer for people or as JSON.
+ */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "relay/ctl/arguments.h"
+#include "relay/ctl/link.h"
+#include "relay/ctl/show.h"
+
+enum {
+	EXIT_DONE = 0,
+	EXIT_REFUSED = 1,
+	EXIT_USAGE = 2,
+	EXIT_TRY_AGAIN = 75, /* EX_TEMPFAIL of sysexits.h */
+	WHY_MAX = 1024,
+	TEXT_MAX = 16 * 1024 * 1024,
+	TIMEOUT_MS = 60 * 1000,
+	/* Of what changes mails: a million of them take a while. */
+	ACT_TIMEOUT_MS = 60 * 60 * 1000,
+};
+
+static void
+print(FILE *file, const struct buf *text)
+{
+	fwrite(text->data, 1, text->size, file);
+}
+
+static int
+complain(struct buf *why, int status)
+{
+	fprintf(stderr, "ringpostctl: %.*s\n", SPAN_ARG(buf_span(why)));
+	return status;
+}
+
+static uint64_t
+now_wall_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Something of what was asked for was not done. */
+static int
+status_of(enum admin_command command, const json_t *result)
+{
+	json_int_t left = json_integer_value(json_object_get(result, "busy")) +
+			  json_integer_value(json_object_get(result, "missing")) +
+			  json_integer_value(json_object_get(result, "failed"));
+
+	return protocol_command(command)->shape == ADMIN_SHAPE_acted && left > 0 ? EXIT_REFUSED
+										 : EXIT_DONE;
+}
+
+static int
+print_refusal(const struct arguments *a, json_t *answer)
+{
+	const char *word = json_string_value(json_object_get(answer, "error"));
+	const char *text = json_string_value(json_object_get(answer, "text"));
+
+	if (word == NULL || text == NULL) {
+		fprintf(stderr, "ringpostctl: the answer is not understood; versions differ\n");
+		return EXIT_REFUSED;
+	}
+	if (a->json) {
+		json_dumpf(answer, stdout, JSON_INDENT(2));
+		putchar('\n');
+	}
+	fprintf(stderr, "ringpostctl: %s\n", text);
+	return protocol_exit_status(span_of_string(word));
+}
+
+static int
+print_result(const struct arguments *a, const json_t *result, struct buf *text)
+{
+	if (a->json) {
+		json_dumpf(result, stdout, JSON_INDENT(2));
+		putchar('\n');
+	} else {
+		show_result(text, a->command, result, now_wall_ms());
+		print(stdout, text);
+	}
+	return status_of(a->command, result);
+}
+
+static int
+run(const struct arguments *a, struct span line, struct buf *text, struct buf *why)
+{
+	bool acts = protocol_command(a->command)->acts;
+	uint64_t standard_ms = acts ? ACT_TIMEOUT_MS : TIMEOUT_MS;
+	char *answer_text =
+		link_ask(a->socket, line, a->timeout_ms != 0 ? a->timeout_ms : standard_ms, why);
+
+	if (answer_text == NULL)
+		return complain(why, EXIT_TRY_AGAIN);
+	json_t *answer = json_loads(answer_text, 0, NULL);
+	const json_t *result = json_object_get(answer, "result");
+	int status = json_is_true(json_object_get(answer, "ok")) && json_is_object(result)
+			     ? print_result(a, result, text)
+			     : print_refusal(a, answer);
+	json_decref(answer);
+	free(answer_text);
+	return status;
+}
+
+int
+main(int argc, char **argv)
+{
+	uint8_t why_memory[WHY_MAX];
+	uint8_t line_memory[PROTOCOL_REQUEST_MAX];
+	struct buf why = buf_of(why_memory, sizeof why_memory);
+	struct buf line = buf_of(line_memory, sizeof line_memory);
+	uint8_t *text_memory = malloc(TEXT_MAX);
+	struct buf text = buf_of(text_memory, TEXT_MAX);
+	struct arguments a;
+	int status = EXIT_DONE;
+
+	if (text_memory == NULL)
+		return EXIT_TRY_AGAIN;
+	if (!arguments_read(argc, (const char *const *)argv, &a, &line, &why)) {
+		status = complain(&why, EXIT_USAGE);
+	} else if (a.version) {
+		printf("ringpostctl %s\n", RINGPOST_VERSION);
+	} else if (a.help || a.list) {
+		if (a.list)
+			arguments_list(&text);
+		else
+			arguments_help(&a, &text);
+		print(stdout, &text);
+	} else {
+		status = run(&a, buf_span(&line), &text, &why);
+	}
+	free(text_memory);
+	return status;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "relay/flow/suspension.h"
+
+#include <stdlib.h>
+
+#include "relay/flow/flow.h"
+
+struct suspensions {
+	atomic_uint references;
+	unsigned count;
+	uint64_t version;
+	struct span names[];
+};
+
+struct suspensions *
+suspensions_new(const struct span *names, unsigned count, uint64_t version)
+{
+	size_t bytes = 0;
+
+	ASSERT(count <= SUSPENSIONS_MAX);
+	for (unsigned i = 0; i < count; i++)
+		bytes += names[i].size;
+	struct suspensions *s = malloc(sizeof *s + count * sizeof s->names[0] + bytes);
+	if (s == NULL)
+		return NULL;
+	uint8_t *at = (uint8_t *)&s->names[count];
+	atomic_init(&s->references, 1);
+	s->count = count;
+	s->version = version;
+	for (unsigned i = 0; i < count; i++) {
+		if (names[i].size > 0)
+			memcpy(at, names[i].data, names[i].size);
+		s->names[i] = span_of(at, names[i].size);
+		at += names[i].size;
+	}
+	return s;
+}
+
+struct suspensions *
+suspensions_get(struct suspensions *s)
+{
+	atomic_fetch_add_explicit(&s->references, 1, memory_order_relaxed);
+	return s;
+}
+
+void
+suspensions_put(struct suspensions *s)
+{
+	/* Release and acquire: whoever frees has seen what every other holder did with it. */
+	if (s != NULL && atomic_fetch_sub_explicit(&s->references, 1, memory_order_acq_rel) == 1)
+		free(s);
+}
+
+bool
+suspensions_have(const struct suspensions *s, struct span name)
+{
+	for (unsigned i = 0; s != NULL && i < s->count; i++) {
+		if (span_eq(s->names[i], name))
+			return true;
+	}
+	return false;
+}
+
+void
+flow_suspend(struct flow *f, struct suspensions *s)
+{
+	struct suspensions *old = f->suspensions;
+
+	OBJ_CHECK(f, FLOW_MAGIC);
+	if (old != NULL && old->version > s->version)
+		return;
+	f->suspensions = suspensions_get(s);
+	suspensions_put(old);
+	for (struct list_node *n = list_first(&f->site_list); n != NULL;
+	     n = list_next(&f->site_list, n)) {
+		struct site *site = LIST_ITEM(n, struct site, link);
+		bool suspended = suspensions_have(s, site->name);
+		if (suspended != site->suspended)
+			site_pump_soon(site);
+		site->suspended = suspended;
+	}
+}
