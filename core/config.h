@@ -176,6 +176,8 @@ size_t config_memory_budget(const struct config *config);
 const struct config_route *config_route_find(const struct config *config, struct span domain);
 /* The row of relay.domains that covers the domain, or NULL. */
 const struct config_domain *config_domain_find(const struct config *config, struct span domain);
+/* The row of senders that covers the domain, or NULL. */
+const struct config_sender *config_sender_find(const struct config *config, struct span domain);
 /* Is the client's address in the list? False for a unix socket. */
 bool config_network_contains(const struct network_list *list, const struct sockaddr *client);
 

@@ -193,7 +193,10 @@ config_finish(struct snapshot *s, config_report_fn report, void *context)
 	struct config *c = &s->config;
 	struct column routes = COLUMN(c->routes, c->routes_count, domain);
 	struct column domains = COLUMN(c->relay.domains, c->relay.domains_count, name);
+	struct column senders = COLUMN(c->senders, c->senders_count, domain);
 
+	if (!index_build(&s->senders, &senders, &s->arena, "senders[%zu].domain", report, context))
+		return false;
 	if (!index_build(&s->routes, &routes, &s->arena, "routes[%zu].domain", report, context) ||
 	    !index_build(&s->domains, &domains, &s->arena, "relay.domains[%zu].name", report,
 			 context))
@@ -235,4 +238,14 @@ config_network_contains(const struct network_list *list, const struct sockaddr *
 	struct ip ip;
 
 	return ip_of_sockaddr(client, &ip) && network_list_contains(list, &ip);
+}
+
+const struct config_sender *
+config_sender_find(const struct config *config, struct span domain)
+{
+	const struct snapshot *s = CONTAINER_OF(config, struct snapshot, config);
+	struct column senders = COLUMN(config->senders, config->senders_count, domain);
+
+	size_t found = index_cover(&s->senders, &senders, domain);
+	return found == senders.count ? NULL : &config->senders[found];
 }

@@ -131,6 +131,7 @@ struct snapshot {
 	struct arena arena; /* of everything but this struct */
 	struct domain_index routes;
 	struct domain_index domains;
+	struct domain_index senders;
 	struct config config;
 };
 

@@ -250,6 +250,7 @@ open_queue(struct daemon *d)
 		.site_of = flow_site_of,
 		.on_due = flow_on_due,
 		.on_site_unused = flow_on_site_unused,
+		.weight_of = flow_weight_of,
 	};
 	struct queue_options options = {
 		.spool_path = (const char *)c->queue.spool.path.data,

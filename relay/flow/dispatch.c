@@ -12,6 +12,7 @@
 enum {
 	WAITING_MAX = 2048,     /* jobs of a site in line; what is above waits in the queue */
 	WAITING_LOW = 256,      /* claim more when fewer are left */
+	COST_UNIT = 100,        /* of a turn; the greatest weight */
 	COST_BYTES = 16 * 1024, /* a body of this size costs a sender a second turn */
 	CLAIMS_MAX = 8,         /* of a site's destinations at a time */
 	AGAIN_MS = 20,          /* a mailbox was full */
@@ -309,8 +310,11 @@ dispatch_put_back(struct job *j, uint64_t pause_ms)
 void
 dispatch_wait(struct site *s, struct job *j)
 {
+	const struct mail_envelope *e = j->mail->envelope;
+	uint64_t turns = 1 + e->body_size / COST_BYTES;
+
 	line_add(&s->waiting, &j->line, j->sender_key,
-		 1 + j->mail->envelope->body_size / COST_BYTES);
+		 turns * COST_UNIT / flow_weight(s->flow, e->sender));
 	bodies_wait(s, j, false);
 	site_pump_soon(s);
 }

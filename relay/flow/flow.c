@@ -242,6 +242,22 @@ flow_on_site_unused(struct queue *q, struct site_id site)
 	destination_unused(destination_at(flow_of_queue(q), site));
 }
 
+uint32_t
+flow_weight(const struct flow *f, struct span sender)
+{
+	const struct config *c = f->routing->config;
+	const struct config_sender *row =
+		c->senders_count == 0 ? NULL : config_sender_find(c, address_domain(sender));
+
+	return row == NULL ? 1 : row->weight;
+}
+
+uint32_t
+flow_weight_of(struct queue *q, struct span sender)
+{
+	return flow_weight(flow_of_queue(q), sender);
+}
+
 bool
 flow_must_pause(const struct flow *f)
 {

@@ -93,6 +93,9 @@ void flow_check_drained(struct flow *f);
 void flow_on_due(struct queue *q, struct site_id site);
 struct site_id flow_site_of(struct queue *q, struct span address);
 void flow_on_site_unused(struct queue *q, struct site_id site);
+uint32_t flow_weight_of(struct queue *q, struct span sender);
+/* The weight of a sender among those that wait for one site. */
+uint32_t flow_weight(const struct flow *f, struct span sender);
 struct flow *flow_of_queue(struct queue *q);
 /* The log cannot keep up: start nothing that makes outcomes. */
 bool flow_must_pause(const struct flow *f);

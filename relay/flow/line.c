@@ -65,7 +65,7 @@ make_tags(struct line *l)
 
 	l->tags = calloc(1, sizeof *l->tags);
 	if (l->tags != NULL)
-		l->tags->of[last->sender % TAGS].next = last->tag + 1;
+		l->tags->of[last->sender % TAGS].next = last->tag + last->cost;
 }
 
 void
@@ -73,6 +73,7 @@ line_add(struct line *l, struct line_node *n, uint32_t sender, uint64_t cost)
 {
 	ASSERT(cost > 0);
 	n->sender = sender;
+	n->cost = cost;
 	n->tag = l->time;
 	if (l->tags == NULL && l->count > 0)
 		make_tags(l);
@@ -95,6 +96,7 @@ void
 line_add_first(struct line *l, struct line_node *n)
 {
 	n->tag = l->time;
+	n->cost = 0;
 	list_prepend(&l->nodes, &n->link);
 	l->count++;
 }

@@ -21,6 +21,7 @@
 struct line_node {
 	struct list_node link;
 	uint64_t tag;
+	uint64_t cost;
 	uint32_t sender; /* a hash of who sent it */
 };
 
@@ -34,7 +35,7 @@ struct line {
 void line_init(struct line *l);
 /* An empty one. */
 void line_fini(struct line *l);
-/* cost: of a turn; 1 is a small mail of a sender with weight 1. */
+/* cost: of its turn, in any unit. */
 void line_add(struct line *l, struct line_node *n, uint32_t sender, uint64_t cost);
 /* In front of all: it has had its turn already. */
 void line_add_first(struct line *l, struct line_node *n);

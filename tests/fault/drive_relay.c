@@ -79,6 +79,8 @@ load_config(void)
 	/* Often as few jobs as the option allows: then most mails wait in the queue alone. */
 	buf_printf(&b, "queue: { store: spool, spool: { path: /spool }, active_max: %u }\n",
 		   sim_chance(400) ? 100U : 20000U);
+	if (sim_chance(300))
+		buf_append_string(&b, "senders: [{ domain: a.example, weight: 7 }]\n");
 	buf_append_string(&b, "routes:\n");
 	if (by_mx)
 		buf_printf(&b, "  - { domain: \"*\", to: mx, connections: %u }\n", most);
@@ -157,6 +159,7 @@ open_store(void)
 		.site_of = flow_site_of,
 		.on_due = flow_on_due,
 		.on_site_unused = flow_on_site_unused,
+		.weight_of = flow_weight_of,
 	};
 	/* Of each worker: room for one of the largest records, and for not much more. */
 	uint64_t little_memory = drive_worker_count * sim_between(600 << 10, 1200 << 10);

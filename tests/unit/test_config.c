@@ -80,6 +80,9 @@ check_routes(const struct config *c)
 	assert_true(span_eq(c->routes[3].to.text,
 			    SPAN("smtp://mail.example.org:25,smtp://b.example.org:2525")));
 	assert_int_equal(c->routes[4].to.kind, TARGET_MX);
+	assert_int_equal(config_sender_find(c, SPAN("A.example"))->weight, 9);
+	assert_int_equal(config_sender_find(c, SPAN("x.b.example"))->weight, 1);
+	assert_null(config_sender_find(c, SPAN("b.example.org")));
 	assert_int_equal(c->sites_count, 1);
 	assert_int_equal(c->sites[0].connections, 7);
 	assert_int_equal(c->sites[0].connections_first, 5);
@@ -126,7 +129,8 @@ every_kind_of_value_is_read(void **state)
 		"  - { domain: named.example, to: [\"smtp://Mail.Example.org\", "
 		"\"smtp://b.example.org:2525\"] }\n"
 		"  - { domain: .world.example, to: mx }\n"
-		"sites: [{ mx: google.com, connections: 7, rate: 100 }]\n");
+		"sites: [{ mx: google.com, connections: 7, rate: 100 }]\n"
+		"senders: [{ domain: a.example, weight: 9 }, { domain: .b.example }]\n");
 
 	(void)state;
 	assert_int_equal(c->workers, 64);
