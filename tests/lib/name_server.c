@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -152,7 +153,8 @@ serve_udp(struct name_server *s)
 	read_question(h.packet, h.size, name);
 	pthread_mutex_lock(&s->lock);
 	ASSERT(s->seen_count < SEEN_MAX);
-	strncpy(s->seen[s->seen_count++], name, sizeof s->seen[0] - 1);
+	snprintf(s->seen[s->seen_count++], sizeof s->seen[0], "%.*s", (int)sizeof s->seen[0] - 1,
+		 name);
 	bool holds = begins(name, "held") && !s->released;
 	if (holds) {
 		ASSERT(s->held_count < HELD_MAX);
