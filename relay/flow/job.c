@@ -11,6 +11,11 @@ enum {
 	REPLY_KEPT_MAX = 512,
 };
 
+_Static_assert(sizeof(struct queue_result) + sizeof(struct sender_recipient) + sizeof(bool) +
+			       sizeof(uint16_t) + sizeof(uint32_t) + 4 * sizeof(uint8_t) <=
+		       RECIPIENT_MEMORY,
+	       "a job of any number of recipients fits its memory");
+
 static bool
 take_arrays(struct job *j, uint32_t n)
 {

@@ -232,6 +232,9 @@ site_take_plan(struct site *s, struct plan *p)
 				continue;
 			*h = (struct site_host){ 0 };
 		}
+		/* Two names may have one address: the first is preferred. */
+		if (h->planned)
+			continue;
 		h->host = p->hosts[i];
 		h->planned = true;
 	}

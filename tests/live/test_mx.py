@@ -20,6 +20,9 @@ FIRST, SECOND, DEAD, OURSELVES = (f"127.{90 + os.getpid() % 40}.{os.getpid() >> 
 ZONE = f"""
 mx1 A {FIRST}
 mx2 A {SECOND}
+again A {FIRST}
+twin MX 10 mx1
+twin MX 20 again
 dead A {DEAD}
 relay A {OURSELVES}
 plain MX 10 mx1
@@ -75,19 +78,20 @@ def send(relay, *recipients, sender="a@client.test", mails=1):
 def test_shapes_that_lead_to_a_host(folder, tree):
     with Sink(host=FIRST, port=25) as first, Sink(host=SECOND, port=25) as second, \
             relay_of(folder, tree) as relay:
-        for name in ("plain", "two", "implicit", "alias", "behind", "any.wild"):
+        for name in ("plain", "two", "twin", "implicit", "alias", "behind", "any.wild"):
             send(relay, f"u@{name}.good.test")
         send(relay, "u@plain.test")
         send(relay, f"u@[{FIRST}]")
-        first.wait(8)
+        first.wait(9)
         send(relay, "u@fallback.good.test")
         second.wait(1)
-        assert len(first.mails) == 8
+        assert len(first.mails) == 9
         relay.log.wait("delivery", recipient="u@fallback.good.test")
         delivered = {event["recipient"]: event for event in relay.log.events("delivery")}
-        assert len(delivered) == 9
+        assert len(delivered) == 10
         assert delivered["u@two.good.test"]["site"] == "mx1.good.test,mx2.good.test"
         assert delivered["u@two.good.test"]["host"] == "mx1.good.test"
+        assert delivered["u@twin.good.test"]["host"] == "mx1.good.test"
         assert delivered["u@implicit.good.test"]["host"] == "implicit.good.test"
         assert delivered["u@fallback.good.test"]["host"] == "mx2.good.test"
         assert all(event["result"] == "delivered" for event in delivered.values()), delivered
