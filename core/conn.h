@@ -23,6 +23,13 @@
  *
  * Where no pooled buffer is to be had, the connection is closed with CLOSE_NO_MEMORY.
  *
+ * A layer (core/layer.h: TLS) may be put between the wire and the owner, at any time while the
+ * connection is open: conn_secure(). What was written before leaves ahead of it as it was; input
+ * that was not consumed is dropped, and so is what arrives before the handshake begins: it is not
+ * protected, and whoever could write it would have it taken for what the peer says behind it. From
+ * then on the owner reads and writes plain text. on_secured tells the end of the handshake; there
+ * is no input before it. A paused or idle connection with a layer holds no pooled buffer either.
+ *
  * Ends: conn_close(reason) cancels all; conn_finish(reason) first sends what is written, shuts
  * down, reads and drops what still comes for a short while (so that a reset does not destroy our
  * last reply), then closes. Both only mark and link; both may be called twice, the first reason
@@ -37,6 +44,7 @@
 #include <sys/uio.h>
 
 #include "core/base/close.h"
+#include "core/layer.h"
 #include "core/net.h"
 #include "core/worker.h"
 
@@ -53,6 +61,9 @@ struct conn;
 
 struct conn_events {
 	void (*on_connected)(struct conn *c, enum err e); /* outbound only; on failure close it */
+	/* The handshake of conn_secure() has ended: ERR_OK, or what it failed of (the layer says why);
+	 * then what the layer has to say leaves with conn_close() or conn_finish(). */
+	void (*on_secured)(struct conn *c, enum err e);
 	void (*on_input)(struct conn *c);
 	void (*on_drained)(struct conn *c); /* output is no longer full; lent memory is back */
 	void (*on_deadline)(struct conn *c);
@@ -139,6 +150,11 @@ size_t conn_output_room(const struct conn *c);
 /* Is there less room than CONN_OUTPUT_SPARE, the longest answer to one command? */
 bool conn_output_full(const struct conn *c);
 bool conn_output_is_empty(const struct conn *c);
+
+/* Takes `layer`: see above. Once a connection. */
+void conn_secure(struct conn *c, struct layer *layer);
+/* NULL: there is none. It lives until on_closed has returned. */
+struct layer *conn_layer(const struct conn *c);
 
 /* The owner has something else under way that needs this memory (a put, a read from the store):
  * on_closed waits for as many conn_unhold() as there were conn_hold(). */

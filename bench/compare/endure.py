@@ -55,7 +55,7 @@ def disk_bytes(folder):
 
 
 def steady(relay, out, seconds):
-    result = run(relay, out / "steady.json", "--seconds", f"{seconds}s", "--baseline", "10s",
+    result = run(relay, out / "steady.json", "--seconds", f"{seconds}s", "--baseline", "30s",
                  "--mode", "pipelined", "--label", "ringpostd", "--scenario", "steady")
     minute = MINUTE_S if seconds > 2 * MINUTE_S else seconds // 4
     series = result["series"]
