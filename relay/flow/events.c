@@ -252,6 +252,31 @@ flow_event_client_timeout(struct flow *f, const struct session *s)
 	METRIC_ADD_LABEL(f->worker->metrics, TIMEOUTS, label, 1);
 }
 
+_Static_assert((int)LABEL_LOCK_USER == (int)LOCKOUT_USER, "kinds are labels");
+
+void
+flow_event_locked(struct flow *f, const struct session *s, enum lockout_kind kind, struct span name,
+		  uint32_t failures)
+{
+	uint8_t memory[PEER_TEXT_MAX];
+
+	METRIC_ADD_LABEL(f->worker->metrics, LOGIN_LOCKS, (unsigned)kind, 1);
+	event_login_locked(f->worker->log,
+			   &(struct event_login_locked){
+				   .kind = kind == LOCKOUT_USER ? SPAN("user") : SPAN("address"),
+				   .name = name,
+				   .peer = peer_text(&s->peer, memory),
+				   .failures = failures,
+				   .duration = s->routing->config->lockout.duration_ms,
+			   });
+}
+
+void
+flow_count_locked_out(struct flow *f, enum lockout_kind kind)
+{
+	METRIC_ADD_LABEL(f->worker->metrics, LOGINS_LOCKED_OUT, (unsigned)kind, 1);
+}
+
 /* ---- next hops ---- */
 
 void
