@@ -48,13 +48,16 @@ problem(struct flow *f, struct span what, enum err e, const char *remedy)
 void
 flow_event_accepted(struct flow *f, const struct session *s)
 {
-	uint8_t memory[PEER_TEXT_MAX];
+	uint8_t memory[PEER_TEXT_MAX], listener_memory[PEER_TEXT_MAX];
 
 	METRIC_ADD(f->worker->metrics, CONNECTIONS_ACCEPTED, 1);
 	METRIC_SET_LABEL(f->worker->metrics, CONNECTIONS, LABEL_SIDE_RECEIVE, f->session_count);
 	if (log_wants(f->worker->log, LEVEL_DEBUG))
-		event_connected(f->worker->log,
-				&(struct event_connected){ .peer = peer_text(&s->peer, memory) });
+		event_connected(f->worker->log, &(struct event_connected){
+							.peer = peer_text(&s->peer, memory),
+							.listener = peer_text(&s->listener->address,
+									      listener_memory),
+						});
 }
 
 void
@@ -84,6 +87,20 @@ flow_event_refused(struct flow *f, const struct session *s, unsigned refusal_lab
 					 .peer = peer_text(&s->peer, memory),
 					 .reason = span_of_string(reasons[refusal_label]),
 				 });
+}
+
+void
+flow_event_proxy_refused(struct flow *f, const struct session *s, struct span why)
+{
+	uint8_t memory[PEER_TEXT_MAX], listener_memory[PEER_TEXT_MAX];
+
+	METRIC_ADD_LABEL(f->worker->metrics, CONNECTIONS_REFUSED, LABEL_REFUSAL_PROXY_HEADER, 1);
+	event_proxy_refused(f->worker->log,
+			    &(struct event_proxy_refused){
+				    .peer = peer_text(&s->peer, memory),
+				    .listener = peer_text(&s->listener->address, listener_memory),
+				    .error = why,
+			    });
 }
 
 void
@@ -236,6 +253,10 @@ flow_event_client_timeout(struct flow *f, const struct session *s)
 {
 	unsigned label = LABEL_TIMEOUT_RECEIVE_COMMAND;
 
+	if (s->awaits_proxy) {
+		METRIC_ADD_LABEL(f->worker->metrics, TIMEOUTS, LABEL_TIMEOUT_RECEIVE_PROXY, 1);
+		return;
+	}
 	switch (receiver_phase(&s->receiver)) {
 	case RECEIVER_PHASE_DATA:
 		label = s->transaction != NULL && s->transaction->deadline_ms <= f->worker->now_ms

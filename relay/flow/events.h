@@ -22,6 +22,8 @@
 void flow_event_accepted(struct flow *f, const struct session *s);
 void flow_event_accept_failed(struct flow *f, enum err e);
 void flow_event_refused(struct flow *f, const struct session *s, unsigned refusal_label);
+/* No PROXY header, or a bad one, from a peer that must send it. */
+void flow_event_proxy_refused(struct flow *f, const struct session *s, struct span why);
 void flow_event_session_end(struct flow *f, const struct session *s);
 void flow_event_recipient(struct flow *f, const struct session *s, const struct address *path,
 			  enum reply_row row, struct span text);
