@@ -415,6 +415,8 @@ on_closed(struct conn *c)
 	policy_release(s);
 	flow_event_session_end(f, s);
 	receiver_fini(&s->receiver);
+	if (s->user != NULL)
+		user_put(s->user);
 	routing_put(s->routing);
 	pool_put(&f->sessions, s);
 	f->session_count--;
@@ -458,7 +460,7 @@ session_start(struct flow *f, unsigned listener, int fd)
 		s->peer = (struct net_address){ 0 };
 	task_init(&s->resume, on_resume);
 	s->waiter.on_answer = on_callout;
-	receiver_init(&s->receiver, &s->routing->receiver);
+	receiver_init(&s->receiver, &s->routing->receivers[listener]);
 	conn_init(&s->conn, f->worker, fd, RING_CLIENTS, &session_events);
 	f->session_count++;
 	if (config_network_contains(&s->listener->proxy_from, &s->peer.any)) {

@@ -11,13 +11,12 @@
 /* A refused body is read to its end so that the client sees our reply; this bounds the patience. */
 enum { DISCARD_FACTOR = 2, INTERFACES_MAX = 64 };
 
-static void
-fill_options(struct routing *r)
+/* What each listener offers to its clients. */
+static bool
+fill_receivers(struct routing *r)
 {
 	const struct config *c = r->config;
-	uint32_t workers_mails = c->delivery.mails_per_connection;
-
-	r->receiver = (struct receiver_options){
+	struct receiver_options common = {
 		.hostname = c->hostname,
 		.size_max = c->limits.message_size_max,
 		.discard_max = (uint64_t)c->limits.message_size_max * DISCARD_FACTOR,
@@ -28,6 +27,23 @@ fill_options(struct routing *r)
 		.line_max = (uint32_t)c->limits.command_size_max,
 		.bare_newline = c->bare_newline == NEWLINE_NORMALIZE ? BODY_NORMALIZE : BODY_REJECT,
 	};
+
+	r->receivers = calloc(c->listeners_count, sizeof *r->receivers);
+	if (r->receivers == NULL)
+		return false;
+	for (size_t i = 0; i < c->listeners_count; i++) {
+		r->receivers[i] = common;
+		r->receivers[i].auth_required = c->listeners[i].role == ROLE_SUBMISSION;
+	}
+	return true;
+}
+
+static void
+fill_senders(struct routing *r)
+{
+	const struct config *c = r->config;
+	uint32_t workers_mails = c->delivery.mails_per_connection;
+
 	for (unsigned lmtp = 0; lmtp < 2; lmtp++) {
 		r->sender[lmtp] = (struct sender_options){
 			.hello_name = c->hostname,
@@ -132,8 +148,8 @@ routing_new(const struct config *config, const struct routing *old, struct buf *
 	}
 	atomic_init(&r->references, 1);
 	r->config = config_get(config);
-	fill_options(r);
-	if (!index_targets(r) || !know_ourselves(r)) {
+	fill_senders(r);
+	if (!fill_receivers(r) || !index_targets(r) || !know_ourselves(r)) {
 		buf_append_string(why, "out of memory for the routes");
 		routing_put(r);
 		return NULL;
@@ -173,6 +189,7 @@ routing_put(struct routing *r)
 	users_put(r->users);
 	config_put(r->config);
 	free((struct net_address *)(uintptr_t)r->self.addresses);
+	free(r->receivers);
 	free(r->targets);
 	free(r->connections);
 	free(r->templates);
