@@ -458,7 +458,7 @@ session_start(struct flow *f, unsigned listener, int fd)
 		s->peer = (struct net_address){ 0 };
 	task_init(&s->resume, on_resume);
 	s->waiter.on_answer = on_callout;
-	receiver_init(&s->receiver, &s->routing->receiver);
+	receiver_init(&s->receiver, &s->routing->receivers[listener]);
 	conn_init(&s->conn, f->worker, fd, RING_CLIENTS, &session_events);
 	f->session_count++;
 	if (config_network_contains(&s->listener->proxy_from, &s->peer.any)) {
