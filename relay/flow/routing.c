@@ -11,12 +11,11 @@
 /* A refused body is read to its end so that the client sees our reply; this bounds the patience. */
 enum { DISCARD_FACTOR = 2, INTERFACES_MAX = 64 };
 
-/* What each listener offers to its clients. */
-static bool
-fill_receivers(struct routing *r)
+/* What one listener offers. */
+static struct receiver_options
+receiver_options(const struct config *c, const struct config_listener *l)
 {
-	const struct config *c = r->config;
-	struct receiver_options common = {
+	return (struct receiver_options){
 		.hostname = c->hostname,
 		.size_max = c->limits.message_size_max,
 		.discard_max = (uint64_t)c->limits.message_size_max * DISCARD_FACTOR,
@@ -26,24 +25,21 @@ fill_receivers(struct routing *r)
 		.junk_max = c->limits.junk_max,
 		.line_max = (uint32_t)c->limits.command_size_max,
 		.bare_newline = c->bare_newline == NEWLINE_NORMALIZE ? BODY_NORMALIZE : BODY_REJECT,
+		.auth_required = l->role == ROLE_SUBMISSION,
 	};
-
-	r->receivers = calloc(c->listeners_count, sizeof *r->receivers);
-	if (r->receivers == NULL)
-		return false;
-	for (size_t i = 0; i < c->listeners_count; i++) {
-		r->receivers[i] = common;
-		r->receivers[i].auth_required = c->listeners[i].role == ROLE_SUBMISSION;
-	}
-	return true;
 }
 
-static void
-fill_senders(struct routing *r)
+static bool
+fill_options(struct routing *r)
 {
 	const struct config *c = r->config;
 	uint32_t workers_mails = c->delivery.mails_per_connection;
 
+	r->receivers = calloc(c->listeners_count, sizeof *r->receivers);
+	if (r->receivers == NULL)
+		return false;
+	for (size_t i = 0; i < c->listeners_count; i++)
+		r->receivers[i] = receiver_options(c, &c->listeners[i]);
 	for (unsigned lmtp = 0; lmtp < 2; lmtp++) {
 		r->sender[lmtp] = (struct sender_options){
 			.hello_name = c->hostname,
@@ -56,6 +52,7 @@ fill_senders(struct routing *r)
 			.piece_max = (uint32_t)c->delivery.chunk_size,
 		};
 	}
+	return true;
 }
 
 /* The slot of a target's text: of its first route, or an empty one. */
@@ -148,8 +145,7 @@ routing_new(const struct config *config, const struct routing *old, struct buf *
 	}
 	atomic_init(&r->references, 1);
 	r->config = config_get(config);
-	fill_senders(r);
-	if (!fill_receivers(r) || !index_targets(r) || !know_ourselves(r)) {
+	if (!fill_options(r) || !index_targets(r) || !know_ourselves(r)) {
 		buf_append_string(why, "out of memory for the routes");
 		routing_put(r);
 		return NULL;
