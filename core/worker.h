@@ -33,6 +33,7 @@ struct limits;
 struct log_ring;
 struct metrics;
 struct queue;
+struct quotas;
 struct flow;
 struct strikes;
 struct resolver;
@@ -87,6 +88,7 @@ struct worker {
 	struct log_ring *log;
 	struct limits *limits;   /* shared by all workers */
 	struct strikes *strikes; /* likewise */
+	struct quotas *quotas;   /* likewise */
 
 	struct resolver *resolver;
 	struct queue *queue; /* this worker's end of the store */
