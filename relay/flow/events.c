@@ -318,6 +318,10 @@ flow_event_locked(struct flow *f, const struct session *s, enum lockout_kind kin
 	uint8_t memory[PEER_TEXT_MAX];
 
 	METRIC_ADD_LABEL(f->worker->metrics, LOGIN_LOCKS, (unsigned)kind, 1);
+	/* A name that no user has may be a password in the wrong place. */
+	if (kind == LOCKOUT_USER &&
+	    (f->routing == NULL || users_find(f->routing->users, name) == NULL))
+		name = span_none();
 	event_login_locked(f->worker->log,
 			   &(struct event_login_locked){
 				   .kind = kind == LOCKOUT_USER ? SPAN("user") : SPAN("address"),
