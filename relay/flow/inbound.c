@@ -415,6 +415,8 @@ on_closed(struct conn *c)
 	policy_release(s);
 	flow_event_session_end(f, s);
 	receiver_fini(&s->receiver);
+	if (s->user != NULL)
+		user_put(s->user);
 	routing_put(s->routing);
 	pool_put(&f->sessions, s);
 	f->session_count--;
