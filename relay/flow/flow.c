@@ -33,6 +33,7 @@ make_pools(struct flow *f)
 	pool_init(&f->channels, sizeof(struct channel),
 		  share(c->delivery.connections, workers) * 2 + CHANNEL_MARGIN);
 	pool_init(&f->jobs, sizeof(struct job), c->queue.active_max);
+	logins_init(f);
 	bounces_init(f);
 }
 
@@ -148,6 +149,7 @@ flow_free(struct flow *f)
 	pool_fini(&f->transactions);
 	pool_fini(&f->channels);
 	pool_fini(&f->jobs);
+	logins_fini(f);
 	bounces_fini(f);
 	routing_put(f->routing);
 	suspensions_put(f->suspensions);
