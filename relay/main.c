@@ -556,9 +556,10 @@ log_start_events(struct daemon *d, uint64_t queued)
 	for (size_t i = 0; i < d->config->listeners_count; i++) {
 		uint8_t memory[128];
 		struct buf address = buf_of(memory, sizeof memory);
+		struct span role = span_of_string(config_role_word(d->config->listeners[i].role));
 		net_address_show(&d->config->listeners[i].address, &address);
 		event_listening(log, &(struct event_listening){ .address = buf_span(&address),
-								.role = SPAN("relay") });
+								.role = role });
 	}
 	log_resolver(d);
 	control_tell_recipients(&d->control, true);

@@ -36,6 +36,7 @@ struct session {
 	struct login *login;                    /* while AUTH is under way */
 	const struct user *user;                /* who has logged in, or NULL */
 	struct task resume;                     /* the draft has room again */
+	const struct user *user;                /* who has logged in; held. NULL: nobody has */
 	struct callout_waiter waiter; /* for what the next hop says of the last recipient */
 	uint64_t started_ms;          /* monotonic */
 	uint64_t mail_count;          /* accepted */

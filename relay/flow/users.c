@@ -291,7 +291,7 @@ users_load(const struct config *config, struct users *old, struct buf *why)
 {
 	struct span path = config->users.file;
 
-	if (path.size == 0)
+	if (!config_names_file(path))
 		return users_parse(span_none(), span_none(), why);
 	struct file_identity now = file_look((const char *)path.data);
 	if (old != NULL && now.inode != 0 && file_identity_eq(&now, &old->identity))
@@ -400,7 +400,7 @@ users_state_on_disk(const struct config *config)
 {
 	struct file_identity now = { 0 };
 
-	if (config->users.file.size > 0)
+	if (config_names_file(config->users.file))
 		now = file_look((const char *)config->users.file.data);
 	return mix(&now);
 }
