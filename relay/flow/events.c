@@ -233,6 +233,16 @@ flow_event_auth_ok(struct flow *f, const struct session *s, enum sasl_mechanism 
 }
 
 void
+flow_event_dovecot_failed(struct flow *f, struct span error)
+{
+	METRIC_ADD(f->worker->metrics, DOVECOT_FAILURES, 1);
+	event_dovecot_failed(f->worker->log, &(struct event_dovecot_failed){
+						     .socket = f->routing->config->users.dovecot,
+						     .error = error,
+					     });
+}
+
+void
 flow_event_auth_failed(struct flow *f, const struct session *s, enum sasl_mechanism m,
 		       const struct user *user, const char *reason)
 {

@@ -20,6 +20,7 @@
 
 /* Clients. */
 void flow_event_auth_ok(struct flow *f, const struct session *s, enum sasl_mechanism m);
+void flow_event_dovecot_failed(struct flow *f, struct span error);
 /* user: whose name was given, or NULL. */
 void flow_event_auth_failed(struct flow *f, const struct session *s, enum sasl_mechanism m,
 			    const struct user *user, const char *reason);
