@@ -29,6 +29,7 @@
 #include "core/timer.h"
 
 struct config;
+struct helpers;
 struct limits;
 struct log_ring;
 struct metrics;
@@ -89,6 +90,7 @@ struct worker {
 	struct limits *limits;   /* shared by all workers */
 	struct strikes *strikes; /* likewise */
 	struct quotas *quotas;   /* likewise */
+	struct helpers *helpers; /* likewise; NULL: there are none */
 
 	struct resolver *resolver;
 	struct queue *queue; /* this worker's end of the store */

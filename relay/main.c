@@ -16,6 +16,7 @@
 
 #include "core/base/clock.h"
 #include "core/config.h"
+#include "core/helpers.h"
 #include "core/limits.h"
 #include "core/log.h"
 #include "core/metric.h"
@@ -61,6 +62,7 @@ struct daemon {
 	struct limits *limits;
 	struct strikes *strikes;
 	struct quotas *quotas;
+	struct helpers *helpers;
 	struct queue_store *store;
 	struct http *http;
 	struct buf why;
@@ -469,6 +471,18 @@ run_worker(void *argument)
 	return NULL;
 }
 
+/* The workers have their rings, and wait. */
+static bool
+start_helpers(struct daemon *d)
+{
+	const struct config_helpers *o = &d->config->helpers;
+
+	d->helpers = helpers_start(o->threads, o->jobs_max, &d->why);
+	for (unsigned i = 0; i < d->workers; i++)
+		d->crew[i].worker.helpers = d->helpers;
+	return d->helpers != NULL;
+}
+
 /* Starts all threads; they have their rings and wait for the word when it returns. */
 static bool
 start_threads(struct daemon *d)
@@ -496,6 +510,7 @@ start_threads(struct daemon *d)
 static void
 end_threads(struct daemon *d)
 {
+	helpers_stop(d->helpers);
 	pthread_barrier_wait(&d->barrier);
 	for (unsigned i = 0; i < d->workers; i++)
 		pthread_join(d->threads[i], NULL);
@@ -613,7 +628,7 @@ run(struct daemon *d)
 	d->workers = config_worker_count(d->config);
 	if (!come_up(d))
 		return CONFIG_EXIT;
-	if (log_start(d->log) != ERR_OK || !start_threads(d)) {
+	if (log_start(d->log) != ERR_OK || !start_threads(d) || !start_helpers(d)) {
 		fail(d, "the workers cannot start");
 		return CONFIG_EXIT;
 	}

@@ -33,6 +33,8 @@ make_pools(struct flow *f)
 	pool_init(&f->channels, sizeof(struct channel),
 		  share(c->delivery.connections, workers) * 2 + CHANNEL_MARGIN);
 	pool_init(&f->jobs, sizeof(struct job), c->queue.active_max);
+	logins_init(f);
+	dovecot_init(&f->dovecot, f);
 	bounces_init(f);
 }
 
@@ -56,10 +58,13 @@ on_drain_check(struct task *t)
 			return;
 	}
 	/* Nobody is left who could want an answer. */
-	if (!listening && f->session_count == 0)
+	if (!listening && f->session_count == 0) {
 		callouts_stop(f);
+		dovecot_stop(&f->dovecot);
+	}
 	if (f->drained || listening || f->session_count > 0 || !callouts_are_quiet(f) ||
-	    f->channel_count > 0 || f->job_count > 0 || f->committing_count > 0)
+	    !dovecot_is_quiet(&f->dovecot) || f->channel_count > 0 || f->job_count > 0 ||
+	    f->committing_count > 0)
 		return;
 	f->drained = true;
 	timer_stop(&f->worker->timers, &f->drain_deadline);
@@ -78,6 +83,8 @@ on_drain_deadline(struct timer *t)
 	while (n != NULL) {
 		struct conn *c = LIST_ITEM(n, struct conn, link);
 		n = list_next(&f->worker->conns, n);
+		if (dovecot_owns(c))
+			continue;      /* as long as a session may wait for it */
 		if (callout_owns(c)) { /* below, with what waits for it */
 			if (f->cut_off)
 				conn_close(c, CLOSE_SHUTDOWN);
@@ -148,6 +155,7 @@ flow_free(struct flow *f)
 	pool_fini(&f->transactions);
 	pool_fini(&f->channels);
 	pool_fini(&f->jobs);
+	logins_fini(f);
 	bounces_fini(f);
 	routing_put(f->routing);
 	suspensions_put(f->suspensions);

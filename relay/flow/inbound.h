@@ -33,6 +33,7 @@ struct session {
 	struct routing *routing;
 	const struct config_listener *listener; /* of the routing's configuration */
 	struct transaction *transaction;        /* or NULL */
+	struct login *login;                    /* while AUTH is under way */
 	struct task resume;                     /* the draft has room again */
 	const struct user *user;                /* who has logged in; held. NULL: nobody has */
 	struct callout_waiter waiter; /* for what the next hop says of the last recipient */

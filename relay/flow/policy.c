@@ -147,11 +147,11 @@ policy_of_callout(const struct session *s, enum callout_answer answer)
 	}
 }
 
-/* Where mail comes from users, they alone may send anywhere; elsewhere it is the networks. */
+/* Users may send anywhere; networks may, where mail does not come from users alone. */
 static bool
 may_relay(const struct session *s)
 {
-	if (s->listener->role == ROLE_SUBMISSION)
+	if (s->user != NULL || s->listener->role == ROLE_SUBMISSION)
 		return s->user != NULL;
 	return config_network_contains(&s->routing->config->relay.networks, &s->peer.any);
 }
