@@ -33,7 +33,7 @@ make_pools(struct flow *f)
 	pool_init(&f->channels, sizeof(struct channel),
 		  share(c->delivery.connections, workers) * 2 + CHANNEL_MARGIN);
 	pool_init(&f->jobs, sizeof(struct job), c->queue.active_max);
-	logins_init(f);
+	logins_init(f, sessions);
 	dovecot_init(&f->dovecot, f);
 	bounces_init(f);
 }

@@ -43,9 +43,9 @@ options_of(const struct session *s)
 }
 
 void
-logins_init(struct flow *f)
+logins_init(struct flow *f, size_t count_max)
 {
-	pool_init(&f->logins.pool, sizeof(struct login), LOGINS_MAX);
+	pool_init(&f->logins.pool, sizeof(struct login), count_max);
 	for (size_t i = 0; i < sizeof f->logins.key; i += sizeof(uint64_t)) {
 		uint64_t random = random_u64();
 		memcpy(f->logins.key + i, &random, sizeof random);

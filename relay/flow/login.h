@@ -23,7 +23,7 @@
 struct flow;
 struct session;
 
-enum { LOGINS_MAX = 1024, LOGIN_REMEMBERED = 2048, LOGIN_HASH_SIZE = 16 };
+enum { LOGIN_REMEMBERED = 2048, LOGIN_HASH_SIZE = 16 };
 
 struct remembered {
 	uint8_t hash[LOGIN_HASH_SIZE];
@@ -37,7 +37,8 @@ struct logins {
 	struct remembered *remembered; /* LOGIN_REMEMBERED, by hash; NULL until the first */
 };
 
-void logins_init(struct flow *f);
+/* count_max: of sessions, each of which may be in the middle of one. */
+void logins_init(struct flow *f, size_t count_max);
 void logins_fini(struct flow *f);
 
 /* TLS has begun: has the client shown a certificate that a user may log in with? Then s->certified
