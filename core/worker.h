@@ -29,12 +29,15 @@
 #include "core/timer.h"
 
 struct config;
+struct helpers;
 struct limits;
 struct log_ring;
 struct metrics;
 struct queue;
 struct flow;
+struct strikes;
 struct resolver;
+struct tls;
 
 /* Something to run later on the same thread; embedded in its owner. */
 struct task;
@@ -55,6 +58,7 @@ enum {
 	WORKERS_MAX = 64,
 	/* Pooled buffers: a connection's unread input, its output, a body on its way from disk. */
 	WORKER_BUFFER_SIZE = 32 * 1024,
+	WORKER_HEAVY_STEPS = 4, /* a turn, where nothing else is said */
 };
 
 struct worker {
@@ -76,15 +80,22 @@ struct worker {
 	size_t conn_count;
 	struct pool buffers; /* WORKER_BUFFER_SIZE each */
 
+	/* Steps that compute for long (TLS handshakes): those of a turn, and those left of it. */
+	unsigned heavy_steps;
+	unsigned heavy_left;
+
 	const struct config *config; /* the snapshot for what begins now */
 	struct metrics *metrics;
 	struct log_ring *log;
-	struct limits *limits; /* shared by all workers */
+	struct limits *limits;   /* shared by all workers */
+	struct strikes *strikes; /* likewise */
+	struct helpers *helpers; /* likewise; NULL: there are none */
 
 	struct resolver *resolver;
 	struct queue *queue; /* this worker's end of the store */
 	struct flow *flow;
-	bool stopping; /* set on the worker's own thread; worker_run returns after the turn */
+	struct tls *tls; /* NULL: none is to be had (in a simulation) */
+	bool stopping;   /* set on the worker's own thread; worker_run returns after the turn */
 };
 
 #define WORKER_MAGIC 0x574f524bu

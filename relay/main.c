@@ -16,9 +16,11 @@
 
 #include "core/base/clock.h"
 #include "core/config.h"
+#include "core/helpers.h"
 #include "core/limits.h"
 #include "core/log.h"
 #include "core/metric.h"
+#include "core/strikes.h"
 #include "dns/resolver.h"
 #include "relay/control/control.h"
 #include "relay/control/http.h"
@@ -57,6 +59,8 @@ struct daemon {
 	const struct metrics *blocks[WORKERS_MAX + EXTRA_BLOCKS];
 	struct log *log;
 	struct limits *limits;
+	struct strikes *strikes;
+	struct helpers *helpers;
 	struct queue_store *store;
 	struct http *http;
 	struct buf why;
@@ -194,14 +198,17 @@ load_config(struct daemon *d)
 
 /* The files that the configuration names. */
 static bool
-check_recipients(struct daemon *d)
+check_files(struct daemon *d)
 {
 	struct recipients *r = recipients_load(d->config, NULL, &d->why);
+	struct users *u = r == NULL ? NULL : users_load(d->config, NULL, &d->why);
 
-	if (r == NULL)
-		return fail(d, "the recipients cannot be read");
+	struct tls_setup *t = u == NULL ? NULL : tls_setup_load(d->config, NULL, &d->why);
+
 	recipients_free(r);
-	return true;
+	users_put(u);
+	tls_setup_put(t);
+	return t != NULL || fail(d, "the files cannot be read");
 }
 
 /* ---- the way up ---- */
@@ -281,13 +288,17 @@ make_workers(struct daemon *d)
 
 	d->metrics = aligned_alloc(64, blocks * sizeof *d->metrics);
 	d->limits = limits_new(d->config->limits.client_table);
-	if (d->metrics == NULL || d->limits == NULL)
+	d->strikes = strikes_new(d->config->lockout.table);
+	if (d->metrics == NULL || d->limits == NULL || d->strikes == NULL)
 		return false;
 	memset(d->metrics, 0, blocks * sizeof *d->metrics);
 	d->control.routing = routing_new(d->config, NULL, &d->why);
 	if (d->control.routing == NULL)
 		return false;
 	d->control.routing->templates = d->templates;
+	d->control.routing->tls = tls_setup_load(d->config, NULL, &d->why);
+	if (d->control.routing->tls == NULL)
+		return false;
 	for (unsigned i = 0; i < d->workers; i++)
 		d->peers[i] = &d->crew[i].worker;
 	for (unsigned i = 0; i < d->workers; i++) {
@@ -296,8 +307,10 @@ make_workers(struct daemon *d)
 		d->blocks[i] = w->metrics = &d->metrics[i];
 		w->log = log_ring(d->log, i, w->metrics);
 		w->limits = d->limits;
+		w->strikes = d->strikes;
 		w->config = d->config;
-		if (flow_new(w, d->control.routing, key_seed) == NULL)
+		w->tls = tls_new(d->control.routing->tls, &d->why);
+		if (w->tls == NULL || flow_new(w, d->control.routing, key_seed) == NULL)
 			return false;
 	}
 	return true;
@@ -461,6 +474,18 @@ run_worker(void *argument)
 	return NULL;
 }
 
+/* The workers have their rings, and wait. */
+static bool
+start_helpers(struct daemon *d)
+{
+	const struct config_helpers *o = &d->config->helpers;
+
+	d->helpers = helpers_start(o->threads, o->jobs_max, &d->why);
+	for (unsigned i = 0; i < d->workers; i++)
+		d->crew[i].worker.helpers = d->helpers;
+	return d->helpers != NULL;
+}
+
 /* Starts all threads; they have their rings and wait for the word when it returns. */
 static bool
 start_threads(struct daemon *d)
@@ -488,6 +513,7 @@ start_threads(struct daemon *d)
 static void
 end_threads(struct daemon *d)
 {
+	helpers_stop(d->helpers);
 	pthread_barrier_wait(&d->barrier);
 	for (unsigned i = 0; i < d->workers; i++)
 		pthread_join(d->threads[i], NULL);
@@ -529,6 +555,19 @@ log_resolver(struct daemon *d)
 				   });
 }
 
+static struct span
+listener_tls(const struct config *config, size_t listener)
+{
+	switch (routing_listener_tls(config, listener)) {
+	case LISTENER_TLS_STARTTLS:
+		return SPAN("starttls");
+	case LISTENER_TLS_IMPLICIT:
+		return SPAN("implicit");
+	default:
+		return SPAN("none");
+	}
+}
+
 static void
 log_start_events(struct daemon *d, uint64_t queued)
 {
@@ -537,12 +576,20 @@ log_start_events(struct daemon *d, uint64_t queued)
 	for (size_t i = 0; i < d->config->listeners_count; i++) {
 		uint8_t memory[128];
 		struct buf address = buf_of(memory, sizeof memory);
+		struct span role = span_of_string(config_role_word(d->config->listeners[i].role));
 		net_address_show(&d->config->listeners[i].address, &address);
-		event_listening(log, &(struct event_listening){ .address = buf_span(&address),
-								.role = SPAN("relay") });
+		event_listening(log, &(struct event_listening){
+					     .address = buf_span(&address),
+					     .role = role,
+					     .tls = listener_tls(d->config, i),
+				     });
 	}
 	log_resolver(d);
+	certificates_init(&d->control.certificates, &d->control.worker);
+	certificates_take(&d->control.certificates, d->control.routing->tls,
+			  d->config->tls.look_ms);
 	control_tell_recipients(&d->control, true);
+	control_tell_users(&d->control, NULL);
 	event_start(log, &(struct event_start){
 				 .version = SPAN(RINGPOST_VERSION),
 				 .hostname = d->config->hostname,
@@ -587,9 +634,9 @@ come_up(struct daemon *d)
 	/* Everything that needs root first: ports. Then everything that the user will own. */
 	d->crew = calloc(d->workers, sizeof *d->crew);
 	if (d->crew == NULL || !listen_all(d) || !start_http(d) ||
-	    !startup_drop_user(d->config, &d->why) || !open_log(d) || !make_workers(d) ||
-	    !bind_admin(d) || !open_resolvers(d) || !open_queue(d) || !take_suspended(d) ||
-	    !make_control(d))
+	    !startup_drop_user(d->config, &d->why) || !startup_hide(d->config, &d->why) ||
+	    !open_log(d) || !make_workers(d) || !bind_admin(d) || !open_resolvers(d) ||
+	    !open_queue(d) || !take_suspended(d) || !make_control(d))
 		return fail(d, "out of memory");
 	return true;
 }
@@ -600,12 +647,15 @@ go_down(struct daemon *d)
 	http_stop(d->http);
 	if (d->store != NULL)
 		queue_close(d->store);
-	for (unsigned i = 0; i < d->workers; i++)
+	for (unsigned i = 0; i < d->workers; i++) {
 		flow_free(d->crew[i].worker.flow);
+		tls_free(d->crew[i].worker.tls);
+	}
 	for (unsigned i = 0; i < d->workers; i++)
 		resolver_free(d->crew[i].worker.resolver);
 	routing_put(d->control.routing);
 	limits_free(d->limits);
+	strikes_free(d->strikes);
 	log_stop(d->log);
 	log_free(d->log);
 	config_put(d->config);
@@ -621,7 +671,7 @@ run(struct daemon *d)
 	d->workers = config_worker_count(d->config);
 	if (!come_up(d))
 		return CONFIG_EXIT;
-	if (log_start(d->log) != ERR_OK || !start_threads(d)) {
+	if (log_start(d->log) != ERR_OK || !start_threads(d) || !start_helpers(d)) {
 		fail(d, "the workers cannot start");
 		return CONFIG_EXIT;
 	}
@@ -654,7 +704,7 @@ main(int argc, char **argv)
 	if (mode == MODE_PRINT)
 		status = print_config(d.config);
 	else
-		status = check_recipients(&d) ? 0 : CONFIG_EXIT;
+		status = check_files(&d) ? 0 : CONFIG_EXIT;
 	free(d.templates);
 	config_put(d.config);
 	return status;

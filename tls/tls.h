@@ -39,10 +39,28 @@ struct tls_setup *tls_setup_load(const struct config *config, const struct tls_s
 				 struct buf *why);
 struct tls_setup *tls_setup_get(struct tls_setup *s);
 void tls_setup_put(struct tls_setup *s);
-/* A number that changes when one of the files looks different from what was read. */
-uint64_t tls_setup_state(const struct config *config);
+/* A number for what the files were when they were read, and for what they are now. */
+uint64_t tls_setup_state(const struct tls_setup *s);
+uint64_t tls_setup_state_on_disk(const struct tls_setup *s);
 /* Is there a certificate for listeners? */
 bool tls_setup_has_certificate(const struct tls_setup *s);
+
+/* One of ours, for people. */
+struct tls_certificate {
+	struct span file;
+	struct span name; /* the first; empty: for no host */
+	size_t name_count;
+	int64_t not_before_s; /* wall clock */
+	int64_t not_after_s;
+	const char *key_kind; /* "EC", "RSA" */
+	unsigned key_bits;
+	bool is_fresh; /* read for this setup, not taken over */
+};
+
+/* How long one signature with its key takes on this machine now; 0: it could not be measured. */
+uint64_t tls_setup_signing_us(const struct tls_setup *s, size_t i);
+size_t tls_setup_certificate_count(const struct tls_setup *s);
+void tls_setup_certificate(const struct tls_setup *s, size_t i, struct tls_certificate *out);
 
 /* NULL with a line in `why`. */
 struct tls *tls_new(struct tls_setup *s, struct buf *why);
@@ -56,6 +74,8 @@ struct tls_accept_options {
 	bool ask_certificate; /* the client may show one; it is not judged, only told */
 };
 
+/* Is there a certificate to show? */
+bool tls_can_accept(const struct tls *t);
 /* NULL: no memory. */
 struct layer *tls_accept(struct tls *t, const struct tls_accept_options *o);
 
@@ -66,15 +86,16 @@ struct layer *tls_accept(struct tls *t, const struct tls_accept_options *o);
 struct tls_wish {
 	enum tls_level level;    /* MAY to FINGERPRINT */
 	struct span server_name; /* SNI; empty for none (an address) */
-	/* One of these must be in the certificate (VERIFY, DANE-TA); nothing else is a name of it. */
+	/* One of these must be in the certificate (VERIFY, DANE-TA); nothing else is a name of it.
+	 */
 	struct span names[TLS_NAMES_MAX];
 	unsigned name_count;
 	const struct tlsa *records; /* DANE */
 	size_t record_count;
 	const uint8_t (*fingerprints)[TLS_FINGERPRINT_SIZE];
 	size_t fingerprint_count;
-	/* Sessions are resumed among connections with the same key: host, port and what was checked.
-	 * Empty: none is kept. */
+	/* Sessions are resumed among connections with the same key: host, port and what was
+	 * checked. Empty: none is kept. */
 	struct span session_key;
 };
 
@@ -85,11 +106,23 @@ struct layer *tls_connect(struct tls *t, const struct tls_wish *wish);
 /* ---- both ---- */
 
 enum tls_verified {
-	TLS_UNVERIFIED,  /* see `unverified` for why */
-	TLS_BY_CA,       /* chain and name */
+	TLS_UNVERIFIED, /* see `unverified` for why */
+	TLS_BY_CA,      /* chain and name */
 	TLS_BY_DANE_TA,
 	TLS_BY_DANE_EE,
 	TLS_BY_FINGERPRINT,
+};
+
+/* Why a handshake, or what followed it, failed. */
+enum tls_failure {
+	TLS_FAILURE_NONE,
+	TLS_FAILURE_PLAIN_TEXT,  /* the peer does not speak TLS */
+	TLS_FAILURE_VERSION,     /* no version in common */
+	TLS_FAILURE_CIPHER,      /* no cipher, group or signature in common */
+	TLS_FAILURE_CERTIFICATE, /* one side did not accept the other's */
+	TLS_FAILURE_ALERT,       /* the peer gave up for another reason */
+	TLS_FAILURE_PROTOCOL,    /* the peer broke the protocol */
+	TLS_FAILURE_MEMORY,
 };
 
 /* What became of a handshake. Spans live as long as the layer. */
@@ -104,13 +137,15 @@ struct tls_facts {
 	uint8_t fingerprint[TLS_FINGERPRINT_SIZE];
 	struct span subject;    /* of the peer's certificate, one line */
 	struct span unverified; /* why it could not be verified, in words */
-	struct span why;        /* FAILED: in words */
+	enum tls_failure failure;
+	struct span why; /* FAILED: in words */
 	/* FAILED: which of the result types of RFC 8460 4.3 it is, or NULL. */
 	const char *result_type;
 };
 
 void tls_facts(const struct layer *l, struct tls_facts *out);
 const char *tls_verified_label(enum tls_verified v);
+const char *tls_failure_label(enum tls_failure f);
 /* Hexadecimal with colons, as `openssl x509 -fingerprint -sha256` writes it. */
 void tls_fingerprint_show(const uint8_t *fingerprint, struct buf *out);
 

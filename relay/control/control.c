@@ -200,6 +200,35 @@ control_tell_recipients(struct control *c, bool config_is_new)
 						    });
 }
 
+void
+control_tell_users(struct control *c, const struct users *before)
+{
+	const struct users *u = c->routing->users;
+
+	METRIC_SET(c->worker.metrics, USERS_LISTED, u->count);
+	if (u == before || c->routing->config->users.file.size == 0)
+		return;
+	event_users_loaded(c->worker.log, &(struct event_users_loaded){
+						  .file = c->routing->config->users.file,
+						  .users = u->count,
+						  .duration = u->load_ms,
+					  });
+}
+
+/* Which of the files was it? */
+static void
+count_files(struct control *c, const struct routing *old)
+{
+	const struct routing *now = c->routing;
+
+	if (now->tls != old->tls)
+		METRIC_ADD_LABEL(c->worker.metrics, TLS_RELOADS, LABEL_RELOAD_OK, 1);
+	if (now->users != old->users)
+		METRIC_ADD_LABEL(c->worker.metrics, USER_RELOADS, LABEL_RELOAD_OK, 1);
+	if (recipients_state(now->recipients) != recipients_state(old->recipients))
+		METRIC_ADD_LABEL(c->worker.metrics, RECIPIENT_RELOADS, LABEL_RELOAD_OK, 1);
+}
+
 static void
 finish_reload(struct control *c)
 {
@@ -209,12 +238,15 @@ finish_reload(struct control *c)
 
 	c->routing = c->next_routing;
 	c->next_routing = NULL;
-	routing_put(old);
 	control_tell_recipients(c, config_is_new);
-	if (!config_is_new) {
-		METRIC_ADD_LABEL(c->worker.metrics, RECIPIENT_RELOADS, LABEL_RELOAD_OK, 1);
+	control_tell_users(c, old->users);
+	if (c->routing->tls != old->tls)
+		certificates_take(&c->certificates, c->routing->tls, config->tls.look_ms);
+	if (!config_is_new)
+		count_files(c, old);
+	routing_put(old);
+	if (!config_is_new)
 		return;
-	}
 	log_set_level(c->log, config->log.level);
 	METRIC_ADD_LABEL(c->worker.metrics, CONFIG_RELOADS, LABEL_RELOAD_OK, 1);
 	event_config_loaded(c->worker.log, &(struct event_config_loaded){
@@ -298,19 +330,22 @@ reopen_log(struct control *c, const struct config *config)
 	event_log_reopened(c->worker.log, &(struct event_log_reopened){ .file = *file });
 }
 
-/* With the files that the configuration names. NULL with a line in `why`. */
+/* With the files that the configuration names; `tls` is taken. NULL with a line in `why`. */
 static struct routing *
-make_routing(struct control *c, const struct config *config, struct buf *why)
+make_routing(struct control *c, const struct config *config, struct tls_setup *tls, struct buf *why)
 {
 	struct dsn_template *templates = NULL;
 	struct routing *r = NULL;
 
 	if (templates_load(config, &templates, why))
 		r = routing_new(config, c->routing, why);
-	if (r == NULL)
+	if (r == NULL) {
 		free(templates);
-	else
-		r->templates = templates;
+		tls_setup_put(tls);
+		return NULL;
+	}
+	r->templates = templates;
+	r->tls = tls;
 	return r;
 }
 
@@ -326,7 +361,9 @@ reload(struct control *c)
 	const struct config *next = load_next(c);
 	if (next == NULL)
 		return;
-	c->next_routing = make_routing(c, next, &why);
+	struct tls_setup *tls = tls_setup_load(next, c->routing->tls, &why);
+	if (tls != NULL)
+		c->next_routing = make_routing(c, next, tls, &why);
 	config_put(next);
 	if (c->next_routing == NULL) {
 		refuse_reload(c, buf_span(&why), span_none());
@@ -337,23 +374,78 @@ reload(struct control *c)
 	send_all(c, CONTROL_RELOAD);
 }
 
-/* Reads the files of recipients that have changed; the configuration stays. */
+/* Can the file of users be used? If not, it is said. */
+static bool
+users_are_fit(struct control *c)
+{
+	uint8_t memory[WHY_SIZE];
+	struct buf why = buf_of(memory, sizeof memory);
+	struct users *u = users_load(c->routing->config, c->routing->users, &why);
+
+	users_put(u);
+	if (u != NULL)
+		return true;
+	METRIC_ADD_LABEL(c->worker.metrics, USER_RELOADS, LABEL_RELOAD_REFUSED, 1);
+	event_users_refused(c->worker.log,
+			    &(struct event_users_refused){ .error = buf_span(&why) });
+	return false;
+}
+
+/* Reads the files of recipients and users that have changed; the configuration stays. */
 static void
-reload_recipients(struct control *c)
+reload_files(struct control *c)
 {
 	uint8_t memory[WHY_SIZE];
 	struct buf why = buf_of(memory, sizeof memory);
 
-	c->next_routing = make_routing(c, c->routing->config, &why);
+	/* What cannot be used is told of once for each state of the files. */
+	c->files_refused = c->files_seen;
+	if (!users_are_fit(c))
+		return;
+	c->next_routing = make_routing(c, c->routing->config, tls_setup_get(c->routing->tls), &why);
 	if (c->next_routing != NULL) {
+		c->files_refused = 0;
 		send_all(c, CONTROL_RELOAD);
 		return;
 	}
-	/* Said once for each state of the files. */
-	c->recipients_refused = c->recipients_seen;
 	METRIC_ADD_LABEL(c->worker.metrics, RECIPIENT_RELOADS, LABEL_RELOAD_REFUSED, 1);
 	event_recipients_refused(c->worker.log,
 				 &(struct event_recipients_refused){ .error = buf_span(&why) });
+}
+
+/* Reads the files of TLS that have changed. */
+static void
+reload_certificates(struct control *c)
+{
+	uint8_t memory[WHY_SIZE];
+	struct buf why = buf_of(memory, sizeof memory);
+	struct tls_setup *tls = tls_setup_load(c->routing->config, c->routing->tls, &why);
+
+	c->certificates.refused = c->certificates.seen;
+	if (tls != NULL)
+		c->next_routing = make_routing(c, c->routing->config, tls, &why);
+	if (c->next_routing != NULL) {
+		c->certificates.refused = 0;
+		send_all(c, CONTROL_RELOAD);
+		return;
+	}
+	METRIC_ADD_LABEL(c->worker.metrics, TLS_RELOADS, LABEL_RELOAD_REFUSED, 1);
+	event_tls_refused(c->worker.log, &(struct event_tls_refused){ .error = buf_span(&why) });
+}
+
+static void
+on_certificates_changed(struct certificates *k)
+{
+	struct control *c = CONTAINER_OF(k, struct control, certificates);
+
+	c->certificates_wanted = true;
+	start_next(c);
+}
+
+static uint64_t
+both(uint64_t recipients, uint64_t users)
+{
+	return recipients * 0x9e3779b97f4a7c15ULL + users;
 }
 
 /* A file that looks the same twice in a row is not being written any more. */
@@ -361,16 +453,17 @@ static void
 on_look(struct timer *t)
 {
 	struct control *c = CONTAINER_OF(t, struct control, look);
-	uint64_t now = recipients_state_on_disk(c->routing->recipients);
+	const struct routing *r = c->routing;
+	uint64_t now =
+		both(recipients_state_on_disk(r->recipients), users_state_on_disk(r->config));
 
-	if (now != recipients_state(c->routing->recipients) && now == c->recipients_seen &&
-	    now != c->recipients_refused) {
-		c->recipients_wanted = true;
+	if (now != both(recipients_state(r->recipients), users_state(r->users)) &&
+	    now == c->files_seen && now != c->files_refused) {
+		c->files_wanted = true;
 		start_next(c);
 	}
-	c->recipients_seen = now;
-	timer_set(&c->worker.timers, t,
-		  c->worker.now_ms + c->routing->config->relay.recipients_look_ms);
+	c->files_seen = now;
+	timer_set(&c->worker.timers, t, c->worker.now_ms + r->config->relay.recipients_look_ms);
 }
 
 static void
@@ -386,9 +479,12 @@ start_next(struct control *c)
 	} else if (c->reload_wanted && !c->draining) {
 		c->reload_wanted = false;
 		reload(c);
-	} else if (c->recipients_wanted && !c->draining) {
-		c->recipients_wanted = false;
-		reload_recipients(c);
+	} else if (c->certificates_wanted && !c->draining) {
+		c->certificates_wanted = false;
+		reload_certificates(c);
+	} else if (c->files_wanted && !c->draining) {
+		c->files_wanted = false;
+		reload_files(c);
 	}
 }
 
@@ -457,6 +553,7 @@ control_run(struct control *c)
 	timer_init(&c->look, on_look);
 	timer_set(&c->worker.timers, &c->look,
 		  c->worker.now_ms + c->routing->config->relay.recipients_look_ms);
+	certificates_watch(&c->certificates, on_certificates_changed);
 	ring_poll(c->worker.ring, &c->signal_poll, c->signals, POLLIN);
 	admin_start(&c->admin, c, c->admin_fd);
 	atomic_store(&c->started, true);
@@ -467,6 +564,7 @@ control_run(struct control *c)
 	while (ring_ops(c->worker.ring) > 0)
 		worker_turn(&c->worker, BEAT_MS * 1000);
 	suspended_fini(&c->admin.suspended);
+	certificates_fini(&c->certificates);
 }
 
 /* ---- for the HTTP thread ---- */

@@ -11,13 +11,21 @@
 /* A refused body is read to its end so that the client sees our reply; this bounds the patience. */
 enum { DISCARD_FACTOR = 2, INTERFACES_MAX = 64 };
 
-static void
-fill_options(struct routing *r)
+enum config_listener_tls
+routing_listener_tls(const struct config *c, size_t listener)
 {
-	const struct config *c = r->config;
-	uint32_t workers_mails = c->delivery.mails_per_connection;
+	enum config_listener_tls tls = c->listeners[listener].tls;
 
-	r->receiver = (struct receiver_options){
+	if (tls != LISTENER_TLS_AUTO)
+		return tls;
+	return c->tls.certificates_count > 0 ? LISTENER_TLS_STARTTLS : LISTENER_TLS_NONE;
+}
+
+/* What one listener offers. */
+static struct receiver_options
+receiver_options(const struct config *c, size_t listener)
+{
+	return (struct receiver_options){
 		.hostname = c->hostname,
 		.size_max = c->limits.message_size_max,
 		.discard_max = (uint64_t)c->limits.message_size_max * DISCARD_FACTOR,
@@ -27,7 +35,22 @@ fill_options(struct routing *r)
 		.junk_max = c->limits.junk_max,
 		.line_max = (uint32_t)c->limits.command_size_max,
 		.bare_newline = c->bare_newline == NEWLINE_NORMALIZE ? BODY_NORMALIZE : BODY_REJECT,
+		.auth_required = c->listeners[listener].role == ROLE_SUBMISSION,
+		.starttls = routing_listener_tls(c, listener) == LISTENER_TLS_STARTTLS,
 	};
+}
+
+static bool
+fill_options(struct routing *r)
+{
+	const struct config *c = r->config;
+	uint32_t workers_mails = c->delivery.mails_per_connection;
+
+	r->receivers = calloc(c->listeners_count, sizeof *r->receivers);
+	if (r->receivers == NULL)
+		return false;
+	for (size_t i = 0; i < c->listeners_count; i++)
+		r->receivers[i] = receiver_options(c, i);
 	for (unsigned lmtp = 0; lmtp < 2; lmtp++) {
 		r->sender[lmtp] = (struct sender_options){
 			.hello_name = c->hostname,
@@ -40,6 +63,7 @@ fill_options(struct routing *r)
 			.piece_max = (uint32_t)c->delivery.chunk_size,
 		};
 	}
+	return true;
 }
 
 /* The slot of a target's text: of its first route, or an empty one. */
@@ -132,14 +156,15 @@ routing_new(const struct config *config, const struct routing *old, struct buf *
 	}
 	atomic_init(&r->references, 1);
 	r->config = config_get(config);
-	fill_options(r);
-	if (!index_targets(r) || !know_ourselves(r)) {
+	if (!fill_options(r) || !index_targets(r) || !know_ourselves(r)) {
 		buf_append_string(why, "out of memory for the routes");
 		routing_put(r);
 		return NULL;
 	}
 	r->recipients = recipients_load(config, old == NULL ? NULL : old->recipients, why);
-	if (r->recipients == NULL) {
+	if (r->recipients != NULL)
+		r->users = users_load(config, old == NULL ? NULL : old->users, why);
+	if (r->users == NULL) {
 		routing_put(r);
 		return NULL;
 	}
@@ -168,8 +193,11 @@ routing_put(struct routing *r)
 	if (atomic_fetch_sub_explicit(&r->references, 1, memory_order_acq_rel) != 1)
 		return;
 	recipients_free(r->recipients);
+	users_put(r->users);
+	tls_setup_put(r->tls);
 	config_put(r->config);
 	free((struct net_address *)(uintptr_t)r->self.addresses);
+	free(r->receivers);
 	free(r->targets);
 	free(r->connections);
 	free(r->templates);

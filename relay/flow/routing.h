@@ -4,8 +4,8 @@
  * other mail hosts, and what each route leads to. Immutable and shared by all workers; counted
  * references, since sessions and transactions finish on the one that they began with.
  *
- * Made by the main or control thread for each configuration, and when a file of recipients has
- * changed; read by workers.
+ * Made by the main or control thread for each configuration, and when a file of recipients or
+ * users has changed; read by workers.
  */
 #ifndef RELAY_FLOW_ROUTING_H
 #define RELAY_FLOW_ROUTING_H
@@ -16,17 +16,20 @@
 #include "dns/mx.h"
 #include "relay/flow/plan.h"
 #include "relay/flow/recipients.h"
+#include "relay/flow/users.h"
 #include "relay/message/dsn.h"
 #include "relay/smtp/receiver.h"
 #include "relay/smtp/sender.h"
+#include "tls/tls.h"
 
 struct routing {
 	atomic_uint references;
 	const struct config *config;
-	struct recipients *recipients; /* of the files that it names, as they were then */
-	struct receiver_options receiver;
-	struct sender_options sender[2]; /* [0] SMTP, [1] LMTP */
-	struct mx_self self;             /* for the loop check of MX records */
+	struct recipients *recipients;      /* of the files that it names, as they were then */
+	struct users *users;                /* likewise */
+	struct receiver_options *receivers; /* by listener */
+	struct sender_options sender[2];    /* [0] SMTP, [1] LMTP */
+	struct mx_self self;                /* for the loop check of MX records */
 	/* By hash of the target's text, open addressing: index of a route plus 1. */
 	uint32_t *targets;
 	size_t targets_mask;
@@ -34,14 +37,18 @@ struct routing {
 	/* Texts of reports by action; NULL: built in. Set by who made the routing, before anybody
 	 * else sees it; one piece of memory, ours. */
 	struct dsn_template *templates;
+	struct tls_setup *tls; /* set likewise; one reference, or NULL: no TLS */
 };
 
-/* Takes its own reference of `config`, and reads its files of recipients, but for those that `old`
- * (or NULL) has as they are. NULL with a line in `why`. */
+/* Takes its own reference of `config`, and reads its files of recipients and users, but for those
+ * that `old` (or NULL) has as they are. NULL with a line in `why`. */
 struct routing *routing_new(const struct config *config, const struct routing *old,
 			    struct buf *why);
 struct routing *routing_get(struct routing *r);
 void routing_put(struct routing *r);
+
+/* What a listener does about TLS: not LISTENER_TLS_AUTO. */
+enum config_listener_tls routing_listener_tls(const struct config *config, size_t listener);
 
 /* Where mail for an address goes. */
 struct routing_step {
