@@ -206,7 +206,7 @@ control_tell_users(struct control *c, const struct users *before)
 	const struct users *u = c->routing->users;
 
 	METRIC_SET(c->worker.metrics, USERS_LISTED, u->count);
-	if (u == before || c->routing->config->users.file.size == 0)
+	if (u == before || !config_names_file(c->routing->config->users.file))
 		return;
 	event_users_loaded(c->worker.log, &(struct event_users_loaded){
 						  .file = c->routing->config->users.file,

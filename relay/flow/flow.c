@@ -34,6 +34,7 @@ make_pools(struct flow *f)
 		  share(c->delivery.connections, workers) * 2 + CHANNEL_MARGIN);
 	pool_init(&f->jobs, sizeof(struct job), c->queue.active_max);
 	logins_init(f);
+	dovecot_init(&f->dovecot, f);
 	bounces_init(f);
 }
 
@@ -57,10 +58,13 @@ on_drain_check(struct task *t)
 			return;
 	}
 	/* Nobody is left who could want an answer. */
-	if (!listening && f->session_count == 0)
+	if (!listening && f->session_count == 0) {
 		callouts_stop(f);
+		dovecot_stop(&f->dovecot);
+	}
 	if (f->drained || listening || f->session_count > 0 || !callouts_are_quiet(f) ||
-	    f->channel_count > 0 || f->job_count > 0 || f->committing_count > 0)
+	    !dovecot_is_quiet(&f->dovecot) || f->channel_count > 0 || f->job_count > 0 ||
+	    f->committing_count > 0)
 		return;
 	f->drained = true;
 	timer_stop(&f->worker->timers, &f->drain_deadline);
@@ -79,6 +83,8 @@ on_drain_deadline(struct timer *t)
 	while (n != NULL) {
 		struct conn *c = LIST_ITEM(n, struct conn, link);
 		n = list_next(&f->worker->conns, n);
+		if (dovecot_owns(c))
+			continue;      /* as long as a session may wait for it */
 		if (callout_owns(c)) { /* below, with what waits for it */
 			if (f->cut_off)
 				conn_close(c, CLOSE_SHUTDOWN);

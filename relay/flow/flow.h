@@ -22,6 +22,7 @@
 #include "relay/flow/bounce.h"
 #include "relay/flow/callout.h"
 #include "relay/flow/destination.h"
+#include "relay/flow/dovecot_link.h"
 #include "relay/flow/inbound.h"
 #include "relay/flow/listener.h"
 #include "relay/flow/lockout.h"
@@ -65,6 +66,7 @@ struct flow {
 	struct callouts callouts;
 	struct lockouts lockouts;
 	struct logins logins;
+	struct dovecot_link dovecot;
 	struct buf scratch; /* of the sender machines; empty between steps */
 	uint8_t *scratch_memory;
 	uint64_t key_seed; /* of the limits' keys: the same for all workers, secret */

@@ -44,6 +44,7 @@ struct session {
 	uint64_t limit_key;
 	bool counted;      /* holds a place of the client's limit */
 	bool counted_all;  /* and one of the limit over all clients */
+	bool counted_user; /* and one of the user's */
 	bool securing;     /* the handshake of TLS is under way */
 	bool admitted;     /* policy has taken it before the greeting */
 	bool awaits_proxy; /* until the PROXY header has come; nothing is known of the client */

@@ -4,10 +4,11 @@
  * users (users.h), with what lockout.h says of those who fail.
  *
  * To check a password takes a verifier's iterations, far too long for a worker: a helper does it
- * (core/helpers.h), and the session waits. Where the helpers are busy the client is told to come
- * again (454). A password that was right is remembered for a while, as a hash whose key nobody
- * outside the process knows, together with the verifier that it fits: another verifier makes it
- * worthless at once. A name that nobody has costs the same as one that somebody has.
+ * (core/helpers.h), and the session waits; or Dovecot does (dovecot_link.h). Where the helpers are
+ * busy the client is told to come again (454). A password that was right is remembered for a while,
+ * as a hash whose key nobody outside the process knows, together with the verifier that it fits:
+ * another verifier makes it worthless at once. A name that nobody has costs the same as one that
+ * somebody has.
  *
  * The answer to a failure is held back by a timer of the login. A login is of one session, ends
  * with the receiver's answer, and wipes what it knew.

@@ -18,6 +18,7 @@
 #include "core/log.h"
 #include "core/metric.h"
 #include "relay/flow/flow.h"
+#include "relay/flow/quota.h"
 #include "tests/fault/drive.h"
 #include "tests/fault/oracle.h"
 #include "tests/fault/peers.h"
@@ -48,6 +49,7 @@ static int log_file;
 static unsigned log_rests; /* out of 1000 turns of the world */
 static struct limits *limits;
 static struct strikes *strikes;
+static struct quotas *quotas;
 static struct resolver *resolvers[WORKERS_MAX];
 static struct routing *routing;
 static struct queue_store *store;
@@ -266,7 +268,8 @@ make_parts(void)
 	make_log();
 	limits = limits_new(1024);
 	strikes = strikes_new(1024);
-	ASSERT(limits != NULL && strikes != NULL);
+	quotas = quotas_new(1024);
+	ASSERT(limits != NULL && strikes != NULL && quotas != NULL);
 	routing = routing_new(config, NULL, &why);
 	ASSERT(routing != NULL);
 }
@@ -282,6 +285,7 @@ start_workers(void)
 		w->log = log_ring(logs, i, w->metrics);
 		w->limits = limits;
 		w->strikes = strikes;
+		w->quotas = quotas;
 		w->config = config;
 		w->resolver = resolvers[i] = sim_resolver_new(w, PORT_SINKS);
 		ASSERT(flow_new(w, routing, 4711) != NULL);
@@ -361,6 +365,7 @@ stop(void)
 		sim_resolver_free(resolvers[i]);
 	limits_free(limits);
 	strikes_free(strikes);
+	quotas_free(quotas);
 	log_rests = 0;
 	drain_log();
 	log_free(logs);
