@@ -116,8 +116,8 @@ check_tls(const struct config *config, config_report_fn report, void *context)
 static void
 check_submission(const struct config *config, config_report_fn report, void *context)
 {
-	bool has_users = config_names_file(config->users.file) ||
-			 config_names_file(config->users.dovecot);
+	bool has_users =
+		config_names_file(config->users.file) || config_names_file(config->users.dovecot);
 
 	for (size_t i = 0; i < config->listeners_count; i++) {
 		const struct config_listener *l = &config->listeners[i];
