@@ -191,8 +191,12 @@ schedule_retry(const struct job *j, struct queue_result *r)
 		return true;
 	if (schedule_is_over(&schedule, e->accepted_at_ms, now_ms))
 		return false;
-	unsigned attempts = j->attempts[r - j->results] + 1U;
-	r->retry_at_ms = schedule_next_ms(&schedule, attempts, now_ms, random_u64());
+	size_t i = (size_t)(r - j->results);
+	uint64_t next_ms = schedule_next_ms(&schedule, j->attempts[i] + 1U, now_ms, random_u64());
+	/* Neither the end of its time nor the word to its sender waits for a pause of hours. */
+	next_ms = schedule_no_later_than(next_ms, now_ms, bounce_delay_at_ms(j, (uint32_t)i));
+	r->retry_at_ms = schedule_no_later_than(next_ms, now_ms,
+						schedule_ends_ms(&schedule, e->accepted_at_ms));
 	return true;
 }
 
