@@ -306,6 +306,8 @@ toy_look(struct toy_end *e)
 		if (i->mail->held)
 			continue;
 		if (i->due_at_ms > now) {
+			if (toy_bug == TOY_FORGETS_DUE && i->mail->mail.id.low % 4 == 0)
+				i->due_at_ms = UINT64_MAX;
 			next = i->due_at_ms < next ? i->due_at_ms : next;
 			continue;
 		}
@@ -461,7 +463,7 @@ static void
 claim_done(struct work *w, enum err e)
 {
 	struct queue_claim *c = w->request;
-	uint64_t now = clock_wall_ms();
+	uint64_t now = clock_wall_ms() + (toy_bug == TOY_COMES_EARLY ? 30000 : 0);
 	uint32_t n = 0;
 	struct list_node *next;
 
