@@ -55,6 +55,9 @@ static struct resolver *resolvers[WORKERS_MAX];
 static struct routing *routing;
 static struct queue_store *store;
 static unsigned gone;
+static uint64_t suspension_changes_us;
+static uint64_t suspension_version;
+static bool by_mx;
 
 static const char config_text[] = "hostname: relay.example\n"
 				  "listeners: [{ address: \"127.0.0.1:25\", role: relay }]\n"
@@ -73,7 +76,7 @@ load_config(void)
 	struct buf b = buf_of(text, sizeof text);
 	unsigned whole = sim_chance(500);
 	unsigned most = sim_chance(600) ? (unsigned)sim_between(1, 4) : 20;
-	bool by_mx = sim_chance(500);
+	by_mx = sim_chance(500);
 	struct terms terms = plan->terms;
 
 	terms_vary(&terms);
@@ -163,7 +166,7 @@ choose_cast(void)
 	cast = sim_allocate(sizeof *cast);
 	for (unsigned i = 0; i < ORACLE_SITES; i++) {
 		struct net_address at = peer_address((uint16_t)(PORT_SINKS + i));
-		cast->sinks[i] = sink_new(&at, &faults);
+		cast->sinks[i] = sink_new(&at, i, &faults);
 		if (i > 0 && plan->terms.expires)
 			choose_fate(cast->sinks[i], &cast->lost_until_us[i],
 				    &world->oracle->unreachable_until_us[i]);
@@ -473,17 +476,53 @@ is_drained(void)
 	return true;
 }
 
+/* The control thread's work: all sites are let go, or some are suspended. Reports are to arrive, so
+ * the first one is not. */
+static void
+change_suspensions(void)
+{
+	bool any = suspension_version++ % 2 == 0;
+	struct span names[ORACLE_SITES];
+	char texts[ORACLE_SITES][64];
+	unsigned count = 0;
+
+	for (unsigned i = 1; i < ORACLE_SITES; i++) {
+		bool suspend = any && sim_chance(500);
+		oracle_suspended(i, suspend);
+		if (!suspend)
+			continue;
+		if (by_mx)
+			snprintf(texts[count], sizeof texts[0], "mx%u.example", i);
+		else
+			snprintf(texts[count], sizeof texts[0], "smtp://127.0.0.1:%u",
+				 PORT_SINKS + i);
+		names[count] = span_of_string(texts[count]);
+		count++;
+	}
+	struct suspensions *s = suspensions_new(names, count, suspension_version);
+	ASSERT(s != NULL);
+	for (unsigned i = 0; i < drive_worker_count; i++)
+		flow_suspend(drive_workers[i]->flow, s);
+	suspensions_put(s);
+	suspension_changes_us = world->now_us + sim_between(hour_us, 40 * hour_us);
+}
+
 /* Mails come and are tried, for a while. */
 static void
 run(void)
 {
 	uint64_t until_us = world->now_us + sim_between(hour_us, 60 * hour_us);
 	uint64_t pumps_most = plan->days ? UINT64_MAX : plan->moves * 20;
+	bool suspends = sim_chance(600);
+
+	suspension_changes_us = world->now_us + sim_below(20 * hour_us);
 
 	for (uint64_t i = 0; i < pumps_most && (!plan->days || world->now_us < until_us); i++) {
 		drive_pump();
 		drain_log();
 		oracle_watch_times();
+		if (plan->days && suspends && world->now_us >= suspension_changes_us)
+			change_suspensions();
 	}
 }
 
@@ -496,6 +535,8 @@ drive_relay(void *context)
 	load_config();
 	make_parts();
 	start_workers();
+	for (unsigned i = 0; i < ORACLE_SITES; i++)
+		oracle_suspended(i, false);
 	cast = world->cast;
 	if (cast == NULL)
 		choose_cast();

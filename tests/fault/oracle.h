@@ -146,6 +146,11 @@ struct oracle {
 	uint64_t up_since_ms;
 	/* No connection to the sink of a site can be made until then: its mail may wait untried. */
 	uint64_t unreachable_until_us[ORACLE_SITES];
+	/* Whose site an operator has suspended, or had until then (wall clock): its mail has no
+	 * time of its own meanwhile. */
+	bool suspended[ORACLE_SITES];
+	uint64_t suspended_ms[ORACLE_SITES]; /* since then, or the last time */
+	uint64_t resumed_ms[ORACLE_SITES];
 	uint64_t watched_ms;
 	/* The relay may be unable to make a report: it says so, and does without it. */
 	bool is_scarce;
@@ -252,6 +257,10 @@ void oracle_times_recorded(struct oracle_mail *m, const struct queue_result *res
 void oracle_times_failed(struct oracle_mail *m, const struct queue_record *r);
 /* The relay has ended: what was on its way to the disk may have got there. */
 void oracle_times_ended(struct oracle_recipient *r);
+/* An operator lets nothing be delivered to a site, or again. */
+void oracle_suspended(unsigned site, bool suspended);
+/* A connection to its sink: where it is suspended only what is under way may go on. */
+void oracle_connects(unsigned site);
 /* A mail is to be held, or let go; and the store has done so. */
 void oracle_holding(struct mail_id id, bool hold);
 void oracle_held(struct mail_id id, bool hold);

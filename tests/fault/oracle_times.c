@@ -20,7 +20,7 @@
 #include "tests/fault/oracle.h"
 #include "tests/fault/sim.h"
 
-enum { WATCH_MS = 60 * 1000 };
+enum { WATCH_MS = 60 * 1000, UNDER_WAY_MS = 20 * 60 * 1000 };
 
 uint64_t
 oracle_wall_ms(void)
@@ -78,6 +78,7 @@ due_ms(const struct oracle_mail *m, const struct oracle_recipient *r)
 	uint64_t due = r->retry_at_ms > m->accepted_at_ms ? r->retry_at_ms : m->accepted_at_ms;
 
 	due = due > m->free_since_ms ? due : m->free_since_ms;
+	due = due > world->oracle->resumed_ms[r->site] ? due : world->oracle->resumed_ms[r->site];
 	return due > world->oracle->up_since_ms ? due : world->oracle->up_since_ms;
 }
 
@@ -202,13 +203,13 @@ judge(struct oracle_mail *m, const struct queue_result *result, uint64_t from_ms
 	r->asked |= (uint8_t)(1 << result->state);
 	r->counts = result->tried;
 	r->tells_delay = result->notified;
-	if (result->state == RECIPIENT_FAILED && !r->refused) {
-		if (now_ms < end_ms)
+	if (result->state == RECIPIENT_FAILED) {
+		if (now_ms < end_ms && !r->refused)
 			sim_fail(
 				"mail %u recipient %u fails %lld s before its time is over, and no "
 				"sink has refused it",
 				m->number, result->recipient, seconds(end_ms, now_ms));
-		r->expired = true;
+		r->expired |= now_ms >= end_ms;
 		r->possible |= 1 << RECIPIENT_FAILED;
 	}
 	if (result->state != RECIPIENT_PENDING)
@@ -335,13 +336,37 @@ oracle_held(struct mail_id id, bool hold)
 	m->free_since_ms = oracle_wall_ms();
 }
 
+void
+oracle_suspended(unsigned site, bool suspended)
+{
+	struct oracle *o = world->oracle;
+
+	if (o->suspended[site] && !suspended)
+		o->resumed_ms[site] = oracle_wall_ms();
+	if (!o->suspended[site] && suspended)
+		o->suspended_ms[site] = oracle_wall_ms();
+	o->suspended[site] = suspended;
+	sim_note("suspended", site, suspended);
+}
+
+void
+oracle_connects(unsigned site)
+{
+	const struct oracle *o = world->oracle;
+
+	if (o->suspended[site] && oracle_wall_ms() > o->suspended_ms[site] + UNDER_WAY_MS)
+		sim_fail("a connection to site %u, which has been suspended for %lld s", site,
+			 seconds(oracle_wall_ms(), o->suspended_ms[site]));
+}
+
 /* ---- the watch ---- */
 
 static bool
 is_waiting(const struct oracle_mail *m, const struct oracle_recipient *r)
 {
-	return r->offered && m->alive && m->held == 1 && !r->may_be_over &&
-	       r->recorded[RECIPIENT_DELIVERED] == 0 && r->recorded[RECIPIENT_FAILED] == 0;
+	return r->offered && m->alive && !world->oracle->suspended[r->site] && m->held == 1 &&
+	       !r->may_be_over && r->recorded[RECIPIENT_DELIVERED] == 0 &&
+	       r->recorded[RECIPIENT_FAILED] == 0;
 }
 
 static void

@@ -63,7 +63,8 @@ bool client_is_done(const struct client *c);
  * none, or the peer is no client. */
 struct oracle_mail *client_unanswered(const struct sim_peer *p);
 
-struct sink *sink_new(const struct net_address *address, const struct peer_faults *faults);
+struct sink *sink_new(const struct net_address *address, unsigned site,
+		      const struct peer_faults *faults);
 /* From now on it takes everything, but for its fate. */
 void sink_calm(struct sink *s);
 /* Until this time; UINT64_MAX: for ever. */

@@ -22,6 +22,7 @@ enum phase { PHASE_COMMAND, PHASE_DATA, PHASE_BDAT, PHASE_CLOSING };
 
 struct sink {
 	struct net_address address;
+	unsigned site;
 	struct peer_faults faults;
 	enum sink_fate fate;
 	uint64_t fate_until_us;
@@ -494,6 +495,7 @@ on_connect(void *context, const struct net_address *address)
 {
 	struct sink *s = context;
 
+	oracle_connects(s->site);
 	if (has_fate(s, FATE_ABSENT) || sim_chance(s->faults.sink_absent))
 		return NULL;
 	struct channel *c = sim_allocate(sizeof *c);
@@ -503,11 +505,11 @@ on_connect(void *context, const struct net_address *address)
 }
 
 struct sink *
-sink_new(const struct net_address *address, const struct peer_faults *faults)
+sink_new(const struct net_address *address, unsigned site, const struct peer_faults *faults)
 {
 	struct sink *s = sim_allocate(sizeof *s);
 
-	*s = (struct sink){ .address = *address, .faults = *faults };
+	*s = (struct sink){ .address = *address, .site = site, .faults = *faults };
 	sim_net_serve(address, on_connect, s);
 	return s;
 }
