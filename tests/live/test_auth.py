@@ -113,8 +113,8 @@ def with_swaks(world, mechanism, implicit, user, password):
     body.write_bytes(BODY + b".\r\n")
     port = world.relay.implicit if implicit else world.relay.starttls
     clients.run(["swaks", "--server", world.relay.host, "--port", str(port),
-                 "--ehlo", "client.test", "--tls-on-connect" if implicit else "--tls", "--auth", mechanism,
-                 "--auth-user", user, "--auth-password", password,
+                 "--ehlo", "client.test", "--tls-on-connect" if implicit else "--tls",
+                 "--auth", mechanism, "--auth-user", user, "--auth-password", password,
                  "--from", user, "--to", "one@else.test", "--data", f"@{body}", "--hide-all"])
 
 
