@@ -85,7 +85,9 @@ send_waiting(struct dovecot_link *d)
 	       (n = list_shift(&d->waiting)) != NULL) {
 		struct dovecot_question *q = LIST_ITEM(n, struct dovecot_question, link);
 		struct buf line = buf_of(memory, sizeof memory);
-		q->number = d->next_number++;
+		if (++d->last_number == 0)
+			d->last_number = 1; /* 0 is none for Dovecot */
+		q->number = d->last_number;
 		list_append(&d->asked, n);
 		dovecot_ask_plain(q->number, q->name, q->password, q->address, &line);
 		conn_write(&d->conn, buf_span(&line));

@@ -47,7 +47,7 @@ struct dovecot_link {
 	struct net_address address;
 	uint8_t state; /* enum dovecot_state */
 	bool knows_plain;
-	uint32_t next_number;
+	uint32_t last_number;
 	uint64_t pause_until_ms;
 	struct list waiting; /* struct dovecot_question.link, the oldest first */
 	struct list asked;   /* likewise */

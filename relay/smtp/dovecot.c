@@ -126,6 +126,7 @@ dovecot_ask_plain(uint32_t number, struct span name, struct span password, struc
 	uint8_t memory[SASL_NAME_MAX + SASL_PASSWORD_MAX + 2];
 	struct buf response = buf_of(memory, sizeof memory);
 
+	ASSERT(number > 0);
 	buf_append_byte(&response, '\0');
 	buf_append(&response, name);
 	buf_append_byte(&response, '\0');

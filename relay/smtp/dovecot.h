@@ -44,7 +44,7 @@ bool dovecot_unescape(struct span text, struct buf *out);
 
 /* Our greeting; `number` tells the clients of one host apart. */
 void dovecot_greet(uint32_t number, struct buf *out);
-/* Is this the name's password? address: the client's IP, or empty. */
+/* Is this the name's password? number: not 0; address: the client's IP, or empty. */
 void dovecot_ask_plain(uint32_t number, struct span name, struct span password, struct span address,
 		       struct buf *out);
 

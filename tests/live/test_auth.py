@@ -80,7 +80,7 @@ class World:
         """smtplib, behind EHLO through TLS."""
         context = self.context(certificate)
         if implicit:
-            client = smtplib.SMTP_SSL(self.relay.host, self.relay.implicit, "client.test", 60,
+            client = smtplib.SMTP_SSL(self.relay.host, self.relay.implicit, "client.test", timeout=60,
                                       context=context)
         else:
             client = smtplib.SMTP(self.relay.host, self.relay.starttls, "client.test", 60)
