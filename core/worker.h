@@ -38,6 +38,7 @@ struct quotas;
 struct flow;
 struct strikes;
 struct resolver;
+struct tls;
 
 /* Something to run later on the same thread; embedded in its owner. */
 struct task;
@@ -95,7 +96,8 @@ struct worker {
 	struct resolver *resolver;
 	struct queue *queue; /* this worker's end of the store */
 	struct flow *flow;
-	bool stopping; /* set on the worker's own thread; worker_run returns after the turn */
+	struct tls *tls; /* NULL: none is to be had (in a simulation) */
+	bool stopping;   /* set on the worker's own thread; worker_run returns after the turn */
 };
 
 #define WORKER_MAGIC 0x574f524bu

@@ -12,6 +12,7 @@
 #include "core/metric.h"
 #include "relay/flow/inbound.h"
 #include "relay/flow/job.h"
+#include "tls/tls.h"
 #include "relay/flow/lockout.h"
 
 /* Counts a hit of limits.NAME or one of its kin. */
@@ -43,6 +44,10 @@ void flow_event_user_limit(struct flow *f, const struct session *s, enum user_li
 			   uint32_t most);
 void flow_event_received(struct flow *f, const struct session *s, const struct transaction *t,
 			 enum err e);
+void flow_event_tls_started(struct flow *f, const struct session *s, const struct tls_facts *t);
+/* reason: LABEL_TLS_FAILURE_.... */
+void flow_event_tls_failed(struct flow *f, const struct session *s, unsigned reason,
+			   struct span why);
 void flow_count_reply(struct flow *f, enum reply_row row);
 void flow_event_client_timeout(struct flow *f, const struct session *s);
 
