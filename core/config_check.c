@@ -112,32 +112,27 @@ check_tls(const struct config *config, config_report_fn report, void *context)
 	}
 }
 
-/* Users must be able to log in, which is behind TLS alone. NULL: they are. */
-static const char *
-submission_fault(const struct config *config, const struct config_listener *l)
-{
-	if (!config_names_file(config->users.file) && !config_names_file(config->users.dovecot))
-		return "submission is for users, and there are none; name users.file or "
-		       "users.dovecot";
-	if (config->tls.certificates_count == 0)
-		return "users log in behind TLS, and there is no certificate; add one to "
-		       "tls.certificates";
-	if (l->tls == LISTENER_TLS_NONE)
-		return "users log in behind TLS; write starttls or implicit at tls, or leave it "
-		       "out";
-	return NULL;
-}
-
+/* Nobody may send anything there who cannot log in, and nobody logs in without TLS. */
 static void
 check_submission(const struct config *config, config_report_fn report, void *context)
 {
+	bool has_users =
+		config_names_file(config->users.file) || config_names_file(config->users.dovecot);
+
 	for (size_t i = 0; i < config->listeners_count; i++) {
 		const struct config_listener *l = &config->listeners[i];
-		const char *fault = l->role == ROLE_SUBMISSION ? submission_fault(config, l) : NULL;
 		char name[CHECK_PATH_MAX];
+		if (l->role != ROLE_SUBMISSION)
+			continue;
 		snprintf(name, sizeof name, "listeners[%zu].role", i);
-		if (fault != NULL)
-			report(context, name, fault);
+		if (!has_users)
+			report(context, name,
+			       "submission needs users who can log in; name users.file or "
+			       "users.dovecot");
+		else if (l->tls == LISTENER_TLS_NONE || config->tls.certificates_count == 0)
+			report(context, name,
+			       "submission needs TLS, behind which users log in; add a certificate "
+			       "to tls.certificates, and leave out tls: none");
 	}
 }
 
@@ -246,8 +241,8 @@ config_finish(struct snapshot *s, config_report_fn report, void *context)
 			 context))
 		return false;
 	check_listeners(c, report, context);
-	check_submission(c, report, context);
 	check_tls(c, report, context);
+	check_submission(c, report, context);
 	check_domains(c, report, context);
 	check_callouts(c, report, context);
 	check_retry(c, report, context);
