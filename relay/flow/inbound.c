@@ -422,7 +422,7 @@ on_secured(struct conn *c, enum err e)
 	/* What the client said in plain text is forgotten (RFC 3207 4.2). */
 	s->hello_size = 0;
 	s->esmtp = false;
-	receiver_secured(&s->receiver, false);
+	receiver_secured(&s->receiver, login_by_certificate(s));
 	conn_run(c);
 }
 
@@ -471,6 +471,7 @@ on_closed(struct conn *c)
 	flow_event_session_end(f, s);
 	receiver_fini(&s->receiver);
 	user_put(s->user);
+	user_put(s->certified);
 	routing_put(s->routing);
 	pool_put(&f->sessions, s);
 	f->session_count--;

@@ -37,6 +37,7 @@ struct session {
 	struct login *login;             /* while AUTH is under way */
 	struct task resume;              /* the draft has room again */
 	const struct user *user;         /* who has logged in; held. NULL: nobody has */
+	const struct user *certified;    /* whose certificate the client has shown; held, or NULL */
 	struct callout_waiter waiter;    /* for what the next hop says of the last recipient */
 	uint64_t started_ms;             /* monotonic */
 	uint64_t secure_started_us;      /* likewise: the handshake of TLS */

@@ -10,6 +10,7 @@
 #include "relay/flow/flow.h"
 #include "relay/flow/quota.h"
 #include "relay/flow/lockout.h"
+#include "tls/tls.h"
 
 #define LOGIN_MAGIC 0x4c4f474eU
 
@@ -148,6 +149,8 @@ reason_of(const struct login *l)
 		return "no such user";
 	if (l->user->disabled)
 		return "user is disabled";
+	if (l->mechanism == SASL_EXTERNAL)
+		return "certificate is not the user's any more";
 	return l->user->has_verifier ? "wrong password" : "user has no password";
 }
 
@@ -336,6 +339,24 @@ ask_dovecot(struct login *l)
 	dovecot_ask(&s->flow->dovecot, &l->question);
 }
 
+/* ---- certificates ---- */
+
+bool
+login_by_certificate(struct session *s)
+{
+	const struct user *u;
+	struct tls_facts facts;
+
+	tls_facts(conn_layer(&s->conn), &facts);
+	if (!facts.has_certificate)
+		return false;
+	u = users_find_certificate(s->flow->routing->users, facts.fingerprint);
+	if (u == NULL || u->disabled)
+		return false;
+	s->certified = user_get(u);
+	return true;
+}
+
 /* ---- the exchange ---- */
 
 /* The name is known: whose is it, and may it try? False: it was answered. */
@@ -370,6 +391,16 @@ say(struct login *l)
 	receiver_answer(&l->session->receiver, &a);
 }
 
+static bool
+has_certificate(const struct login *l)
+{
+	struct tls_facts facts;
+
+	tls_facts(conn_layer(&l->session->conn), &facts);
+	return facts.has_certificate &&
+	       users_find_certificate(l->users, facts.fingerprint) == l->user;
+}
+
 static void
 step(struct login *l, bool has_data, struct span data)
 {
@@ -395,7 +426,9 @@ step(struct login *l, bool has_data, struct span data)
 	case SASL_OK:
 		if (l->users == NULL && !identify(l))
 			break;
-		if (l->user != NULL && !l->user->disabled)
+		/* SCRAM has proven it; a certificate is looked at in the newest file. */
+		if (l->user != NULL && !l->user->disabled &&
+		    (l->mechanism != SASL_EXTERNAL || has_certificate(l)))
 			succeed(l);
 		else
 			fail(l, reason_of(l));
@@ -456,7 +489,9 @@ login_begin(struct session *s, const struct receiver_action *a, bool input_waiti
 		l->session = s;
 		l->mechanism = a->mechanism;
 		timer_init(&l->delay, on_delay);
-		sasl_server_init(&l->sasl, a->mechanism, span_none(), (const uint8_t *)random);
+		sasl_server_init(&l->sasl, a->mechanism,
+				 s->certified == NULL ? span_none() : s->certified->name,
+				 (const uint8_t *)random);
 		s->login = l;
 		step(l, a->has_data, a->data);
 	}

@@ -40,6 +40,9 @@ struct logins {
 void logins_init(struct flow *f);
 void logins_fini(struct flow *f);
 
+/* TLS has begun: has the client shown a certificate that a user may log in with? Then s->certified
+ * is that user. */
+bool login_by_certificate(struct session *s);
 /* ASK_AUTH and ASK_AUTH_DATA: answered now or later. `data` of the action is wiped. */
 void login_begin(struct session *s, const struct receiver_action *a, bool input_waiting);
 void login_go_on(struct session *s, const struct receiver_action *a, bool input_waiting);

@@ -153,6 +153,8 @@ may_relay(const struct session *s)
 {
 	if (s->user != NULL || s->listener->role == ROLE_SUBMISSION)
 		return s->user != NULL;
+	if (s->certified != NULL)
+		return true;
 	return config_network_contains(&s->routing->config->relay.networks, &s->peer.any);
 }
 

@@ -80,8 +80,8 @@ class World:
         """smtplib, behind EHLO through TLS."""
         context = self.context(certificate)
         if implicit:
-            client = smtplib.SMTP_SSL(self.relay.host, self.relay.implicit, "client.test", timeout=60,
-                                      context=context)
+            client = smtplib.SMTP_SSL(self.relay.host, self.relay.implicit, "client.test",
+                                      timeout=60, context=context)
         else:
             client = smtplib.SMTP(self.relay.host, self.relay.starttls, "client.test", 60)
             assert client.starttls(context=context)[0] == 220
@@ -112,9 +112,9 @@ def with_swaks(world, mechanism, implicit, user, password):
     body = world.folder / "body"
     body.write_bytes(BODY + b".\r\n")
     port = world.relay.implicit if implicit else world.relay.starttls
-    clients.run(["swaks", "--server", world.relay.host, "--port", str(port), "--ehlo", "client.test",
-                 "--tls-on-connect" if implicit else "--tls", "--auth", mechanism,
-                 "--auth-user", user, "--auth-password", password,
+    clients.run(["swaks", "--server", world.relay.host, "--port", str(port),
+                 "--ehlo", "client.test", "--tls-on-connect" if implicit else "--tls",
+                 "--auth", mechanism, "--auth-user", user, "--auth-password", password,
                  "--from", user, "--to", "one@else.test", "--data", f"@{body}", "--hide-all"])
 
 

@@ -41,7 +41,9 @@ use_options(const char *options)
 
 	snprintf(text, sizeof text,
 		 "hostname: mx1.example.org\n"
-		 "listeners: [{ address: \"127.0.0.1:25\", role: submission }]\n%s",
+		 "listeners: [{ address: \"127.0.0.1:25\", role: submission }]\n"
+		 "tls: { certificates: [{ chain: /chain, key: /key }] }\n"
+		 "users: { file: /users%s\n",
 		 options);
 	if (routing.config != NULL)
 		config_put(routing.config);
@@ -76,7 +78,7 @@ set_up(void **state)
 	flow.key_seed = 12345;
 	session.flow = &flow;
 	session.routing = &routing;
-	use_options("");
+	use_options(" }");
 	return 0;
 }
 
@@ -150,7 +152,7 @@ the_null_sender_is_an_option(void **state)
 	(void)state;
 	session.user = user("root");
 	assert_int_equal(submission_sender(&session, &a), REPLY_NULL_SENDER_DENIED);
-	use_options("submission: { null_sender: true }\n");
+	use_options(" }\nsubmission: { null_sender: true }\n");
 	assert_int_equal(submission_sender(&session, &a), REPLY_NONE);
 }
 
@@ -224,7 +226,7 @@ static void
 defaults_are_for_those_who_have_none(void **state)
 {
 	(void)state;
-	use_options("users: { defaults: { mails_per_hour: 2, connections: 1 } }\n");
+	use_options(", defaults: { mails_per_hour: 2, connections: 1 } }\n");
 	session.user = user("ann@example.org");
 	assert_int_equal(quota_limit(routing.config, session.user, USER_CONNECTIONS), 1);
 	assert_int_equal(mail(9, true), REPLY_NONE);
