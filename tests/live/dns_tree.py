@@ -228,7 +228,8 @@ class Front:
         front.faults["_25._tcp.mx1.good.test", "TLSA"] = SERVFAIL      # or SILENT
     """
 
-    TYPES = {1: "A", 5: "CNAME", 15: "MX", 16: "TXT", 28: "AAAA", 43: "DS", 48: "DNSKEY", 52: "TLSA"}
+    TYPES = {1: "A", 5: "CNAME", 15: "MX", 16: "TXT", 28: "AAAA", 43: "DS", 48: "DNSKEY",
+             52: "TLSA"}
 
     def __init__(self, tree):
         self.tree = tree
