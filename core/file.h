@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/buf.h"
+
 struct file_identity {
 	uint64_t device;
 	uint64_t inode;
@@ -28,5 +30,10 @@ bool file_identity_eq(const struct file_identity *a, const struct file_identity 
 /* All of it, to be freed, never NULL for an empty file; NULL with errno, EFBIG above size_max,
  * EINVAL where it is no regular file. */
 char *file_read(const char *path, size_t size_max, size_t *size, struct file_identity *identity);
+
+/* Can nobody but its owner read or write it? For files with passwords, verifiers of passwords and
+ * keys, which are refused otherwise. If not, `why` gets one line, with the remedy. True where there
+ * is no file: reading it tells. */
+bool file_is_private(const char *path, struct buf *why);
 
 #endif

@@ -55,6 +55,7 @@ enum {
 	WORKERS_MAX = 64,
 	/* Pooled buffers: a connection's unread input, its output, a body on its way from disk. */
 	WORKER_BUFFER_SIZE = 32 * 1024,
+	WORKER_HEAVY_STEPS = 4, /* a turn, where nothing else is said */
 };
 
 struct worker {
@@ -75,6 +76,10 @@ struct worker {
 	struct list conns;   /* all struct conn */
 	size_t conn_count;
 	struct pool buffers; /* WORKER_BUFFER_SIZE each */
+
+	/* Steps that compute for long (TLS handshakes): those of a turn, and those left of it. */
+	unsigned heavy_steps;
+	unsigned heavy_left;
 
 	const struct config *config; /* the snapshot for what begins now */
 	struct metrics *metrics;

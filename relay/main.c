@@ -194,14 +194,14 @@ load_config(struct daemon *d)
 
 /* The files that the configuration names. */
 static bool
-check_recipients(struct daemon *d)
+check_files(struct daemon *d)
 {
 	struct recipients *r = recipients_load(d->config, NULL, &d->why);
+	struct users *u = r == NULL ? NULL : users_load(d->config, NULL, &d->why);
 
-	if (r == NULL)
-		return fail(d, "the recipients cannot be read");
 	recipients_free(r);
-	return true;
+	users_put(u);
+	return u != NULL || fail(d, "the files cannot be read");
 }
 
 /* ---- the way up ---- */
@@ -537,6 +537,7 @@ log_start_events(struct daemon *d, uint64_t queued)
 	}
 	log_resolver(d);
 	control_tell_recipients(&d->control, true);
+	control_tell_users(&d->control, NULL);
 	event_start(log, &(struct event_start){
 				 .version = SPAN(RINGPOST_VERSION),
 				 .hostname = d->config->hostname,
@@ -628,7 +629,7 @@ main(int argc, char **argv)
 	if (mode == MODE_PRINT)
 		status = print_config(d.config);
 	else
-		status = check_recipients(&d) ? 0 : CONFIG_EXIT;
+		status = check_files(&d) ? 0 : CONFIG_EXIT;
 	free(d.templates);
 	config_put(d.config);
 	return status;

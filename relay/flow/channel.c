@@ -38,6 +38,10 @@ phase_ms(const struct channel *c, enum sender_phase phase)
 	case SENDER_PHASE_EHLO:
 	case SENDER_PHASE_HELO:
 		return t->hello_ms;
+	case SENDER_PHASE_STARTTLS:
+	case SENDER_PHASE_TLS:
+	case SENDER_PHASE_AUTH:
+		return t->hello_ms;
 	case SENDER_PHASE_RSET:
 		return t->reset_ms;
 	case SENDER_PHASE_MAIL:
@@ -348,8 +352,11 @@ act(struct channel *c, const struct sender_action *a)
 	case SENDER_WAIT:
 	case SENDER_NEED_INPUT:
 		return false;
+	case SENDER_START_TLS:
+	case SENDER_ASK_AUTH:
+		break;
 	}
-	ASSERT(false); /* all kinds are above */
+	ASSERT(false); /* the options ask for neither TLS nor AUTH */
 	return false;
 }
 

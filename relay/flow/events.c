@@ -247,6 +247,7 @@ flow_event_client_timeout(struct flow *f, const struct session *s)
 		label = LABEL_TIMEOUT_RECEIVE_REPLY;
 		break;
 	case RECEIVER_PHASE_COMMAND:
+	case RECEIVER_PHASE_HANDSHAKE:
 		break;
 	}
 	METRIC_ADD_LABEL(f->worker->metrics, TIMEOUTS, label, 1);

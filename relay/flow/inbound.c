@@ -235,6 +235,11 @@ act(struct session *s, const struct receiver_action *a, bool input_waiting)
 		return false;
 	case RECEIVER_WAIT:
 		return false;
+	case RECEIVER_ASK_STARTTLS: /* none of these is offered */
+	case RECEIVER_START_TLS:
+	case RECEIVER_ASK_AUTH:
+	case RECEIVER_ASK_AUTH_DATA:
+	case RECEIVER_CANCEL_AUTH:
 	case RECEIVER_NEED_INPUT:
 	case RECEIVER_NONE:
 	case RECEIVER_ACTION_COUNT:
@@ -252,6 +257,7 @@ set_deadline(struct session *s)
 
 	switch (receiver_phase(&s->receiver)) {
 	case RECEIVER_PHASE_COMMAND:
+	case RECEIVER_PHASE_HANDSHAKE:
 		at_ms = now_ms + t->command_ms;
 		break;
 	case RECEIVER_PHASE_DATA:

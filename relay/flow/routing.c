@@ -202,7 +202,9 @@ routing_new(const struct config *config, const struct routing *old, struct buf *
 		return NULL;
 	}
 	r->recipients = recipients_load(config, old == NULL ? NULL : old->recipients, why);
-	if (r->recipients == NULL) {
+	if (r->recipients != NULL)
+		r->users = users_load(config, old == NULL ? NULL : old->users, why);
+	if (r->users == NULL) {
 		routing_put(r);
 		return NULL;
 	}
@@ -234,6 +236,7 @@ routing_put(struct routing *r)
 	if (atomic_fetch_sub_explicit(&r->references, 1, memory_order_acq_rel) != 1)
 		return;
 	recipients_free(r->recipients);
+	users_put(r->users);
 	config_put(r->config);
 	free((struct net_address *)(uintptr_t)r->self.addresses);
 	free(r->ways);
