@@ -291,7 +291,7 @@ users_load(const struct config *config, struct users *old, struct buf *why)
 {
 	struct span path = config->users.file;
 
-	if (path.size == 0)
+	if (path.size == 0 || span_eq(path, SPAN("none")))
 		return users_parse(span_none(), span_none(), why);
 	struct file_identity now = file_look((const char *)path.data);
 	if (old != NULL && now.inode != 0 && file_identity_eq(&now, &old->identity))
