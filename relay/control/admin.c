@@ -202,6 +202,9 @@ send_answer(struct admin_client *c)
 	if (c->found != NULL)
 		mx_hosts_put(c->found);
 	c->found = NULL;
+	if (c->plan != NULL)
+		plan_put(c->plan);
+	c->plan = NULL;
 	if (c->answer.size == 0 || c->answer.overflow) {
 		conn_close(&c->conn, CLOSE_NO_MEMORY);
 	} else {

@@ -74,6 +74,7 @@ struct admin_client {
 	bool no_memory;         /* for the answer */
 	struct ask *ask;        /* under way, or NULL */
 	struct mx_hosts *found; /* by explain; put when the answer is sent */
+	struct plan *plan;      /* likewise: what would be made of them now */
 };
 
 /* Binds the socket of the configuration; main thread. A descriptor, -1 for a configuration without

@@ -14,12 +14,13 @@
 #include "relay/control/control.h"
 #include "relay/flow/routing.h"
 #include "relay/smtp/address.h"
+#include "tls/dane.h"
 
 enum {
 	TEXT_MAX = 1000,
 	TEXTS_FIRST = 4096,
 	TEXTS_MAX = 256 * 1024,
-	STEPS_MAX = 8 + MX_HOSTS_MAX,
+	STEPS_MAX = 8 + 3 * MX_HOSTS_MAX,
 	CANCEL_CHECK_MS = 100,
 };
 
@@ -210,9 +211,101 @@ addresses_text(struct explanation *e, const struct mx_hosts *found, unsigned hos
 	return text.size == 0 ? SPAN("none") : arena_copy(&e->texts, buf_span(&text));
 }
 
-/* False where the domain has no hosts: all is said. */
+static void
+append_records(const struct dns_answer *a, struct buf *out)
+{
+	for (unsigned i = 0; i < a->count && buf_room(out) > 0; i++) {
+		struct span rdata = a->records[i].data;
+		buf_append_string(out, i == 0 ? ": " : ", ");
+		if (rdata.size < 3)
+			buf_append_string(out, "(malformed)");
+		else
+			tlsa_show(&(struct tlsa){ rdata.data[0], rdata.data[1], rdata.data[2],
+						  span_after(rdata, 3) },
+				  out);
+	}
+}
+
+/* What is known of the TLSA records of a host; nothing where they were not to be asked for. */
+static void
+explain_tlsa(struct explanation *e, const struct mx_hosts *found, unsigned host)
+{
+	static const char *const words[] = {
+		[DANE_NOT_ASKED] = "the way there is not secure, so they would prove nothing",
+		[DANE_NONE] = "there are none",
+		[DANE_USABLE] = "one of them must match the host's certificate",
+		[DANE_UNUSABLE] = "none of them can be used, which demands TLS all the same",
+		[DANE_FAILED] = "without an answer the host is not used",
+	};
+	const struct mx_host *h = &found->hosts[host];
+	struct tlsa records[DNS_RECORDS_MAX];
+	size_t count = 0;
+	enum dane_verdict verdict = dane_select(h->tlsa, records, &count);
+	uint8_t memory[TEXT_MAX], name_memory[DNS_NAME_MAX + 16];
+	struct buf text = buf_of(memory, sizeof memory);
+	struct buf name = buf_of(name_memory, sizeof name_memory);
+
+	buf_append_string(&text, dane_verdict_label(verdict));
+	if (h->tlsa != NULL)
+		append_records(h->tlsa, &text);
+	buf_printf(&name, "_25._tcp.%.*s", SPAN_ARG(h->tlsa != NULL ? h->tlsa_base : h->name));
+	add_step(e, (struct admin_step){
+			    .step = SPAN("tlsa"),
+			    .question = arena_copy(&e->texts, buf_span(&name)),
+			    .answer = arena_copy(&e->texts, buf_span(&text)),
+			    .security = h->tlsa == NULL                   ? span_none()
+					: h->tlsa->outcome == DNS_BOGUS   ? SPAN("bogus")
+					: h->tlsa->security == DNS_SECURE ? SPAN("secure")
+									  : SPAN("insecure"),
+			    .why = verdict == DANE_FAILED ? say(e, "%s: %.*s", words[verdict],
+								SPAN_ARG(h->tlsa->why))
+							  : span_of_string(words[verdict]),
+		    });
+}
+
+/* What a host must do before it is given mail. */
+static void
+explain_tls(struct explanation *e, const struct plan *plan, struct span name)
+{
+	static const char *const words[] = {
+		[TLS_NONE] = "TLS is not used",
+		[TLS_MAY] = "TLS where it is offered, whatever the certificate",
+		[TLS_ENCRYPT] = "TLS, whatever the certificate",
+		[TLS_VERIFY] = "TLS, with a certificate that a CA vouches for",
+		[TLS_DANE] = "TLS, with a certificate that matches a TLSA record",
+		[TLS_FINGERPRINT] = "TLS, with a certificate of the route's fingerprints",
+	};
+	static const char *const by[] = {
+		[TLS_BY_DEFAULT] = "nothing more is published",
+		[TLS_BY_ROUTE] = "the route says so",
+		[TLS_BY_DANE] = "by its TLSA records",
+		[TLS_BY_STS] = "by the domain's MTA-STS policy",
+	};
+	unsigned i = 0;
+	enum tls_source source;
+
+	while (i < plan->host_count && !span_eq(plan->hosts[i].name, name))
+		i++;
+	if (i == plan->host_count) {
+		add_step(e, (struct admin_step){ .step = SPAN("tls"),
+						 .question = name,
+						 .answer = SPAN("not used"),
+						 .why = SPAN("the way to it cannot be protected as "
+							     "it must be, now") });
+		return;
+	}
+	enum tls_level level = plan_host_level(&plan->policy, &plan->hosts[i], &source);
+	add_step(e, (struct admin_step){
+			    .step = SPAN("tls"),
+			    .question = name,
+			    .answer = span_of_string(tls_level_label(level)),
+			    .why = say(e, "%s (%s)", words[level], by[source]),
+		    });
+}
+
+/* False where the domain has no hosts that could be used: all is said. */
 static bool
-explain_mx(struct explanation *e, const struct mx_hosts *found)
+explain_mx(struct explanation *e, const struct mx_hosts *found, const struct plan *plan)
 {
 	bool has_hosts = found->outcome == MX_FOUND;
 	const char *label = mx_outcome_label(found->outcome);
@@ -228,16 +321,28 @@ explain_mx(struct explanation *e, const struct mx_hosts *found)
 							       "addresses")
 							: SPAN("its MX records, by preference"),
 		    });
-	for (unsigned i = 0; i < found->host_count && has_hosts; i++)
-		add_step(e,
-			 (struct admin_step){
-				 .step = SPAN("host"),
-				 .question = found->hosts[i].name,
-				 .answer = addresses_text(e, found, i),
-				 .security = security_word(found, found->hosts[i].addresses_secure),
-			 });
-	if (has_hosts)
+	for (unsigned i = 0; i < found->host_count && has_hosts; i++) {
+		const struct mx_host *host = &found->hosts[i];
+		add_step(e, (struct admin_step){
+				    .step = SPAN("host"),
+				    .question = host->name,
+				    .answer = addresses_text(e, found, i),
+				    .security = security_word(found, host->addresses_secure),
+			    });
+		if (plan_wants_tlsa(&plan->policy) && !found->is_literal)
+			explain_tlsa(e, found, i);
+		explain_tls(e, plan, host->name);
+	}
+	if (has_hosts && plan->host_count > 0)
 		return true;
+	if (has_hosts) {
+		conclude(e, SPAN("waits"),
+			 say(e,
+			     "%s there is no host to which the way can be protected as it must "
+			     "be",
+			     mx_outcome_status(MX_UNPROTECTED)));
+		return false;
+	}
 	bool again = mx_outcome_is_temporary(found->outcome);
 	conclude(e, again ? SPAN("waits") : SPAN("fails"),
 		 say(e, "%s %.*s", mx_outcome_status(found->outcome), SPAN_ARG(found->why)));
@@ -300,6 +405,8 @@ lookup_slice(struct ask_part *p, uint64_t slice_us)
 	run->lookup.on_done = on_found;
 	timer_init(&run->check, on_check);
 	timer_set(&w->timers, &run->check, w->now_ms + CANCEL_CHECK_MS);
+	struct routing_step to = routing_find_domain(w->flow->routing, run->domain);
+	run->lookup.dane = to.by_mx && plan_wants_tlsa(&to.way->policy);
 	mx_lookup_domain(&run->lookup, w->resolver, run->domain, &w->flow->routing->self);
 	return ASK_WAIT;
 }
@@ -360,7 +467,7 @@ on_reports(struct admin_client *c, const struct report_set *r)
 	begin(&e);
 	/* A reload since the question began may have changed the route. */
 	bool leads_on = explain_up_to_route(&e, c, &to) &&
-			(c->found == NULL || !to.by_mx || explain_mx(&e, c->found));
+			(c->found == NULL || !to.by_mx || explain_mx(&e, c->found, c->plan));
 	if (!leads_on) {
 		answer(c, &e, NULL);
 		return;
@@ -382,6 +489,20 @@ on_reports(struct admin_client *c, const struct report_set *r)
 	answer(c, &e, r);
 }
 
+/* Of what was found, under the policy of the routes in effect. */
+static bool
+make_plan(struct admin_client *c)
+{
+	const struct routing *routing = c->admin->control->routing;
+	struct routing_step to = routing_find(routing, c->request.texts[ADMIN_ARG_ADDRESS]);
+	struct tls_policy policy = { .level = TLS_MAY };
+
+	if (to.by_mx)
+		policy = to.way->policy;
+	c->plan = plan_of_mx(c->found, &policy, NULL);
+	return c->plan != NULL;
+}
+
 static void
 on_looked(struct ask *a)
 {
@@ -392,8 +513,12 @@ on_looked(struct ask *a)
 	free(run);
 	if (!go_on)
 		return;
-	bool has_site = c->found->outcome == MX_FOUND;
-	admin_ask_sites(c, span_none(), has_site ? c->found->site : SPAN(""), 1, on_reports);
+	bool has_hosts = c->found->outcome == MX_FOUND;
+	if (has_hosts && !make_plan(c)) {
+		admin_refuse(c, ADMIN_NO_MEMORY, NULL);
+		return;
+	}
+	admin_ask_sites(c, span_none(), has_hosts ? c->plan->name : SPAN(""), 1, on_reports);
 }
 
 static void
