@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "core/config.h"
-#include "dns/mx.h"
+#include "dns/mx_select.h"
 #include "relay/control/admin_site.h"
 #include "relay/control/control.h"
 #include "relay/flow/routing.h"
@@ -20,8 +20,10 @@ enum {
 	TEXT_MAX = 1000,
 	TEXTS_FIRST = 4096,
 	TEXTS_MAX = 256 * 1024,
-	STEPS_MAX = 8 + 3 * MX_HOSTS_MAX,
+	STEPS_MAX = 8 + 3 * 64, /* hosts of a route */
 	CANCEL_CHECK_MS = 100,
+	ADDRESS_TEXT_MAX = 128,
+	SMTP_PORT = 25,
 };
 
 struct explanation {
@@ -162,7 +164,7 @@ explain_route(struct explanation *e, const struct config *config, const struct r
 static bool
 explain_up_to_route(struct explanation *e, const struct admin_client *c, struct routing_step *to)
 {
-	const struct routing *routing = c->admin->control->routing;
+	const struct routing *routing = c->routing;
 	struct span text = c->request.texts[ADMIN_ARG_ADDRESS];
 
 	if (!explain_address(e, routing->config, text))
@@ -226,9 +228,9 @@ append_records(const struct dns_answer *a, struct buf *out)
 	}
 }
 
-/* What is known of the TLSA records of a host; nothing where they were not to be asked for. */
+/* What is known of the TLSA records of a host. */
 static void
-explain_tlsa(struct explanation *e, const struct mx_hosts *found, unsigned host)
+explain_tlsa(struct explanation *e, const struct mx_host *h, uint16_t port)
 {
 	static const char *const words[] = {
 		[DANE_NOT_ASKED] = "the way there is not secure, so they would prove nothing",
@@ -237,7 +239,6 @@ explain_tlsa(struct explanation *e, const struct mx_hosts *found, unsigned host)
 		[DANE_UNUSABLE] = "none of them can be used, which demands TLS all the same",
 		[DANE_FAILED] = "without an answer the host is not used",
 	};
-	const struct mx_host *h = &found->hosts[host];
 	struct tlsa records[DNS_RECORDS_MAX];
 	size_t count = 0;
 	enum dane_verdict verdict = dane_select(h->tlsa, records, &count);
@@ -248,7 +249,7 @@ explain_tlsa(struct explanation *e, const struct mx_hosts *found, unsigned host)
 	buf_append_string(&text, dane_verdict_label(verdict));
 	if (h->tlsa != NULL)
 		append_records(h->tlsa, &text);
-	buf_printf(&name, "_25._tcp.%.*s", SPAN_ARG(h->tlsa != NULL ? h->tlsa_base : h->name));
+	mx_tlsa_name(h->tlsa != NULL ? h->tlsa_base : h->name, port, &name);
 	add_step(e, (struct admin_step){
 			    .step = SPAN("tlsa"),
 			    .question = arena_copy(&e->texts, buf_span(&name)),
@@ -263,9 +264,10 @@ explain_tlsa(struct explanation *e, const struct mx_hosts *found, unsigned host)
 		    });
 }
 
-/* What a host must do before it is given mail. */
+/* What a host must do before it is given mail; one by number is known by that. */
 static void
-explain_tls(struct explanation *e, const struct plan *plan, struct span name)
+explain_tls(struct explanation *e, const struct plan *plan, struct span name,
+	    const struct net_address *number)
 {
 	static const char *const words[] = {
 		[TLS_NONE] = "TLS is not used",
@@ -284,7 +286,9 @@ explain_tls(struct explanation *e, const struct plan *plan, struct span name)
 	unsigned i = 0;
 	enum tls_source source;
 
-	while (i < plan->host_count && !span_eq(plan->hosts[i].name, name))
+	while (i < plan->host_count &&
+	       (number != NULL ? !net_address_eq(&plan->hosts[i].address, number)
+			       : !span_eq(plan->hosts[i].name, name)))
 		i++;
 	if (i == plan->host_count) {
 		add_step(e, (struct admin_step){ .step = SPAN("tls"),
@@ -301,6 +305,14 @@ explain_tls(struct explanation *e, const struct plan *plan, struct span name)
 			    .answer = span_of_string(tls_level_label(level)),
 			    .why = say(e, "%s (%s)", words[level], by[source]),
 		    });
+}
+
+static void
+conclude_unprotected(struct explanation *e)
+{
+	conclude(e, SPAN("waits"),
+		 say(e, "%s there is no host to which the way can be protected as it must be",
+		     mx_outcome_status(MX_UNPROTECTED)));
 }
 
 /* False where the domain has no hosts that could be used: all is said. */
@@ -330,17 +342,13 @@ explain_mx(struct explanation *e, const struct mx_hosts *found, const struct pla
 				    .security = security_word(found, host->addresses_secure),
 			    });
 		if (plan_wants_tlsa(&plan->policy) && !found->is_literal)
-			explain_tlsa(e, found, i);
-		explain_tls(e, plan, host->name);
+			explain_tlsa(e, host, SMTP_PORT);
+		explain_tls(e, plan, host->name, NULL);
 	}
 	if (has_hosts && plan->host_count > 0)
 		return true;
 	if (has_hosts) {
-		conclude(e, SPAN("waits"),
-			 say(e,
-			     "%s there is no host to which the way can be protected as it must "
-			     "be",
-			     mx_outcome_status(MX_UNPROTECTED)));
+		conclude_unprotected(e);
 		return false;
 	}
 	bool again = mx_outcome_is_temporary(found->outcome);
@@ -349,12 +357,68 @@ explain_mx(struct explanation *e, const struct mx_hosts *found, const struct pla
 	return false;
 }
 
+/* A host of a route's target. */
+static void
+explain_target_host(struct explanation *e, const struct config_host *host,
+		    const struct mx_hosts *found, const struct plan *plan)
+{
+	uint8_t memory[ADDRESS_TEXT_MAX];
+	struct buf number = buf_of(memory, sizeof memory);
+	bool is_found = found != NULL && found->outcome == MX_FOUND;
+
+	if (host->name.size == 0) {
+		net_address_show(&host->address, &number);
+		explain_tls(e, plan, arena_copy(&e->texts, buf_span(&number)), &host->address);
+		return;
+	}
+	add_step(e, (struct admin_step){
+			    .step = SPAN("host"),
+			    .question = host->name,
+			    .answer = is_found ? addresses_text(e, found, 0)
+				      : found != NULL
+					      ? span_of_string(mx_outcome_label(found->outcome))
+					      : SPAN("none"),
+			    .security = is_found ? security_word(found,
+								 found->hosts[0].addresses_secure)
+						 : span_none(),
+			    .why = found == NULL || is_found ? span_none() : found->why,
+		    });
+	if (!is_found)
+		return;
+	if (plan_wants_tlsa(&plan->policy) && plan->kind == SITE_SMTP && !found->is_literal)
+		explain_tlsa(e, &found->hosts[0], host->port);
+	explain_tls(e, plan, host->name, NULL);
+}
+
+/* False where none of the hosts can be used: all is said. */
+static bool
+explain_target(struct explanation *e, const struct admin_client *c, const struct routing_step *to)
+{
+	const struct config_target *target = to->target;
+	bool is_unprotected = false;
+
+	for (size_t i = 0; i < target->hosts_count; i++) {
+		const struct mx_hosts *found = c->answers[i];
+		explain_target_host(e, &target->hosts[i], found, c->plan);
+		is_unprotected |= target->hosts[i].name.size == 0 ||
+				  (found != NULL && found->outcome == MX_FOUND);
+	}
+	if (c->plan->host_count > 0)
+		return true;
+	if (is_unprotected)
+		conclude_unprotected(e);
+	else
+		conclude(e, SPAN("waits"), SPAN("none of the hosts can be found"));
+	return false;
+}
+
 struct lookup_run {
 	struct ask ask; /* first */
 	struct admin_client *client;
 	struct ask_part part;
-	struct span domain;
+	struct routing_step to; /* lent by client->routing */
 	struct mx_lookup lookup;
+	size_t next; /* answer */
 	bool looking;
 	struct timer check; /* whether it was cancelled; the worker's */
 };
@@ -372,7 +436,7 @@ on_found(struct mx_lookup *l, struct mx_hosts *found)
 {
 	struct lookup_run *run = CONTAINER_OF(l, struct lookup_run, lookup);
 
-	run->client->found = mx_hosts_get(found);
+	run->client->answers[run->next++] = mx_hosts_get(found);
 	end_lookup(run);
 }
 
@@ -391,6 +455,18 @@ on_check(struct timer *t)
 	timer_set(&w->timers, t, w->now_ms + CANCEL_CHECK_MS);
 }
 
+/* The next that is to be asked for; false where there is none. */
+static bool
+has_next(struct lookup_run *run)
+{
+	const struct config_target *target = run->to.target;
+
+	while (!run->to.by_mx && run->next < target->hosts_count &&
+	       target->hosts[run->next].name.size == 0)
+		run->next++;
+	return run->next < run->client->answer_count;
+}
+
 static enum ask_step
 lookup_slice(struct ask_part *p, uint64_t slice_us)
 {
@@ -398,16 +474,23 @@ lookup_slice(struct ask_part *p, uint64_t slice_us)
 	struct worker *w = ask_worker(p);
 
 	(void)slice_us;
-	if (run->client->found != NULL || ask_is_cancelled(p))
+	if (ask_is_cancelled(p) || !has_next(run))
 		return ASK_DONE;
 	ASSERT(!run->looking);
 	run->looking = true;
-	run->lookup.on_done = on_found;
+	run->lookup = (struct mx_lookup){
+		.on_done = on_found,
+		.dane = run->to.kind == SITE_SMTP && plan_wants_tlsa(&run->to.way->policy),
+	};
 	timer_init(&run->check, on_check);
 	timer_set(&w->timers, &run->check, w->now_ms + CANCEL_CHECK_MS);
-	struct routing_step to = routing_find_domain(w->flow->routing, run->domain);
-	run->lookup.dane = to.by_mx && plan_wants_tlsa(&to.way->policy);
-	mx_lookup_domain(&run->lookup, w->resolver, run->domain, &w->flow->routing->self);
+	if (run->to.by_mx) {
+		mx_lookup_domain(&run->lookup, w->resolver, run->to.domain,
+				 &run->client->routing->self);
+	} else {
+		const struct config_host *host = &run->to.target->hosts[run->next];
+		mx_lookup_host(&run->lookup, w->resolver, host->name, host->port);
+	}
 	return ASK_WAIT;
 }
 
@@ -465,9 +548,9 @@ on_reports(struct admin_client *c, const struct report_set *r)
 	struct routing_step to;
 
 	begin(&e);
-	/* A reload since the question began may have changed the route. */
-	bool leads_on = explain_up_to_route(&e, c, &to) &&
-			(c->found == NULL || !to.by_mx || explain_mx(&e, c->found, c->plan));
+	bool leads_on =
+		explain_up_to_route(&e, c, &to) &&
+		(to.by_mx ? explain_mx(&e, c->answers[0], c->plan) : explain_target(&e, c, &to));
 	if (!leads_on) {
 		answer(c, &e, NULL);
 		return;
@@ -489,18 +572,15 @@ on_reports(struct admin_client *c, const struct report_set *r)
 	answer(c, &e, r);
 }
 
-/* Of what was found, under the policy of the routes in effect. */
-static bool
-make_plan(struct admin_client *c)
+/* Of what was found; NULL without memory, and where a domain has no hosts. */
+static struct plan *
+make_plan(const struct admin_client *c, const struct routing_step *to)
 {
-	const struct routing *routing = c->admin->control->routing;
-	struct routing_step to = routing_find(routing, c->request.texts[ADMIN_ARG_ADDRESS]);
-	struct tls_policy policy = { .level = TLS_MAY };
+	const struct tls_policy *policy = &to->way->policy;
 
-	if (to.by_mx)
-		policy = to.way->policy;
-	c->plan = plan_of_mx(c->found, &policy, NULL);
-	return c->plan != NULL;
+	if (!to->by_mx)
+		return plan_of_target(to->target, policy, c->answers, NULL);
+	return c->answers[0]->outcome == MX_FOUND ? plan_of_mx(c->answers[0], policy, NULL) : NULL;
 }
 
 static void
@@ -508,30 +588,34 @@ on_looked(struct ask *a)
 {
 	struct lookup_run *run = CONTAINER_OF(a, struct lookup_run, ask);
 	struct admin_client *c = run->client;
+	struct routing_step to = run->to;
 	bool go_on = admin_asked(c);
 
 	free(run);
 	if (!go_on)
 		return;
-	bool has_hosts = c->found->outcome == MX_FOUND;
-	if (has_hosts && !make_plan(c)) {
+	c->plan = make_plan(c, &to);
+	if (c->plan == NULL && (!to.by_mx || c->answers[0]->outcome == MX_FOUND)) {
 		admin_refuse(c, ADMIN_NO_MEMORY, NULL);
 		return;
 	}
-	admin_ask_sites(c, span_none(), has_hosts ? c->plan->name : SPAN(""), 1, on_reports);
+	admin_ask_sites(c, span_none(), c->plan != NULL ? c->plan->name : SPAN(""), 1, on_reports);
 }
 
 static void
-look_up(struct admin_client *c, struct span domain)
+look_up(struct admin_client *c, const struct routing_step *to)
 {
 	struct lookup_run *run = calloc(1, sizeof *run);
 
-	if (run == NULL) {
+	c->answer_count = to->by_mx ? 1 : to->target->hosts_count;
+	c->answers = calloc(c->answer_count, sizeof(void *));
+	if (run == NULL || c->answers == NULL) {
+		free(run);
 		admin_refuse(c, ADMIN_NO_MEMORY, NULL);
 		return;
 	}
 	run->client = c;
-	run->domain = domain;
+	run->to = *to;
 	run->ask = (struct ask){
 		.on_slice = lookup_slice,
 		.on_done = on_looked,
@@ -541,19 +625,35 @@ look_up(struct admin_client *c, struct span domain)
 }
 
 void
+admin_explain_end(struct admin_client *c)
+{
+	for (size_t i = 0; c->answers != NULL && i < c->answer_count; i++) {
+		if (c->answers[i] != NULL)
+			mx_hosts_put(c->answers[i]);
+	}
+	free(c->answers);
+	if (c->plan != NULL)
+		plan_put(c->plan);
+	if (c->routing != NULL)
+		routing_put(c->routing);
+	c->answers = NULL;
+	c->answer_count = 0;
+	c->plan = NULL;
+	c->routing = NULL;
+}
+
+void
 admin_run_explain(struct admin_client *c)
 {
 	struct explanation e;
 	struct routing_step to;
 
+	c->routing = routing_get(c->admin->control->routing);
 	begin(&e);
 	if (!explain_up_to_route(&e, c, &to)) {
 		answer(c, &e, NULL);
 		return;
 	}
 	arena_reset(&e.texts);
-	if (to.by_mx)
-		look_up(c, to.domain);
-	else
-		admin_ask_sites(c, span_none(), to.way->name, 1, on_reports);
+	look_up(c, &to);
 }
