@@ -332,7 +332,8 @@ def test_explain(relay, world, domain, verdict, tlsa_answer, tls_answer):
 
 
 @pytest.mark.parametrize("domain, verdict, host, tlsa_answer, tls_answer, site", [
-    ("only.dane.test", "delivers", "mx.ee311.dane.test", "usable: 3 1 1 ", "dane", " tls=dane-only"),
+    ("only.dane.test", "delivers", "mx.ee311.dane.test", "usable: 3 1 1 ", "dane",
+     " tls=dane-only"),
     ("name.dane.test", "delivers", "mx.ee311.dane.test", "usable: 3 1 1 ", "dane", " tls=dane"),
     ("useless.dane.test", "waits", "mx.none.dane.test", "none", "not used", None),
     ("maybe.dane.test", "delivers", "mx.wrong.dane.test", None, "may", " tls=may"),
