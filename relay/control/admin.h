@@ -20,6 +20,7 @@
 #ifndef RELAY_CONTROL_ADMIN_H
 #define RELAY_CONTROL_ADMIN_H
 
+#include <limits.h>
 #include <sys/types.h>
 
 #include "core/conn.h"
@@ -50,6 +51,7 @@ struct admin {
 	struct rates rates;
 	struct timer sample; /* of rates */
 	struct suspended suspended;
+	char suspended_file[PATH_MAX]; /* where it is kept */
 	bool stopping;
 	bool stopped;
 	struct timer patience; /* for clients that do not take their last answer */
