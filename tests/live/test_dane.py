@@ -309,6 +309,49 @@ def test_a_route_that_demands_records_waits_without(relay, world):
     assert "mx.none.dane.test: it has no TLSA records" in event["reply"], event
 
 
+@pytest.fixture(scope="module")
+def postfix(world):
+    """Postfix as an MX host of domains with records that are right, wrong, and of its CA."""
+    by_name, front = world
+    authority = by_name["ta201"].authority
+    certificate = authority.issue("mx.postfix.test")
+    chain = chain_of(authority.folder, certificate, authority.file)
+    right, wrong = tlsa(3, 1, 1, certificate.certificate), "3 1 1 " + OTHER
+    lines = []
+    for name, records in (("right", [wrong, right]), ("wrong", [wrong]), ("none", []),
+                          ("ta", [tlsa(2, 0, 1, authority.certificate)])):
+        lines += [f"{name} MX 10 mx.{name}", f"mx.{name} A {address(250)}"]
+        lines += [f"_25._tcp.mx.{name} TLSA {record}" for record in records]
+    lines += ["@ MX 10 mx", f"mx A {address(250)}",
+              f"_25._tcp.mx TLSA {tlsa(2, 1, 1, authority.certificate)}"]
+    front.tree.zone("postfix.test", "\n".join(lines))
+    front.tree.publish()
+    settings = {"smtpd_tls_security_level": "may", "smtpd_tls_chain_files":
+                f"{certificate.key}, {chain}", "smtpd_tls_received_header": "yes"}
+    with peers.Postfix(host=address(250), port=25, settings=settings) as running:
+        yield running
+
+
+@pytest.mark.parametrize("domain, verified", [
+    ("right.postfix.test", "dane_ee"),
+    ("postfix.test", "dane_ta"),
+    ("none.postfix.test", "no"),
+])
+def test_postfix_as_the_host(relay, postfix, domain, verified):
+    event = send(relay, f"u@{domain}")
+    assert (event["result"], event["tls_verified"]) == ("delivered", verified), event
+    content, = postfix.take(1)
+    assert b"using TLSv1.3" in content, content
+
+
+@pytest.mark.parametrize("domain", ["wrong.postfix.test", "ta.postfix.test"])
+def test_postfix_as_a_host_that_does_not_match(relay, postfix, domain):
+    """With DANE-TA it is the name that does not."""
+    event = send(relay, f"u@{domain}")
+    assert (event["result"], event["enhanced"]) == ("deferred", "4.7.5"), event
+    assert postfix.new_files() == []
+
+
 @pytest.mark.parametrize("domain, verdict, tlsa_answer, tls_answer", [
     ("ee311.dane.test", "delivers", "usable: 3 1 1 ", "dane"),
     ("pkix.dane.test", "delivers", "unusable: ", "encrypt"),
