@@ -97,6 +97,21 @@ index_build(struct domain_index *index, const struct column *c, struct arena *ar
 	return true;
 }
 
+/* Who asks for TLS must have something to show. */
+static void
+check_tls(const struct config *config, config_report_fn report, void *context)
+{
+	for (size_t i = 0; i < config->listeners_count; i++) {
+		enum config_listener_tls tls = config->listeners[i].tls;
+		if (config->tls.certificates_count > 0 || tls == LISTENER_TLS_AUTO ||
+		    tls == LISTENER_TLS_NONE)
+			continue;
+		char name[CHECK_PATH_MAX];
+		snprintf(name, sizeof name, "listeners[%zu].tls", i);
+		report(context, name, "there is no certificate; add one to tls.certificates");
+	}
+}
+
 static void
 check_listeners(const struct config *config, config_report_fn report, void *context)
 {
@@ -245,6 +260,7 @@ config_finish(struct snapshot *s, config_report_fn report, void *context)
 			 context))
 		return false;
 	check_listeners(c, report, context);
+	check_tls(c, report, context);
 	check_domains(c, report, context);
 	check_callouts(c, report, context);
 	check_fingerprints(c, report, context);
