@@ -34,6 +34,7 @@ struct log_ring;
 struct metrics;
 struct queue;
 struct flow;
+struct strikes;
 struct resolver;
 
 /* Something to run later on the same thread; embedded in its owner. */
@@ -84,7 +85,8 @@ struct worker {
 	const struct config *config; /* the snapshot for what begins now */
 	struct metrics *metrics;
 	struct log_ring *log;
-	struct limits *limits; /* shared by all workers */
+	struct limits *limits;   /* shared by all workers */
+	struct strikes *strikes; /* likewise */
 
 	struct resolver *resolver;
 	struct queue *queue; /* this worker's end of the store */

@@ -19,6 +19,7 @@
 #include "core/limits.h"
 #include "core/log.h"
 #include "core/metric.h"
+#include "core/strikes.h"
 #include "dns/resolver.h"
 #include "relay/control/control.h"
 #include "relay/control/http.h"
@@ -57,6 +58,7 @@ struct daemon {
 	const struct metrics *blocks[WORKERS_MAX + EXTRA_BLOCKS];
 	struct log *log;
 	struct limits *limits;
+	struct strikes *strikes;
 	struct queue_store *store;
 	struct http *http;
 	struct buf why;
@@ -281,7 +283,8 @@ make_workers(struct daemon *d)
 
 	d->metrics = aligned_alloc(64, blocks * sizeof *d->metrics);
 	d->limits = limits_new(d->config->limits.client_table);
-	if (d->metrics == NULL || d->limits == NULL)
+	d->strikes = strikes_new(d->config->lockout.table);
+	if (d->metrics == NULL || d->limits == NULL || d->strikes == NULL)
 		return false;
 	memset(d->metrics, 0, blocks * sizeof *d->metrics);
 	d->control.routing = routing_new(d->config, NULL, &d->why);
@@ -296,6 +299,7 @@ make_workers(struct daemon *d)
 		d->blocks[i] = w->metrics = &d->metrics[i];
 		w->log = log_ring(d->log, i, w->metrics);
 		w->limits = d->limits;
+		w->strikes = d->strikes;
 		w->config = d->config;
 		if (flow_new(w, d->control.routing, key_seed) == NULL)
 			return false;
@@ -587,6 +591,7 @@ go_down(struct daemon *d)
 		resolver_free(d->crew[i].worker.resolver);
 	routing_put(d->control.routing);
 	limits_free(d->limits);
+	strikes_free(d->strikes);
 	log_stop(d->log);
 	log_free(d->log);
 	config_put(d->config);

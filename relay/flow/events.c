@@ -48,13 +48,16 @@ problem(struct flow *f, struct span what, enum err e, const char *remedy)
 void
 flow_event_accepted(struct flow *f, const struct session *s)
 {
-	uint8_t memory[PEER_TEXT_MAX];
+	uint8_t memory[PEER_TEXT_MAX], listener_memory[PEER_TEXT_MAX];
 
 	METRIC_ADD(f->worker->metrics, CONNECTIONS_ACCEPTED, 1);
 	METRIC_SET_LABEL(f->worker->metrics, CONNECTIONS, LABEL_SIDE_RECEIVE, f->session_count);
 	if (log_wants(f->worker->log, LEVEL_DEBUG))
-		event_connected(f->worker->log,
-				&(struct event_connected){ .peer = peer_text(&s->peer, memory) });
+		event_connected(f->worker->log, &(struct event_connected){
+							.peer = peer_text(&s->peer, memory),
+							.listener = peer_text(&s->listener->address,
+									      listener_memory),
+						});
 }
 
 void
@@ -84,6 +87,20 @@ flow_event_refused(struct flow *f, const struct session *s, unsigned refusal_lab
 					 .peer = peer_text(&s->peer, memory),
 					 .reason = span_of_string(reasons[refusal_label]),
 				 });
+}
+
+void
+flow_event_proxy_refused(struct flow *f, const struct session *s, struct span why)
+{
+	uint8_t memory[PEER_TEXT_MAX], listener_memory[PEER_TEXT_MAX];
+
+	METRIC_ADD_LABEL(f->worker->metrics, CONNECTIONS_REFUSED, LABEL_REFUSAL_PROXY_HEADER, 1);
+	event_proxy_refused(f->worker->log,
+			    &(struct event_proxy_refused){
+				    .peer = peer_text(&s->peer, memory),
+				    .listener = peer_text(&s->listener->address, listener_memory),
+				    .error = why,
+			    });
 }
 
 void
@@ -236,6 +253,10 @@ flow_event_client_timeout(struct flow *f, const struct session *s)
 {
 	unsigned label = LABEL_TIMEOUT_RECEIVE_COMMAND;
 
+	if (s->awaits_proxy) {
+		METRIC_ADD_LABEL(f->worker->metrics, TIMEOUTS, LABEL_TIMEOUT_RECEIVE_PROXY, 1);
+		return;
+	}
 	switch (receiver_phase(&s->receiver)) {
 	case RECEIVER_PHASE_DATA:
 		label = s->transaction != NULL && s->transaction->deadline_ms <= f->worker->now_ms
@@ -251,6 +272,31 @@ flow_event_client_timeout(struct flow *f, const struct session *s)
 		break;
 	}
 	METRIC_ADD_LABEL(f->worker->metrics, TIMEOUTS, label, 1);
+}
+
+_Static_assert((int)LABEL_LOCK_USER == (int)LOCKOUT_USER, "kinds are labels");
+
+void
+flow_event_locked(struct flow *f, const struct session *s, enum lockout_kind kind, struct span name,
+		  uint32_t failures)
+{
+	uint8_t memory[PEER_TEXT_MAX];
+
+	METRIC_ADD_LABEL(f->worker->metrics, LOGIN_LOCKS, (unsigned)kind, 1);
+	event_login_locked(f->worker->log,
+			   &(struct event_login_locked){
+				   .kind = kind == LOCKOUT_USER ? SPAN("user") : SPAN("address"),
+				   .name = name,
+				   .peer = peer_text(&s->peer, memory),
+				   .failures = failures,
+				   .duration = s->routing->config->lockout.duration_ms,
+			   });
+}
+
+void
+flow_count_locked_out(struct flow *f, enum lockout_kind kind)
+{
+	METRIC_ADD_LABEL(f->worker->metrics, LOGINS_LOCKED_OUT, (unsigned)kind, 1);
 }
 
 /* ---- next hops ---- */

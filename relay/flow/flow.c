@@ -163,7 +163,7 @@ flow_start(struct flow *f, const int *fds, unsigned count)
 	ASSERT(count <= FLOW_LISTENERS_MAX);
 	f->listener_count = count;
 	for (unsigned i = 0; i < count; i++)
-		listener_start(&f->listeners[i], f, fds[i]);
+		listener_start(&f->listeners[i], f, i, fds[i]);
 }
 
 void

@@ -24,6 +24,7 @@
 #include "relay/flow/destination.h"
 #include "relay/flow/inbound.h"
 #include "relay/flow/listener.h"
+#include "relay/flow/lockout.h"
 #include "relay/flow/routing.h"
 #include "relay/flow/site.h"
 #include "relay/flow/suspension.h"
@@ -61,6 +62,7 @@ struct flow {
 	struct bodies bodies;
 	struct bounces bounces;
 	struct callouts callouts;
+	struct lockouts lockouts;
 	struct buf scratch; /* of the sender machines; empty between steps */
 	uint8_t *scratch_memory;
 	uint64_t key_seed; /* of the limits' keys: the same for all workers, secret */

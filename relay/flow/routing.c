@@ -15,13 +15,11 @@ enum {
 	TEXTS_CHUNK = 4096,
 };
 
-static void
-fill_options(struct routing *r)
+/* What one listener offers. */
+static struct receiver_options
+receiver_options(const struct config *c)
 {
-	const struct config *c = r->config;
-	uint32_t workers_mails = c->delivery.mails_per_connection;
-
-	r->receiver = (struct receiver_options){
+	return (struct receiver_options){
 		.hostname = c->hostname,
 		.size_max = c->limits.message_size_max,
 		.discard_max = (uint64_t)c->limits.message_size_max * DISCARD_FACTOR,
@@ -32,6 +30,19 @@ fill_options(struct routing *r)
 		.line_max = (uint32_t)c->limits.command_size_max,
 		.bare_newline = c->bare_newline == NEWLINE_NORMALIZE ? BODY_NORMALIZE : BODY_REJECT,
 	};
+}
+
+static bool
+fill_options(struct routing *r)
+{
+	const struct config *c = r->config;
+	uint32_t workers_mails = c->delivery.mails_per_connection;
+
+	r->receivers = calloc(c->listeners_count, sizeof *r->receivers);
+	if (r->receivers == NULL)
+		return false;
+	for (size_t i = 0; i < c->listeners_count; i++)
+		r->receivers[i] = receiver_options(c);
 	for (unsigned lmtp = 0; lmtp < 2; lmtp++) {
 		r->sender[lmtp] = (struct sender_options){
 			.hello_name = c->hostname,
@@ -44,6 +55,7 @@ fill_options(struct routing *r)
 			.piece_max = (uint32_t)c->delivery.chunk_size,
 		};
 	}
+	return true;
 }
 
 static struct tls_policy
@@ -195,8 +207,7 @@ routing_new(const struct config *config, const struct routing *old, struct buf *
 	}
 	atomic_init(&r->references, 1);
 	r->config = config_get(config);
-	fill_options(r);
-	if (!know_ways(r) || !index_targets(r) || !know_ourselves(r)) {
+	if (!fill_options(r) || !know_ways(r) || !index_targets(r) || !know_ourselves(r)) {
 		buf_append_string(why, "out of memory for the routes");
 		routing_put(r);
 		return NULL;
@@ -239,6 +250,7 @@ routing_put(struct routing *r)
 	users_put(r->users);
 	config_put(r->config);
 	free((struct net_address *)(uintptr_t)r->self.addresses);
+	free(r->receivers);
 	free(r->ways);
 	arena_reset(&r->texts);
 	free(r->targets);

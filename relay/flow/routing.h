@@ -31,12 +31,12 @@ struct routing_way {
 struct routing {
 	atomic_uint references;
 	const struct config *config;
-	struct recipients *recipients; /* of the files that it names, as they were then */
-	struct users *users;           /* likewise */
-	struct receiver_options receiver;
-	struct sender_options sender[2]; /* [0] SMTP, [1] LMTP */
-	struct mx_self self;             /* for the loop check of MX records */
-	struct routing_way *ways;        /* by route */
+	struct recipients *recipients;      /* of the files that it names, as they were then */
+	struct users *users;                /* likewise */
+	struct receiver_options *receivers; /* by listener */
+	struct sender_options sender[2];    /* [0] SMTP, [1] LMTP */
+	struct mx_self self;                /* for the loop check of MX records */
+	struct routing_way *ways;           /* by route */
 	struct arena texts;
 	/* By hash of the way's name, open addressing: index of a route plus 1. */
 	uint32_t *targets;
