@@ -59,6 +59,8 @@ enum {
 	WORKER_HEAVY_STEPS = 4, /* a turn, where nothing else is said */
 };
 
+struct tls;
+
 struct worker {
 	uint32_t magic;
 	unsigned number; /* 0 .. count - 1 */
@@ -82,6 +84,7 @@ struct worker {
 	unsigned heavy_steps;
 	unsigned heavy_left;
 
+	struct tls *tls;             /* of tls/tls.h, which core does not look into; NULL: none */
 	const struct config *config; /* the snapshot for what begins now */
 	struct metrics *metrics;
 	struct log_ring *log;

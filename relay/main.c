@@ -200,10 +200,12 @@ check_files(struct daemon *d)
 {
 	struct recipients *r = recipients_load(d->config, NULL, &d->why);
 	struct users *u = r == NULL ? NULL : users_load(d->config, NULL, &d->why);
+	struct secrets *s = u == NULL ? NULL : secrets_load(d->config, NULL, &d->why);
 
 	recipients_free(r);
 	users_put(u);
-	return u != NULL || fail(d, "the files cannot be read");
+	secrets_put(s);
+	return s != NULL || fail(d, "the files cannot be read");
 }
 
 /* ---- the way up ---- */
@@ -548,6 +550,7 @@ log_start_events(struct daemon *d, uint64_t queued)
 	log_resolver(d);
 	control_tell_recipients(&d->control, true);
 	control_tell_users(&d->control, NULL);
+	control_tell_secrets(&d->control, NULL);
 	event_start(log, &(struct event_start){
 				 .version = SPAN(RINGPOST_VERSION),
 				 .hostname = d->config->hostname,

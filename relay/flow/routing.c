@@ -84,10 +84,10 @@ policy_of(const struct config_route *route)
 static struct span
 name_way(struct routing *r, const struct config_route *route, const struct tls_policy *policy)
 {
-	uint8_t memory[TLS_POLICY_KEY_MAX];
+	uint8_t memory[PLAN_KEY_MAX];
 	struct buf key = buf_of(memory, sizeof memory);
 
-	tls_policy_key(policy, &key);
+	plan_key(policy, route->auth, &key);
 	ASSERT(!key.overflow);
 	if (key.size == 0 || route->to.hosts_count == 0)
 		return route->to.text;
@@ -110,6 +110,7 @@ know_ways(struct routing *r)
 	for (size_t i = 0; r->ways != NULL && i < count; i++) {
 		struct routing_way *way = &r->ways[i];
 		way->policy = policy_of(&r->config->routes[i]);
+		way->auth = r->config->routes[i].auth;
 		way->name = name_way(r, &r->config->routes[i], &way->policy);
 		if (way->name.data == NULL)
 			return false;
@@ -215,7 +216,9 @@ routing_new(const struct config *config, const struct routing *old, struct buf *
 	r->recipients = recipients_load(config, old == NULL ? NULL : old->recipients, why);
 	if (r->recipients != NULL)
 		r->users = users_load(config, old == NULL ? NULL : old->users, why);
-	if (r->users == NULL) {
+	if (r->users != NULL)
+		r->secrets = secrets_load(config, old == NULL ? NULL : old->secrets, why);
+	if (r->secrets == NULL) {
 		routing_put(r);
 		return NULL;
 	}
@@ -248,6 +251,7 @@ routing_put(struct routing *r)
 		return;
 	recipients_free(r->recipients);
 	users_put(r->users);
+	secrets_put(r->secrets);
 	config_put(r->config);
 	free((struct net_address *)(uintptr_t)r->self.addresses);
 	free(r->receivers);
