@@ -102,7 +102,6 @@ file_read(const char *path, size_t size_max, size_t *size, struct file_identity 
 	return data;
 }
 
-<<<<<<< HEAD
 bool
 file_is_private(const char *path, struct buf *why)
 {
@@ -112,7 +111,9 @@ file_is_private(const char *path, struct buf *why)
 		return true;
 	buf_printf(why, "%s: others than its owner may read or write it (mode %03o): chmod 600 %s",
 		   path, (unsigned)s.st_mode & 07777, path);
-=======
+	return false;
+}
+
 static bool
 write_all(int fd, struct span bytes)
 {
@@ -162,6 +163,5 @@ file_replace(const char *path, struct span bytes)
 	int error = errno;
 	unlink(beside);
 	errno = error;
->>>>>>> main
 	return false;
 }

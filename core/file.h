@@ -15,11 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-<<<<<<< HEAD
 #include "core/base/buf.h"
-=======
 #include "core/base/span.h"
->>>>>>> main
 
 struct file_identity {
 	uint64_t device;

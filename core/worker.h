@@ -34,6 +34,7 @@ struct log_ring;
 struct metrics;
 struct queue;
 struct flow;
+struct strikes;
 struct resolver;
 
 /* Something to run later on the same thread; embedded in its owner. */
@@ -58,6 +59,8 @@ enum {
 	WORKER_HEAVY_STEPS = 4, /* a turn, where nothing else is said */
 };
 
+struct tls;
+
 struct worker {
 	uint32_t magic;
 	unsigned number; /* 0 .. count - 1 */
@@ -81,10 +84,12 @@ struct worker {
 	unsigned heavy_steps;
 	unsigned heavy_left;
 
+	struct tls *tls;             /* of tls/tls.h, which core does not look into; NULL: none */
 	const struct config *config; /* the snapshot for what begins now */
 	struct metrics *metrics;
 	struct log_ring *log;
-	struct limits *limits; /* shared by all workers */
+	struct limits *limits;   /* shared by all workers */
+	struct strikes *strikes; /* likewise */
 
 	struct resolver *resolver;
 	struct queue *queue; /* this worker's end of the store */

@@ -124,6 +124,8 @@ void admin_run_site_list(struct admin_client *c);
 void admin_run_site_show(struct admin_client *c);
 void admin_run_site_suspend(struct admin_client *c);
 void admin_run_site_resume(struct admin_client *c);
+void admin_run_lock_list(struct admin_client *c);
+void admin_run_lock_lift(struct admin_client *c);
 void admin_run_explain(struct admin_client *c);
 /* Gives back what a client has for it, whatever it ran. */
 void admin_explain_end(struct admin_client *c);

@@ -579,7 +579,7 @@ make_plan(const struct admin_client *c, const struct routing_step *to)
 	const struct tls_policy *policy = &to->way->policy;
 
 	if (!to->by_mx)
-		return plan_of_target(to->target, policy, c->answers, NULL);
+		return plan_of_target(to->target, policy, to->way->auth, c->answers, NULL);
 	return c->answers[0]->outcome == MX_FOUND ? plan_of_mx(c->answers[0], policy, NULL) : NULL;
 }
 

@@ -24,6 +24,8 @@
 #include "relay/flow/destination.h"
 #include "relay/flow/inbound.h"
 #include "relay/flow/listener.h"
+#include "relay/flow/lockout.h"
+#include "relay/flow/login.h"
 #include "relay/flow/routing.h"
 #include "relay/flow/site.h"
 #include "relay/flow/suspension.h"
@@ -44,6 +46,7 @@ struct flow {
 	struct pool transactions;
 	struct pool channels;
 	struct pool jobs;
+	struct logins logins;
 	size_t session_count;
 	size_t channel_count;
 	size_t job_count;
@@ -61,6 +64,7 @@ struct flow {
 	struct bodies bodies;
 	struct bounces bounces;
 	struct callouts callouts;
+	struct lockouts lockouts;
 	struct buf scratch; /* of the sender machines; empty between steps */
 	uint8_t *scratch_memory;
 	uint64_t key_seed; /* of the limits' keys: the same for all workers, secret */

@@ -286,12 +286,18 @@ read_file(struct span path, struct buf *why)
 	return u;
 }
 
+bool
+users_have_file(const struct config *config)
+{
+	return !span_eq(config->users.file, SPAN("none"));
+}
+
 struct users *
 users_load(const struct config *config, struct users *old, struct buf *why)
 {
 	struct span path = config->users.file;
 
-	if (path.size == 0 || span_eq(path, SPAN("none")))
+	if (!users_have_file(config))
 		return users_parse(span_none(), span_none(), why);
 	struct file_identity now = file_look((const char *)path.data);
 	if (old != NULL && now.inode != 0 && file_identity_eq(&now, &old->identity))
@@ -400,7 +406,7 @@ users_state_on_disk(const struct config *config)
 {
 	struct file_identity now = { 0 };
 
-	if (config->users.file.size > 0)
+	if (users_have_file(config))
 		now = file_look((const char *)config->users.file.data);
 	return mix(&now);
 }

@@ -19,6 +19,7 @@ sender_init(struct sender *s, const struct sender_options *options, struct buf *
 	s->state = STATE_GREETING;
 	s->close = CLOSE_NONE;
 	s->close_has_reply = false;
+	s->close_cause = SENDER_CAUSE_REPLY;
 	s->dirty = false;
 	s->secure = false;
 	s->tls_refused = false;
@@ -451,6 +452,7 @@ finish_session(struct sender *s, struct sender_action *out)
 	out->kind = SENDER_CLOSE;
 	out->close = s->close;
 	out->reply = s->close_has_reply ? &s->reply : NULL;
+	out->cause = s->close_cause;
 	return true;
 }
 

@@ -181,6 +181,7 @@ struct sender_action {
 	struct sender_auth auth;
 	enum close_reason close;
 	const struct reply *reply; /* CLOSE: the reply that led to it, or NULL */
+	enum sender_cause cause;   /* CLOSE: what led to it, where it was no reply */
 };
 
 /* One transaction on its way: how far it was sent and how far it was answered. */
@@ -210,6 +211,7 @@ struct sender {
 	uint8_t state; /* enum state, in sender.c */
 	uint8_t close; /* enum close_reason; NONE until it is to end */
 	bool close_has_reply;
+	uint8_t close_cause;   /* enum sender_cause */
 	bool dirty;            /* the peer may hold a transaction: RSET before the next MAIL */
 	bool secure;           /* TLS is under it */
 	bool tls_refused;      /* STARTTLS was, and we go on without */
@@ -265,6 +267,7 @@ bool sender_is_idle(const struct sender *s);
 
 const char *sender_phase_label(enum sender_phase p);
 const char *sender_cause_label(enum sender_cause c);
+const char *sender_cause_text(enum sender_cause c);
 /* "451 4.4.2 the connection was lost": the reply, or the row of the cause. */
 bool sender_outcome_show(const struct sender_outcome *o, struct buf *out);
 /* The status of RFC 3463 that fits the class: the peer's where it is of the class, else X.0.0, or

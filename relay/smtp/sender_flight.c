@@ -213,6 +213,7 @@ end_session(struct sender *s, enum close_reason why, enum state state, struct ve
 	end_flight(s, &s->flights[1], v, may_be_kept);
 	s->close = (uint8_t)why;
 	s->close_has_reply = v.cause == SENDER_CAUSE_REPLY;
+	s->close_cause = (uint8_t)v.cause;
 	s->state = (uint8_t)state;
 }
 

@@ -84,6 +84,13 @@ sender_cause_label(enum sender_cause c)
 	return cause_rows[c].label;
 }
 
+const char *
+sender_cause_text(enum sender_cause c)
+{
+	ASSERT(c < SENDER_CAUSE_COUNT);
+	return cause_rows[c].text;
+}
+
 bool
 sender_outcome_show(const struct sender_outcome *o, struct buf *out)
 {
