@@ -118,6 +118,7 @@ TLSA_ROWS = {
     "dane-mx/bogus.dane.test": ("bogus", "ok.altered.test", 0),
     "dane-mx/islands.dane.test": None,
     "dane-mx/unsigned.test": None,
+    "dane-mx/insecure.unsigned.test": None,
     "mx/records.dane.test": None,
     "dane-host/ok.dane.test:2525": ("found", "ok.dane.test", 1),
     "dane-host/mx.dane.test:25": ("no_domain", "mx.dane.test", 0),
@@ -151,9 +152,15 @@ broken A 127.0.0.13
 _25._tcp.broken TLSA {TLSA}
 bogus MX 10 ok.altered.test.
 islands MX 10 ok.unsigned.test.
+unasked A 127.0.0.14
+_25._tcp.unasked TLSA {TLSA}
 """)
-    tree.zone("unsigned.test", f"@ MX 10 ok\nok A 127.0.0.11\n_25._tcp.ok TLSA {TLSA}",
-              signed=False)
+    tree.zone("unsigned.test", f"""
+@ MX 10 ok
+ok A 127.0.0.11
+_25._tcp.ok TLSA {TLSA}
+insecure MX 10 unasked.dane.test.
+""", signed=False)
     tree.zone("altered.test", f"ok A 127.0.0.11\n_25._tcp.ok TLSA {TLSA}",
               damage=lambda text: text.replace("07" * 32, "06" * 32).replace(
                   "07" * 28, "06" * 28))
@@ -181,7 +188,8 @@ def test_tlsa_records_of_hosts_on_secure_ways(tree, dane_front):
         least = 30000 if row[0] in ("failed", "bogus") else 60000
         assert 0 < answers[question]["ttl_ms"] <= least, (question, answers[question])
     # Nobody was asked where the way is not secure: some servers fail for such questions.
-    assert not [name for name in front.questions("TLSA") if name.endswith(".unsigned.test")]
+    assert not [name for name in front.questions("TLSA")
+                if name.endswith((".unsigned.test", ".unasked.dane.test"))]
     assert "_25._tcp.away-alias.dane.test" in front.questions("TLSA")
 
 
