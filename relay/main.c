@@ -322,7 +322,8 @@ open_resolvers(struct daemon *d)
 		if (w->resolver == NULL)
 			return false;
 	}
-	resolver_prove(d->peers[0]->resolver); /* one speaks for all: they are alike */
+	if (startup_asks_dns(d->config))
+		resolver_prove(d->peers[0]->resolver); /* one speaks for all: they are alike */
 	return true;
 }
 

@@ -27,6 +27,7 @@ nohost MX 10 nowhere
 away MX 10 mx1.plain.test.
 """
 MANY = 1000
+TO_MX = [{"domain": "*", "to": "mx"}]
 
 
 @pytest.fixture(scope="module")
@@ -399,7 +400,7 @@ def test_the_daemon_says_whether_validation_works(tree, folder):
                        "no answer in time", "can be reached"),
         }
         for name, (options, works, why, remedy) in rows.items():
-            with Ringpost(folder / name, {"dns": options}) as relay:
+            with Ringpost(folder / name, {"dns": options}, TO_MX) as relay:
                 event = relay.log.wait("dnssec_works" if works else "dnssec_fails")
                 assert why in event.get("why", "") and remedy in event.get("remedy", ""), event
                 assert works or "DANE" in event["means"] or "waits" in event["means"], event
@@ -407,10 +408,18 @@ def test_the_daemon_says_whether_validation_works(tree, folder):
                 assert len(told) == 1, told
 
 
+def test_a_relay_that_needs_no_dns_asks_nothing(tree, folder):
+    with Front(tree) as front, Ringpost(folder / "relay", {"dns": front.options}) as relay:
+        relay.log.wait("start")
+        relay.stop()
+        assert front.asked == []
+        assert not [e for e in relay.log.events() if e["event"].startswith("dnssec")]
+
+
 def test_the_daemon_says_when_validation_begins_to_work(tree, folder):
     with Front(tree) as front:
         front.faults["", "SOA"] = SERVFAIL
-        with Ringpost(folder / "relay", {"dns": front.options}) as relay:
+        with Ringpost(folder / "relay", {"dns": front.options}, TO_MX) as relay:
             assert "SERVFAIL" in relay.log.wait("dnssec_fails")["why"]
             del front.faults["", "SOA"]
             relay.log.wait("dnssec_works", timeout_s=60)
