@@ -3,7 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -108,5 +111,57 @@ file_is_private(const char *path, struct buf *why)
 		return true;
 	buf_printf(why, "%s: others than its owner may read or write it (mode %03o): chmod 600 %s",
 		   path, (unsigned)s.st_mode & 07777, path);
+	return false;
+}
+
+static bool
+write_all(int fd, struct span bytes)
+{
+	while (bytes.size > 0) {
+		ssize_t n = write(fd, bytes.data, bytes.size);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return false;
+		bytes = span_after(bytes, (size_t)n);
+	}
+	return fsync(fd) == 0;
+}
+
+static bool
+sync_directory_of(const char *path)
+{
+	char directory[PATH_MAX];
+	const char *slash = strrchr(path, '/');
+	int size = slash == NULL ? 0 : (int)(slash - path) + 1;
+
+	snprintf(directory, sizeof directory, "%.*s.", size, path);
+	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	bool good = fsync(fd) == 0;
+	close(fd);
+	return good;
+}
+
+bool
+file_replace(const char *path, struct span bytes)
+{
+	char beside[PATH_MAX];
+
+	if (snprintf(beside, sizeof beside, "%s.new", path) >= (int)sizeof beside) {
+		errno = ENAMETOOLONG;
+		return false;
+	}
+	int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return false;
+	bool good = write_all(fd, bytes);
+	good = close(fd) == 0 && good;
+	if (good && rename(beside, path) == 0)
+		return sync_directory_of(path);
+	int error = errno;
+	unlink(beside);
+	errno = error;
 	return false;
 }

@@ -322,6 +322,7 @@ open_resolvers(struct daemon *d)
 		if (w->resolver == NULL)
 			return false;
 	}
+	resolver_prove(d->peers[0]->resolver); /* one speaks for all: they are alike */
 	return true;
 }
 
@@ -526,13 +527,6 @@ log_resolver(struct daemon *d)
 				     .validates = validates,
 				     .why = validates ? span_none() : buf_span(&why),
 			     });
-	if (!validates && span_eq(d->config->dns.trust_anchors, SPAN("auto")))
-		event_problem(log, &(struct event_problem){
-					   .what = SPAN("validate answers of DNS (DNSSEC)"),
-					   .error = buf_span(&why),
-					   .remedy = SPAN("install dns-root-data, or set "
-							  "dns.trust_anchors"),
-				   });
 }
 
 static void
@@ -566,6 +560,25 @@ bind_admin(struct daemon *d)
 	return d->control.admin_fd >= -1;
 }
 
+/* Sites that an operator has suspended stay so, before the first mail could go there. */
+static bool
+take_suspended(struct daemon *d)
+{
+	struct admin *a = &d->control.admin;
+
+	snprintf(a->suspended_file, sizeof a->suspended_file, "%.*s/suspended",
+		 SPAN_ARG(d->config->queue.spool.path));
+	if (!suspended_load(&a->suspended, a->suspended_file, &d->why))
+		return false;
+	struct suspensions *list = suspended_list(&a->suspended);
+	if (list == NULL)
+		return false;
+	for (unsigned i = 0; i < d->workers; i++)
+		flow_suspend(d->peers[i]->flow, list);
+	suspensions_put(list);
+	return true;
+}
+
 static bool
 come_up(struct daemon *d)
 {
@@ -577,7 +590,8 @@ come_up(struct daemon *d)
 	d->crew = calloc(d->workers, sizeof *d->crew);
 	if (d->crew == NULL || !listen_all(d) || !start_http(d) ||
 	    !startup_drop_user(d->config, &d->why) || !open_log(d) || !make_workers(d) ||
-	    !bind_admin(d) || !open_resolvers(d) || !open_queue(d) || !make_control(d))
+	    !bind_admin(d) || !open_resolvers(d) || !open_queue(d) || !take_suspended(d) ||
+	    !make_control(d))
 		return fail(d, "out of memory");
 	return true;
 }

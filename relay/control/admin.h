@@ -20,6 +20,7 @@
 #ifndef RELAY_CONTROL_ADMIN_H
 #define RELAY_CONTROL_ADMIN_H
 
+#include <limits.h>
 #include <sys/types.h>
 
 #include "core/conn.h"
@@ -50,6 +51,7 @@ struct admin {
 	struct rates rates;
 	struct timer sample; /* of rates */
 	struct suspended suspended;
+	char suspended_file[PATH_MAX]; /* where it is kept */
 	bool stopping;
 	bool stopped;
 	struct timer patience; /* for clients that do not take their last answer */
@@ -70,10 +72,14 @@ struct admin_client {
 	enum admin_client_state state;
 	uid_t uid;
 	struct admin_request request;
-	struct buf answer;      /* grows */
-	bool no_memory;         /* for the answer */
-	struct ask *ask;        /* under way, or NULL */
-	struct mx_hosts *found; /* by explain; put when the answer is sent */
+	struct buf answer; /* grows */
+	bool no_memory;    /* for the answer */
+	struct ask *ask;   /* under way, or NULL */
+	/* By explain; given back when the answer is sent. */
+	struct routing *routing;   /* that it explains */
+	struct mx_hosts **answers; /* of the domain, or by host of the route's target; NULL: none */
+	size_t answer_count;
+	struct plan *plan; /* what is made of them */
 };
 
 /* Binds the socket of the configuration; main thread. A descriptor, -1 for a configuration without
@@ -121,5 +127,7 @@ void admin_run_site_resume(struct admin_client *c);
 void admin_run_lock_list(struct admin_client *c);
 void admin_run_lock_lift(struct admin_client *c);
 void admin_run_explain(struct admin_client *c);
+/* Gives back what a client has for it, whatever it ran. */
+void admin_explain_end(struct admin_client *c);
 
 #endif

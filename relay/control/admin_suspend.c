@@ -4,7 +4,9 @@
  * kept here (suspended.h); every change is told to all workers, and the client hears of it when all
  * of them have it.
  */
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/config.h"
 #include "core/log.h"
@@ -59,6 +61,21 @@ on_told(struct ask *a)
 	free(run);
 }
 
+/* The change holds all the same; what is missing is that it outlives the process. */
+static void
+keep(struct admin *a)
+{
+	if (suspended_save(&a->suspended, a->suspended_file))
+		return;
+	event_problem(
+		a->worker->log,
+		&(struct event_problem){
+			.what = SPAN("keep the list of suspended sites"),
+			.error = span_of_string(strerror(errno)),
+			.remedy = SPAN("make the spool writable, then suspend or resume any site"),
+		});
+}
+
 /* False: no memory; nobody was told. */
 static bool
 tell_workers(struct admin *a, struct admin_client *c)
@@ -84,6 +101,7 @@ tell_workers(struct admin *a, struct admin_client *c)
 		admin_ask(c, &run->ask, 0, workers);
 	else
 		ask_start(&a->asker, &run->ask, 0, workers);
+	keep(a);
 	return true;
 }
 
@@ -131,6 +149,16 @@ void
 admin_start_suspended(struct admin *a)
 {
 	timer_init(&a->suspended.over, on_over);
+	for (unsigned i = 0; i < a->suspended.count; i++) {
+		const struct suspended_site *site = &a->suspended.sites[i];
+		event_site_suspended(a->worker->log,
+				     &(struct event_site_suspended){
+					     .site = site->name,
+					     .why = SPAN("it was before the restart"),
+					     .until = site->until_ms,
+				     });
+	}
+	set_timer(a);
 }
 
 /* ---- by a client ---- */

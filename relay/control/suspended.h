@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * suspended: the control thread's list of the sites that an operator has suspended, and until when
- * (relay/flow/suspension.h is what workers get of it). It lasts as long as the process.
+ * (relay/flow/suspension.h is what workers get of it). Each change is kept in a file, so that a
+ * restart does not resume what an operator has stopped.
+ *
+ * The file has a line a site: until when, a blank, the name. It belongs to the relay, not to
+ * people.
  *
  * Times are wall clock milliseconds, 0: until it is resumed. No clock of its own.
  */
@@ -11,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/base/buf.h"
 #include "core/base/span.h"
 #include "core/timer.h"
 #include "relay/flow/suspension.h"
@@ -38,6 +43,10 @@ const struct suspended_site *suspended_over(const struct suspended *s, uint64_t 
 uint64_t suspended_next_ms(const struct suspended *s);
 /* What workers are to be given; one reference. NULL: no memory. */
 struct suspensions *suspended_list(const struct suspended *s);
+/* Adds what the file lists; none is an empty list. False with a line in `why`. */
+bool suspended_load(struct suspended *s, const char *file, struct buf *why);
+/* False with errno. */
+bool suspended_save(const struct suspended *s, const char *file);
 void suspended_fini(struct suspended *s);
 
 #endif

@@ -226,13 +226,15 @@ class Front:
     answers some of them as it is told.
 
         front.faults["_25._tcp.mx1.good.test", "TLSA"] = SERVFAIL      # or SILENT
+
+    With `strips` it is a resolver that does not hand on DNSSEC records.
     """
 
-    TYPES = {1: "A", 5: "CNAME", 15: "MX", 16: "TXT", 28: "AAAA", 43: "DS", 48: "DNSKEY",
+    TYPES = {1: "A", 5: "CNAME", 6: "SOA", 15: "MX", 16: "TXT", 28: "AAAA", 43: "DS", 48: "DNSKEY",
              52: "TLSA"}
 
-    def __init__(self, tree):
-        self.tree = tree
+    def __init__(self, tree, strips=False):
+        self.tree, self.strips = tree, strips
         self.lock = threading.Lock()
         self.asked = []  # (name, type)
         self.faults = {}
@@ -275,6 +277,8 @@ class Front:
         if fault is not None:
             return question[:2] + bytes([0x81, 0x80 | fault]) + question[4:6] + bytes(6) + \
                 question[12:at + 5]
+        if self.strips:  # without its additional section, the question does not want them
+            question = question[:10] + bytes(2) + question[12:at + 5]
         with socket.create_connection((self.tree.host, self.tree.port), timeout=10) as s:
             s.sendall(len(question).to_bytes(2, "big") + question)
             reply = self.read_frame(s)

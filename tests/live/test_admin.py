@@ -387,6 +387,25 @@ def test_a_suspended_site_starts_nothing(folder, sink):
         assert again["error"] == "not_found"
 
 
+def test_a_suspension_outlives_a_restart(folder, sink):
+    with Relay(folder / "relay", routes=[{"domain": "*", "to": sink.url}]) as relay:
+        relay.ctl("site", "suspend", sink.url, "--reason", "they asked")
+        relay.send("one@example.test")
+        relay.stop()
+        relay.start()
+        assert "who" not in relay.log.wait("site_suspended", site=sink.url,
+                                           why="it was before the restart")
+        relay.send("two@example.test")
+        relay.wait_rows(2, "--state", "waiting")
+        assert sink.mails == []
+        relay.ctl("site", "resume", sink.url, "--reason", "better")
+        sink.wait(2)
+        relay.stop()
+        relay.start()
+        relay.send("three@example.test")
+        sink.wait(3)
+
+
 def test_a_suspension_ends_by_its_time(folder, sink):
     with Relay(folder / "relay", routes=[{"domain": "*", "to": sink.url}]) as relay:
         until = relay.ctl("site", "suspend", sink.url, "--for", "2s", "--reason", "x")["until"]
