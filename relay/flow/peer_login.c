@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "relay/flow/login.h"
+#include "relay/flow/peer_login.h"
 
 #include <string.h>
 
@@ -7,31 +7,31 @@
 #include "core/base/clock.h"
 
 void
-logins_init(struct logins *l, size_t most)
+peer_logins_init(struct peer_logins *l, size_t most)
 {
-	*l = (struct logins){ 0 };
-	pool_init(&l->pool, sizeof(struct login), most);
+	*l = (struct peer_logins){ 0 };
+	pool_init(&l->pool, sizeof(struct peer_login), most);
 }
 
 static void
-forget(struct login_keys *k)
+forget(struct peer_login_keys *k)
 {
 	secrets_put(k->secrets);
 	explicit_bzero(k, sizeof *k);
 }
 
 void
-logins_fini(struct logins *l)
+peer_logins_fini(struct peer_logins *l)
 {
-	for (unsigned i = 0; i < LOGIN_KEYS; i++)
+	for (unsigned i = 0; i < PEER_LOGIN_KEYS; i++)
 		forget(&l->kept[i]);
 	pool_fini(&l->pool);
 }
 
-struct login *
-login_new(struct logins *l, struct secrets *s, const struct secret *secret)
+struct peer_login *
+peer_login_new(struct peer_logins *l, struct secrets *s, const struct secret *secret)
 {
-	struct login *login = pool_get(&l->pool);
+	struct peer_login *login = pool_get(&l->pool);
 
 	if (login == NULL)
 		return NULL;
@@ -42,7 +42,7 @@ login_new(struct logins *l, struct secrets *s, const struct secret *secret)
 }
 
 static void
-end(struct login *login)
+end(struct peer_login *login)
 {
 	if (login->begun)
 		sasl_client_fini(&login->client);
@@ -51,7 +51,7 @@ end(struct login *login)
 }
 
 void
-login_free(struct logins *l, struct login *login)
+peer_login_free(struct peer_logins *l, struct peer_login *login)
 {
 	end(login);
 	secrets_put(login->secrets);
@@ -61,9 +61,9 @@ login_free(struct logins *l, struct login *login)
 /* ---- the keys of SCRAM ---- */
 
 static bool
-recall(struct logins *l, struct login *login)
+recall(struct peer_logins *l, struct peer_login *login)
 {
-	for (unsigned i = 0; i < LOGIN_KEYS; i++) {
+	for (unsigned i = 0; i < PEER_LOGIN_KEYS; i++) {
 		if (l->kept[i].secrets == login->secrets && l->kept[i].secret == login->secret &&
 		    sasl_client_recall(&login->client, &l->kept[i].keys))
 			return true;
@@ -72,16 +72,16 @@ recall(struct logins *l, struct login *login)
 }
 
 static void
-keep(struct logins *l, struct login *login)
+keep(struct peer_logins *l, struct peer_login *login)
 {
-	struct login_keys *k = &l->kept[l->next];
+	struct peer_login_keys *k = &l->kept[l->next];
 	struct sasl_keys keys;
 
 	if (!sasl_client_keys(&login->client, &keys))
 		return;
-	l->next = (l->next + 1) % LOGIN_KEYS;
+	l->next = (l->next + 1) % PEER_LOGIN_KEYS;
 	forget(k);
-	*k = (struct login_keys){
+	*k = (struct peer_login_keys){
 		.secrets = secrets_get(login->secrets),
 		.secret = login->secret,
 		.keys = keys,
@@ -90,7 +90,7 @@ keep(struct logins *l, struct login *login)
 }
 
 static enum sasl_outcome
-derive(struct logins *l, struct login *login, struct buf *out)
+derive(struct peer_logins *l, struct peer_login *login, struct buf *out)
 {
 	if (!recall(l, login)) {
 		sasl_client_derive(&login->client);
@@ -102,7 +102,7 @@ derive(struct logins *l, struct login *login, struct buf *out)
 /* ---- the exchange ---- */
 
 static void
-begin(struct login *login, enum sasl_mechanism mechanism)
+begin(struct peer_login *login, enum sasl_mechanism mechanism)
 {
 	uint8_t random[SASL_RANDOM_SIZE];
 
@@ -118,8 +118,8 @@ begin(struct login *login, enum sasl_mechanism mechanism)
 }
 
 bool
-login_answer(struct logins *l, struct login *login, const struct sender_auth *asked,
-	     struct span *answer)
+peer_login_answer(struct peer_logins *l, struct peer_login *login, const struct sender_auth *asked,
+		  struct span *answer)
 {
 	struct buf out = buf_of(login->answer, sizeof login->answer);
 	enum sasl_outcome outcome = SASL_CONTINUE;
