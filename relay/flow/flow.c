@@ -35,6 +35,7 @@ make_pools(struct flow *f)
 	peer_logins_init(&f->peer_logins,
 			 share(c->delivery.connections, workers) * 2 + CHANNEL_MARGIN);
 	pool_init(&f->jobs, sizeof(struct job), c->queue.active_max);
+	logins_init(f);
 	bounces_init(f);
 }
 
@@ -151,6 +152,7 @@ flow_free(struct flow *f)
 	pool_fini(&f->channels);
 	peer_logins_fini(&f->peer_logins);
 	pool_fini(&f->jobs);
+	logins_fini(f);
 	bounces_fini(f);
 	routing_put(f->routing);
 	suspensions_put(f->suspensions);

@@ -26,6 +26,7 @@
 #include "relay/flow/listener.h"
 #include "relay/flow/lockout.h"
 #include "relay/flow/peer_login.h"
+#include "relay/flow/login.h"
 #include "relay/flow/routing.h"
 #include "relay/flow/site.h"
 #include "relay/flow/suspension.h"
@@ -65,6 +66,7 @@ struct flow {
 	struct bounces bounces;
 	struct callouts callouts;
 	struct lockouts lockouts;
+	struct logins logins;
 	struct buf scratch; /* of the sender machines; empty between steps */
 	uint8_t *scratch_memory;
 	uint64_t key_seed; /* of the limits' keys: the same for all workers, secret */

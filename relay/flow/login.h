@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * login: how a session comes to have a user: AUTH (relay/smtp/sasl.h), checked against the file of
+ * users (users.h), with what lockout.h says of those who fail.
+ *
+ * To check a password takes a verifier's iterations, far too long for a worker: a helper does it
+ * (core/helpers.h), and the session waits. Where the helpers are busy the client is told to come
+ * again (454). A password that was right is remembered for a while, as a hash whose key nobody
+ * outside the process knows, together with the verifier that it fits: another verifier makes it
+ * worthless at once. A name that nobody has costs the same as one that somebody has.
+ *
+ * The answer to a failure is held back by a timer of the login. A login is of one session, ends
+ * with the receiver's answer, and wipes what it knew.
+ */
+#ifndef RELAY_FLOW_LOGIN_H
+#define RELAY_FLOW_LOGIN_H
+
+#include "core/base/pool.h"
+#include "relay/flow/users.h"
+#include "relay/smtp/receiver.h"
+
+struct flow;
+struct session;
+
+enum { LOGINS_MAX = 1024, LOGIN_REMEMBERED = 2048, LOGIN_HASH_SIZE = 16 };
+
+struct remembered {
+	uint8_t hash[LOGIN_HASH_SIZE];
+	uint64_t until_ms; /* monotonic; 0: nothing */
+};
+
+/* Of a worker. */
+struct logins {
+	struct pool pool;
+	uint8_t key[SASL_HASH_SIZE];
+	struct remembered *remembered; /* LOGIN_REMEMBERED, by hash; NULL until the first */
+};
+
+void logins_init(struct flow *f);
+void logins_fini(struct flow *f);
+
+/* ASK_AUTH and ASK_AUTH_DATA: answered now or later. `data` of the action is wiped. */
+void login_begin(struct session *s, const struct receiver_action *a, bool input_waiting);
+void login_go_on(struct session *s, const struct receiver_action *a, bool input_waiting);
+/* The exchange is over without an answer. */
+void login_cancel(struct session *s);
+
+#endif
