@@ -56,7 +56,8 @@ def settings(folder, authority, **more):
     hosts.write_text(f"{ports.address()} {HOST} other.peer.test\n")
     return {"dns": {"hosts_file": str(hosts), "forwarders": [f"{ports.address()}@9"],
                     "trust_anchors": "none"},
-            "relay": {"domains": [], "recipients_look": "1s"}, "tls": {"ca_file": str(authority.file)}, **more}
+            "relay": {"domains": [], "recipients_look": "1s"},
+            "tls": {"ca_file": str(authority.file)}, **more}
 
 
 def route(peer, policy, certificate, **more):
