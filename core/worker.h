@@ -29,6 +29,7 @@
 #include "core/timer.h"
 
 struct config;
+struct helpers;
 struct limits;
 struct log_ring;
 struct metrics;
@@ -36,6 +37,7 @@ struct queue;
 struct flow;
 struct strikes;
 struct resolver;
+struct tls;
 
 /* Something to run later on the same thread; embedded in its owner. */
 struct task;
@@ -58,8 +60,6 @@ enum {
 	WORKER_BUFFER_SIZE = 32 * 1024,
 	WORKER_HEAVY_STEPS = 4, /* a turn, where nothing else is said */
 };
-
-struct tls;
 
 struct worker {
 	uint32_t magic;
@@ -84,17 +84,18 @@ struct worker {
 	unsigned heavy_steps;
 	unsigned heavy_left;
 
-	struct tls *tls;             /* of tls/tls.h, which core does not look into; NULL: none */
 	const struct config *config; /* the snapshot for what begins now */
 	struct metrics *metrics;
 	struct log_ring *log;
 	struct limits *limits;   /* shared by all workers */
 	struct strikes *strikes; /* likewise */
+	struct helpers *helpers; /* likewise; NULL: there are none */
 
 	struct resolver *resolver;
 	struct queue *queue; /* this worker's end of the store */
 	struct flow *flow;
-	bool stopping; /* set on the worker's own thread; worker_run returns after the turn */
+	struct tls *tls; /* NULL: none is to be had (in a simulation) */
+	bool stopping;   /* set on the worker's own thread; worker_run returns after the turn */
 };
 
 #define WORKER_MAGIC 0x574f524bu

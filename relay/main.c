@@ -16,6 +16,7 @@
 
 #include "core/base/clock.h"
 #include "core/config.h"
+#include "core/helpers.h"
 #include "core/limits.h"
 #include "core/log.h"
 #include "core/metric.h"
@@ -59,6 +60,7 @@ struct daemon {
 	struct log *log;
 	struct limits *limits;
 	struct strikes *strikes;
+	struct helpers *helpers;
 	struct queue_store *store;
 	struct http *http;
 	struct buf why;
@@ -201,11 +203,13 @@ check_files(struct daemon *d)
 	struct recipients *r = recipients_load(d->config, NULL, &d->why);
 	struct users *u = r == NULL ? NULL : users_load(d->config, NULL, &d->why);
 	struct secrets *s = u == NULL ? NULL : secrets_load(d->config, NULL, &d->why);
+	struct tls_setup *t = s == NULL ? NULL : tls_setup_load(d->config, NULL, &d->why);
 
 	recipients_free(r);
 	users_put(u);
 	secrets_put(s);
-	return s != NULL || fail(d, "the files cannot be read");
+	tls_setup_put(t);
+	return t != NULL || fail(d, "the files cannot be read");
 }
 
 /* ---- the way up ---- */
@@ -293,6 +297,9 @@ make_workers(struct daemon *d)
 	if (d->control.routing == NULL)
 		return false;
 	d->control.routing->templates = d->templates;
+	d->control.routing->tls = tls_setup_load(d->config, NULL, &d->why);
+	if (d->control.routing->tls == NULL)
+		return false;
 	for (unsigned i = 0; i < d->workers; i++)
 		d->peers[i] = &d->crew[i].worker;
 	for (unsigned i = 0; i < d->workers; i++) {
@@ -303,7 +310,8 @@ make_workers(struct daemon *d)
 		w->limits = d->limits;
 		w->strikes = d->strikes;
 		w->config = d->config;
-		if (flow_new(w, d->control.routing, key_seed) == NULL)
+		w->tls = tls_new(d->control.routing->tls, &d->why);
+		if (w->tls == NULL || flow_new(w, d->control.routing, key_seed) == NULL)
 			return false;
 	}
 	return true;
@@ -469,6 +477,18 @@ run_worker(void *argument)
 	return NULL;
 }
 
+/* The workers have their rings, and wait. */
+static bool
+start_helpers(struct daemon *d)
+{
+	const struct config_helpers *o = &d->config->helpers;
+
+	d->helpers = helpers_start(o->threads, o->jobs_max, &d->why);
+	for (unsigned i = 0; i < d->workers; i++)
+		d->crew[i].worker.helpers = d->helpers;
+	return d->helpers != NULL;
+}
+
 /* Starts all threads; they have their rings and wait for the word when it returns. */
 static bool
 start_threads(struct daemon *d)
@@ -496,6 +516,7 @@ start_threads(struct daemon *d)
 static void
 end_threads(struct daemon *d)
 {
+	helpers_stop(d->helpers);
 	pthread_barrier_wait(&d->barrier);
 	for (unsigned i = 0; i < d->workers; i++)
 		pthread_join(d->threads[i], NULL);
@@ -530,6 +551,19 @@ log_resolver(struct daemon *d)
 			     });
 }
 
+static struct span
+listener_tls(const struct config *config, size_t listener)
+{
+	switch (routing_listener_tls(config, listener)) {
+	case LISTENER_TLS_STARTTLS:
+		return SPAN("starttls");
+	case LISTENER_TLS_IMPLICIT:
+		return SPAN("implicit");
+	default:
+		return SPAN("none");
+	}
+}
+
 static void
 log_start_events(struct daemon *d, uint64_t queued)
 {
@@ -538,11 +572,18 @@ log_start_events(struct daemon *d, uint64_t queued)
 	for (size_t i = 0; i < d->config->listeners_count; i++) {
 		uint8_t memory[128];
 		struct buf address = buf_of(memory, sizeof memory);
+		struct span role = span_of_string(config_role_word(d->config->listeners[i].role));
 		net_address_show(&d->config->listeners[i].address, &address);
-		event_listening(log, &(struct event_listening){ .address = buf_span(&address),
-								.role = SPAN("relay") });
+		event_listening(log, &(struct event_listening){
+					     .address = buf_span(&address),
+					     .role = role,
+					     .tls = listener_tls(d->config, i),
+				     });
 	}
 	log_resolver(d);
+	certificates_init(&d->control.certificates, &d->control.worker);
+	certificates_take(&d->control.certificates, d->control.routing->tls,
+			  d->config->tls.look_ms);
 	control_tell_recipients(&d->control, true);
 	control_tell_users(&d->control, NULL);
 	control_tell_secrets(&d->control, NULL);
@@ -590,9 +631,9 @@ come_up(struct daemon *d)
 	/* Everything that needs root first: ports. Then everything that the user will own. */
 	d->crew = calloc(d->workers, sizeof *d->crew);
 	if (d->crew == NULL || !listen_all(d) || !start_http(d) ||
-	    !startup_drop_user(d->config, &d->why) || !open_log(d) || !make_workers(d) ||
-	    !bind_admin(d) || !open_resolvers(d) || !open_queue(d) || !take_suspended(d) ||
-	    !make_control(d))
+	    !startup_drop_user(d->config, &d->why) || !startup_hide(d->config, &d->why) ||
+	    !open_log(d) || !make_workers(d) || !bind_admin(d) || !open_resolvers(d) ||
+	    !open_queue(d) || !take_suspended(d) || !make_control(d))
 		return fail(d, "out of memory");
 	return true;
 }
@@ -603,8 +644,10 @@ go_down(struct daemon *d)
 	http_stop(d->http);
 	if (d->store != NULL)
 		queue_close(d->store);
-	for (unsigned i = 0; i < d->workers; i++)
+	for (unsigned i = 0; i < d->workers; i++) {
 		flow_free(d->crew[i].worker.flow);
+		tls_free(d->crew[i].worker.tls);
+	}
 	for (unsigned i = 0; i < d->workers; i++)
 		resolver_free(d->crew[i].worker.resolver);
 	routing_put(d->control.routing);
@@ -625,7 +668,7 @@ run(struct daemon *d)
 	d->workers = config_worker_count(d->config);
 	if (!come_up(d))
 		return CONFIG_EXIT;
-	if (log_start(d->log) != ERR_OK || !start_threads(d)) {
+	if (log_start(d->log) != ERR_OK || !start_threads(d) || !start_helpers(d)) {
 		fail(d, "the workers cannot start");
 		return CONFIG_EXIT;
 	}

@@ -26,6 +26,7 @@
 #include "queue/queue.h"
 #include "relay/control/admin.h"
 #include "relay/control/ask.h"
+#include "relay/control/certificates.h"
 #include "relay/flow/flow.h"
 
 struct control;
@@ -65,6 +66,8 @@ struct control {
 	enum control_task task; /* what the letters are out for */
 	unsigned answers_owed;
 	bool reload_wanted;
+	bool certificates_wanted; /* the files of TLS are to be read again */
+	struct certificates certificates;
 	bool files_wanted;      /* files of recipients and users are to be read again */
 	uint64_t files_seen;    /* their state at the last look */
 	uint64_t files_refused; /* the state that could not be used */

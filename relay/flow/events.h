@@ -12,6 +12,7 @@
 #include "core/metric.h"
 #include "relay/flow/inbound.h"
 #include "relay/flow/job.h"
+#include "tls/tls.h"
 #include "relay/flow/lockout.h"
 #include "tls/tls.h"
 
@@ -22,6 +23,10 @@ struct channel;
 	METRIC_ADD_LABEL((f)->worker->metrics, LIMIT_HITS, LABEL_LIMIT_##name, 1)
 
 /* Clients. */
+void flow_event_auth_ok(struct flow *f, const struct session *s, enum sasl_mechanism m);
+/* user: whose name was given, or NULL. */
+void flow_event_auth_failed(struct flow *f, const struct session *s, enum sasl_mechanism m,
+			    const struct user *user, const char *reason);
 void flow_event_accepted(struct flow *f, const struct session *s);
 void flow_event_accept_failed(struct flow *f, enum err e);
 void flow_event_refused(struct flow *f, const struct session *s, unsigned refusal_label);
@@ -32,6 +37,10 @@ void flow_event_recipient(struct flow *f, const struct session *s, const struct 
 			  enum reply_row row, struct span text);
 void flow_event_received(struct flow *f, const struct session *s, const struct transaction *t,
 			 enum err e);
+void flow_event_tls_started(struct flow *f, const struct session *s, const struct tls_facts *t);
+/* reason: LABEL_TLS_FAILURE_.... */
+void flow_event_tls_failed(struct flow *f, const struct session *s, unsigned reason,
+			   struct span why);
 void flow_count_reply(struct flow *f, enum reply_row row);
 void flow_event_client_timeout(struct flow *f, const struct session *s);
 
