@@ -204,11 +204,12 @@ check_files(struct daemon *d)
 {
 	struct recipients *r = recipients_load(d->config, NULL, &d->why);
 	struct users *u = r == NULL ? NULL : users_load(d->config, NULL, &d->why);
-
-	struct tls_setup *t = u == NULL ? NULL : tls_setup_load(d->config, NULL, &d->why);
+	struct secrets *s = u == NULL ? NULL : secrets_load(d->config, NULL, &d->why);
+	struct tls_setup *t = s == NULL ? NULL : tls_setup_load(d->config, NULL, &d->why);
 
 	recipients_free(r);
 	users_put(u);
+	secrets_put(s);
 	tls_setup_put(t);
 	return t != NULL || fail(d, "the files cannot be read");
 }
@@ -333,6 +334,8 @@ open_resolvers(struct daemon *d)
 		if (w->resolver == NULL)
 			return false;
 	}
+	if (startup_asks_dns(d->config))
+		resolver_prove(d->peers[0]->resolver); /* one speaks for all: they are alike */
 	return true;
 }
 
@@ -550,13 +553,6 @@ log_resolver(struct daemon *d)
 				     .validates = validates,
 				     .why = validates ? span_none() : buf_span(&why),
 			     });
-	if (!validates && span_eq(d->config->dns.trust_anchors, SPAN("auto")))
-		event_problem(log, &(struct event_problem){
-					   .what = SPAN("validate answers of DNS (DNSSEC)"),
-					   .error = buf_span(&why),
-					   .remedy = SPAN("install dns-root-data, or set "
-							  "dns.trust_anchors"),
-				   });
 }
 
 static struct span
@@ -594,6 +590,7 @@ log_start_events(struct daemon *d, uint64_t queued)
 			  d->config->tls.look_ms);
 	control_tell_recipients(&d->control, true);
 	control_tell_users(&d->control, NULL);
+	control_tell_secrets(&d->control, NULL);
 	event_start(log, &(struct event_start){
 				 .version = SPAN(RINGPOST_VERSION),
 				 .hostname = d->config->hostname,

@@ -89,6 +89,8 @@ bool control_take_signals(struct control *c, struct buf *why);
 void control_tell_recipients(struct control *c, bool config_is_new);
 /* The users of the routing in effect, where they are not those from before. */
 void control_tell_users(struct control *c, const struct users *before);
+/* Likewise the secrets. */
+void control_tell_secrets(struct control *c, const struct secrets *before);
 /* Runs until all workers have stopped. */
 void control_run(struct control *c);
 /* On each worker's thread, before it runs: starts its heart beat. */

@@ -32,6 +32,8 @@ make_pools(struct flow *f)
 	pool_init(&f->transactions, sizeof(struct transaction), sessions);
 	pool_init(&f->channels, sizeof(struct channel),
 		  share(c->delivery.connections, workers) * 2 + CHANNEL_MARGIN);
+	peer_logins_init(&f->peer_logins,
+			 share(c->delivery.connections, workers) * 2 + CHANNEL_MARGIN);
 	pool_init(&f->jobs, sizeof(struct job), c->queue.active_max);
 	logins_init(f);
 	dovecot_init(&f->dovecot, f);
@@ -157,6 +159,7 @@ flow_free(struct flow *f)
 	pool_fini(&f->sessions);
 	pool_fini(&f->transactions);
 	pool_fini(&f->channels);
+	peer_logins_fini(&f->peer_logins);
 	pool_fini(&f->jobs);
 	logins_fini(f);
 	bounces_fini(f);

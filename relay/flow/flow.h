@@ -26,6 +26,7 @@
 #include "relay/flow/inbound.h"
 #include "relay/flow/listener.h"
 #include "relay/flow/lockout.h"
+#include "relay/flow/peer_login.h"
 #include "relay/flow/login.h"
 #include "relay/flow/overdue.h"
 #include "relay/flow/routing.h"
@@ -48,6 +49,7 @@ struct flow {
 	struct pool transactions;
 	struct pool channels;
 	struct pool jobs;
+	struct peer_logins peer_logins;
 	size_t session_count;
 	size_t channel_count;
 	size_t job_count;
