@@ -61,8 +61,8 @@ struct conn;
 
 struct conn_events {
 	void (*on_connected)(struct conn *c, enum err e); /* outbound only; on failure close it */
-	/* The handshake of conn_secure() has ended: ERR_OK, or what it failed of (the layer says why);
-	 * then what the layer has to say leaves with conn_close() or conn_finish(). */
+	/* The handshake of conn_secure() has ended: ERR_OK, or ERR_TLS (the layer says why); then
+	 * conn_finish() still sends what the layer has to say to that. */
 	void (*on_secured)(struct conn *c, enum err e);
 	void (*on_input)(struct conn *c);
 	void (*on_drained)(struct conn *c); /* output is no longer full; lent memory is back */

@@ -62,9 +62,9 @@ enum { TLS_FINGERPRINT_SIZE = 32, TLS_FINGERPRINTS_MAX = 16, TLS_NAMES_MAX = 4 }
 struct tls_policy {
 	enum tls_level level; /* of hosts without records of their own */
 	enum tls_source source;
-	bool dane;            /* hosts with records need more than `level` */
-	bool testing;         /* MTA-STS in mode testing: what fails is reported, mail goes on */
-	struct span domain;   /* whose policy: the recipient's domain; empty of a route's hosts */
+	bool dane;             /* hosts with records need more than `level` */
+	bool testing;          /* MTA-STS in mode testing: what fails is reported, mail goes on */
+	struct span domain;    /* whose policy: the recipient's domain; empty of a route's hosts */
 	struct span policy_id; /* MTA-STS */
 	const uint8_t (*fingerprints)[TLS_FINGERPRINT_SIZE]; /* SHA-256 of the certificate */
 	size_t fingerprint_count;

@@ -66,15 +66,16 @@ struct layer *tls_accept(struct tls *t, const struct tls_accept_options *o);
 struct tls_wish {
 	enum tls_level level;    /* MAY to FINGERPRINT */
 	struct span server_name; /* SNI; empty for none (an address) */
-	/* One of these must be in the certificate (VERIFY, DANE-TA); nothing else is a name of it. */
+	/* One of these must be in the certificate (VERIFY, DANE-TA); nothing else is a name of it.
+	 */
 	struct span names[TLS_NAMES_MAX];
 	unsigned name_count;
 	const struct tlsa *records; /* DANE */
 	size_t record_count;
 	const uint8_t (*fingerprints)[TLS_FINGERPRINT_SIZE];
 	size_t fingerprint_count;
-	/* Sessions are resumed among connections with the same key: host, port and what was checked.
-	 * Empty: none is kept. */
+	/* Sessions are resumed among connections with the same key: host, port and what was
+	 * checked. Empty: none is kept. */
 	struct span session_key;
 };
 
@@ -85,8 +86,8 @@ struct layer *tls_connect(struct tls *t, const struct tls_wish *wish);
 /* ---- both ---- */
 
 enum tls_verified {
-	TLS_UNVERIFIED,  /* see `unverified` for why */
-	TLS_BY_CA,       /* chain and name */
+	TLS_UNVERIFIED, /* see `unverified` for why */
+	TLS_BY_CA,      /* chain and name */
 	TLS_BY_DANE_TA,
 	TLS_BY_DANE_EE,
 	TLS_BY_FINGERPRINT,
