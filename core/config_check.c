@@ -174,6 +174,24 @@ check_callouts(const struct config *config, config_report_fn report, void *conte
 	}
 }
 
+/* Fingerprints and the word that asks for them belong together. */
+static void
+check_fingerprints(const struct config *config, config_report_fn report, void *context)
+{
+	for (size_t i = 0; i < config->routes_count; i++) {
+		const struct config_route *route = &config->routes[i];
+		bool wanted = route->tls == ROUTE_TLS_FINGERPRINT;
+		char name[CHECK_PATH_MAX];
+
+		if (wanted == (route->fingerprints_count > 0))
+			continue;
+		snprintf(name, sizeof name, "routes[%zu].%s", i, wanted ? "tls" : "fingerprints");
+		report(context, name,
+		       wanted ? "has no fingerprint to compare with; add fingerprints: [\"…\"]"
+			      : "is not used; add tls: fingerprint, or remove it");
+	}
+}
+
 static void
 check_retry(const struct config *config, config_report_fn report, void *context)
 {
@@ -204,6 +222,7 @@ config_finish(struct snapshot *s, config_report_fn report, void *context)
 	check_listeners(c, report, context);
 	check_domains(c, report, context);
 	check_callouts(c, report, context);
+	check_fingerprints(c, report, context);
 	check_retry(c, report, context);
 	return true;
 }

@@ -56,7 +56,12 @@ enum dane_verdict {
 	DANE_FAILED,    /* no answer, or a bogus one: this host is not to be used now */
 };
 
-enum { TLS_FINGERPRINT_SIZE = 32, TLS_FINGERPRINTS_MAX = 16, TLS_NAMES_MAX = 4 };
+enum {
+	TLS_FINGERPRINT_SIZE = 32,
+	TLS_FINGERPRINTS_MAX = 16,
+	TLS_NAMES_MAX = 4,
+	TLS_POLICY_KEY_MAX = 80, /* of tls_policy_key() */
+};
 
 /* Of a plan (relay/flow/plan.h), over all its hosts. Spans live as long as the plan. */
 struct tls_policy {

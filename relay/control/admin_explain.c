@@ -430,5 +430,5 @@ admin_run_explain(struct admin_client *c)
 	if (to.by_mx)
 		look_up(c, to.domain);
 	else
-		admin_ask_sites(c, span_none(), to.target->text, 1, on_reports);
+		admin_ask_sites(c, span_none(), to.way->name, 1, on_reports);
 }

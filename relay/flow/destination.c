@@ -204,7 +204,7 @@ name_of(const struct routing_step *step)
 {
 	if (step->kind == SITE_NOWHERE)
 		return SPAN("nowhere");
-	return step->by_mx ? step->domain : step->target->text;
+	return step->by_mx ? step->domain : step->way->name;
 }
 
 /* The configuration that its hosts stand in; a later one with the same text has the same hosts. */
@@ -217,6 +217,7 @@ adopt_target(struct destination *d, const struct routing *r, const struct routin
 		routing_put(d->routing);
 	d->routing = routing_get((struct routing *)(uintptr_t)r);
 	d->target = step->target;
+	d->way = step->way;
 }
 
 struct destination *
@@ -288,11 +289,26 @@ destination_unused(struct destination *d)
 
 /* ---- hosts ---- */
 
-/* Does the present plan, or the present failure, still hold? */
+/* Does the present plan, or the present failure, still hold? A domain's routes may ask for more, or
+ * less, since they were read again. */
 static bool
 is_fresh(const struct destination *d)
 {
+	if (d->by_mx && d->looked_by != d->flow->routing)
+		return false;
 	return (d->plan != NULL || d->why != NULL) && d->expires_at_ms > d->flow->worker->now_ms;
+}
+
+/* What the routes want for the domain now. Where they lead it elsewhere by now, its mail is moved
+ * when it is claimed, and what is on its way is protected as it may be. */
+static struct tls_policy
+policy_of_domain(const struct destination *d)
+{
+	struct routing_step step = routing_find_domain(d->flow->routing, d->name);
+
+	if (step.by_mx)
+		return step.way->policy;
+	return (struct tls_policy){ .level = TLS_MAY, .source = TLS_BY_DEFAULT };
 }
 
 static bool
@@ -372,8 +388,10 @@ on_domain_found(struct mx_lookup *l, struct mx_hosts *found)
 	d->looking = false;
 	d->flow->destinations.looking--;
 	d->expires_at_ms = found->expires_at_ms;
+	d->looked_by = d->flow->routing;
+	struct tls_policy policy = policy_of_domain(d);
 	if (found->outcome == MX_FOUND)
-		note_hosts(d, plan_of_mx(found));
+		note_hosts(d, plan_of_mx(found, &policy));
 	else
 		note_failure(d, found);
 	settle_resolving(d);
@@ -399,7 +417,7 @@ static void
 finish_hosts(struct destination *d)
 {
 	uint64_t expires_at_ms = d->flow->worker->now_ms + NAMED_AGAIN_MS;
-	struct plan *p = plan_of_target(d->target, d->answers);
+	struct plan *p = plan_of_target(d->target, &d->way->policy, d->answers);
 	const struct mx_hosts *last = NULL;
 
 	for (size_t i = 0; i < d->target->hosts_count; i++) {
@@ -457,7 +475,7 @@ look(struct destination *d)
 	if (d->looking || is_fresh(d))
 		return;
 	if (!d->by_mx && is_by_number(d->target)) {
-		struct plan *p = plan_of_target(d->target, NULL);
+		struct plan *p = plan_of_target(d->target, &d->way->policy, NULL);
 		d->expires_at_ms = p != NULL ? UINT64_MAX : 0;
 		if (p != NULL)
 			join_site(d, p);

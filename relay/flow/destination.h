@@ -46,10 +46,12 @@ struct destination {
 	bool queued;              /* the queue names it */
 	uint64_t used_at_ms;      /* monotonic */
 
-	struct routing *routing; /* target belongs to it; NULL of MX and NOWHERE */
+	struct routing *routing; /* target and way belong to it; NULL of MX and NOWHERE */
 	const struct config_target *target;
-	struct plan *plan;       /* NULL: none (yet) */
-	enum mx_outcome outcome; /* of the last lookup, where that found no hosts */
+	const struct routing_way *way;
+	const struct routing *looked_by; /* of MX; only compared: the plan is of its policy */
+	struct plan *plan;               /* NULL: none (yet) */
+	enum mx_outcome outcome;         /* of the last lookup, where that found no hosts */
 	char *why;               /* in words, own memory; NULL: it found some, or is yet to be */
 	uint64_t expires_at_ms;  /* of plan or failure; monotonic */
 	struct mx_lookup lookup; /* the present one */

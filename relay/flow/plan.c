@@ -11,22 +11,11 @@ plan_hash(enum site_kind kind, struct span name)
 	return span_hash_nocase(name, (uint64_t)kind);
 }
 
-/* Room for hosts and for text behind them. */
-static struct plan *
-plan_new(enum site_kind kind, struct span name, unsigned hosts, size_t text, struct buf *texts)
+struct span
+plan_hosts_of_name(struct span name)
 {
-	size_t at = sizeof(struct plan) + hosts * sizeof(struct plan_host);
-	struct plan *p = calloc(1, at + name.size + text);
-
-	if (p == NULL)
-		return NULL;
-	atomic_init(&p->references, 1);
-	p->kind = kind;
-	p->hash = plan_hash(kind, name);
-	*texts = buf_of((uint8_t *)p + at, name.size + text);
-	buf_append(texts, name);
-	p->name = buf_span(texts);
-	return p;
+	/* Neither a host name nor the text of a route has a blank. */
+	return span_first(name, span_find(name, ' ', 0));
 }
 
 static struct span
@@ -39,8 +28,53 @@ keep(struct buf *texts, struct span text)
 	return span_of(texts->data + at, text.size);
 }
 
+static size_t
+policy_size(const struct tls_policy *p)
+{
+	return p->domain.size + p->policy_id.size + p->fingerprint_count * TLS_FINGERPRINT_SIZE;
+}
+
+/* What a policy points to lives in the plan. */
+static void
+keep_policy(struct plan *plan, const struct tls_policy *p, struct buf *texts)
+{
+	struct span prints = span_of(p->fingerprints, p->fingerprint_count * TLS_FINGERPRINT_SIZE);
+
+	plan->policy = *p;
+	plan->policy.domain = keep(texts, p->domain);
+	plan->policy.policy_id = keep(texts, p->policy_id);
+	plan->policy.fingerprints =
+		(const uint8_t(*)[TLS_FINGERPRINT_SIZE])keep(texts, prints).data;
+}
+
+/* Room for hosts and for text behind them. */
+static struct plan *
+plan_new(enum site_kind kind, struct span hosts_name, const struct tls_policy *policy,
+	 unsigned hosts, size_t text, struct buf *texts)
+{
+	uint8_t memory[TLS_POLICY_KEY_MAX];
+	struct buf key = buf_of(memory, sizeof memory);
+	size_t at = sizeof(struct plan) + hosts * sizeof(struct plan_host);
+
+	tls_policy_key(policy, &key);
+	ASSERT(!key.overflow);
+	size_t room = hosts_name.size + key.size + policy_size(policy) + text;
+	struct plan *p = calloc(1, at + room);
+	if (p == NULL)
+		return NULL;
+	atomic_init(&p->references, 1);
+	p->kind = kind;
+	*texts = buf_of((uint8_t *)p + at, room);
+	buf_append(texts, hosts_name);
+	buf_append(texts, buf_span(&key));
+	p->name = buf_span(texts);
+	p->hash = plan_hash(kind, p->name);
+	keep_policy(p, policy, texts);
+	return p;
+}
+
 struct plan *
-plan_of_mx(const struct mx_hosts *found)
+plan_of_mx(const struct mx_hosts *found, const struct tls_policy *policy)
 {
 	size_t text = 0;
 	struct buf texts;
@@ -48,7 +82,8 @@ plan_of_mx(const struct mx_hosts *found)
 	ASSERT(found->outcome == MX_FOUND && found->address_count <= PLAN_HOSTS_MAX);
 	for (unsigned i = 0; i < found->host_count; i++)
 		text += found->hosts[i].name.size;
-	struct plan *p = plan_new(SITE_SMTP, found->site, found->address_count, text, &texts);
+	struct plan *p =
+		plan_new(SITE_SMTP, found->site, policy, found->address_count, text, &texts);
 	if (p == NULL)
 		return NULL;
 	p->by_mx = true;
@@ -80,7 +115,8 @@ add_answer(struct plan *p, const struct mx_hosts *found, struct span name)
 }
 
 struct plan *
-plan_of_target(const struct config_target *target, struct mx_hosts *const *answers)
+plan_of_target(const struct config_target *target, const struct tls_policy *policy,
+	       struct mx_hosts *const *answers)
 {
 	enum site_kind kind = target->kind == TARGET_LMTP ? SITE_LMTP : SITE_SMTP;
 	size_t text = 0;
@@ -89,7 +125,7 @@ plan_of_target(const struct config_target *target, struct mx_hosts *const *answe
 	ASSERT(target->kind == TARGET_SMTP || target->kind == TARGET_LMTP);
 	for (size_t i = 0; i < target->hosts_count; i++)
 		text += target->hosts[i].name.size;
-	struct plan *p = plan_new(kind, target->text, PLAN_HOSTS_MAX, text, &texts);
+	struct plan *p = plan_new(kind, target->text, policy, PLAN_HOSTS_MAX, text, &texts);
 	if (p == NULL)
 		return NULL;
 	for (size_t i = 0; i < target->hosts_count && p->host_count < PLAN_HOSTS_MAX; i++) {

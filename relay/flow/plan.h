@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * plan: the hosts that take certain mail, in order of preference, and the name of the site that
- * they are: what became of a route's list or of a domain's MX records.
+ * plan: the hosts that take certain mail, in order of preference, how it must be protected on its
+ * way there, and the name of the site that they are: what became of a route's list or of a domain's
+ * MX records. The name is that of the hosts, and behind a blank the policy's key where it is not
+ * opportunistic TLS: the same hosts under another policy are another site.
  *
  * Immutable, counted atomically: jobs carry it to other workers, and sites keep the newest. Two
  * plans with the same kind and name lead to the same site; their addresses may differ when one of
@@ -15,6 +17,7 @@
 
 #include "core/config.h"
 #include "dns/mx.h"
+#include "tls/policy.h"
 
 /* Bits of a mask. */
 enum { PLAN_HOSTS_MAX = 32 };
@@ -41,18 +44,22 @@ struct plan {
 	bool mx_secure;
 	uint64_t hash;    /* of kind and name */
 	struct span name; /* of the site */
+	struct tls_policy policy;
 	unsigned host_count;
 	struct plan_host hosts[];
 };
 
-/* Of what was found for a domain (MX_FOUND). NULL: no memory. */
-struct plan *plan_of_mx(const struct mx_hosts *found);
+/* Of what was found for a domain (MX_FOUND). The policy is copied. NULL: no memory. */
+struct plan *plan_of_mx(const struct mx_hosts *found, const struct tls_policy *policy);
 /* Of a route's list; answers[i] is what was found for hosts[i] by name, NULL where nothing was, or
  * where it is a number. NULL: no memory. It may have no hosts. */
-struct plan *plan_of_target(const struct config_target *target, struct mx_hosts *const *answers);
+struct plan *plan_of_target(const struct config_target *target, const struct tls_policy *policy,
+			    struct mx_hosts *const *answers);
 struct plan *plan_get(struct plan *p);
 void plan_put(struct plan *p);
 
+/* The hosts alone, of a plan's or site's name. */
+struct span plan_hosts_of_name(struct span name);
 uint64_t plan_hash(enum site_kind kind, struct span name);
 /* How one may see it: the name of the host, or its number, with the port where that is not 25. */
 void plan_host_show(const struct plan_host *h, struct buf *out);

@@ -12,6 +12,7 @@
 
 #include <stdatomic.h>
 
+#include "core/base/arena.h"
 #include "core/config.h"
 #include "dns/mx.h"
 #include "relay/flow/plan.h"
@@ -20,6 +21,12 @@
 #include "relay/smtp/receiver.h"
 #include "relay/smtp/sender.h"
 
+/* What a route says of the way there besides the hosts. */
+struct routing_way {
+	struct tls_policy policy;
+	struct span name; /* of its destination: the target's text and the policy's key */
+};
+
 struct routing {
 	atomic_uint references;
 	const struct config *config;
@@ -27,10 +34,12 @@ struct routing {
 	struct receiver_options receiver;
 	struct sender_options sender[2]; /* [0] SMTP, [1] LMTP */
 	struct mx_self self;             /* for the loop check of MX records */
-	/* By hash of the target's text, open addressing: index of a route plus 1. */
+	struct routing_way *ways;        /* by route */
+	struct arena texts;
+	/* By hash of the way's name, open addressing: index of a route plus 1. */
 	uint32_t *targets;
 	size_t targets_mask;
-	uint32_t *connections; /* by route: the least of all routes with its target */
+	uint32_t *connections; /* by route: the least of all routes with its name */
 	/* Texts of reports by action; NULL: built in. Set by who made the routing, before anybody
 	 * else sees it; one piece of memory, ours. */
 	struct dsn_template *templates;
@@ -48,12 +57,15 @@ struct routing_step {
 	enum site_kind kind;
 	bool by_mx;                         /* ask for the MX hosts of `domain` */
 	const struct config_target *target; /* NULL for SITE_NOWHERE */
+	const struct routing_way *way;      /* likewise */
 	struct span domain;                 /* of the address; the hostname for "postmaster" */
 };
 
 struct routing_step routing_find(const struct routing *r, struct span address);
-/* The limit of the routes with this target ("mx", "smtp://192.0.2.1:25"); 1 where there is none. */
-uint32_t routing_connections(const struct routing *r, struct span target);
+struct routing_step routing_find_domain(const struct routing *r, struct span domain);
+/* The limit of the routes with this name ("mx", "smtp://192.0.2.1:25", "smtp://192.0.2.1:25
+ * tls=verify"); 1 where there is none. */
+uint32_t routing_connections(const struct routing *r, struct span name);
 /* The domain of an address; empty for "postmaster". */
 struct span address_domain(struct span address);
 

@@ -327,6 +327,13 @@ static const struct {
 	{ "routes:\n  - { domain: a.example, to: discard }\n  - domain: A.example\n    to: "
 	  "discard\n",
 	  "test.yaml:5: routes[1].domain: 'A.example' stands twice; remove one" },
+	{ "routes: [{ domain: \"*\", to: mx, tls: fingerprint }]\n",
+	  "test.yaml:3: routes[0].tls: has no fingerprint to compare with; add fingerprints: "
+	  "[\"…\"]" },
+	{ "routes: [{ domain: \"*\", to: mx, fingerprints: [ab:cd], tls: fingerprint }]\n",
+	  "test.yaml:3: routes[0].fingerprints: 'ab:cd' is no SHA-256 fingerprint; write the 32 "
+	  "bytes "
+	  "that openssl x509 -noout -fingerprint -sha256 prints" },
 	{ "routes: [{ domain: \"*\", to: [mx, \"smtp://192.0.2.1\"] }]\n",
 	  "test.yaml:3: routes[0].to: 'mx' cannot stand in a list; write it alone, as in to: mx" },
 	{ "routes: [{ domain: \"*\", to: \"smtp://mail_.example.org:25\" }]\n",
@@ -479,7 +486,14 @@ static const char full[] =
 	     "routes:\n"
 	     "  - { domain: \"*\", to: [\"smtp://192.0.2.1\", \"smtp://[::1]:26\"] }\n"
 	     "  - { domain: a.example, to: \"lmtp:///tmp/it's \\\"x\\\".sock\" }\n"
-	     "  - { domain: .a.example, to: discard, connections: 7 }\n";
+	     "  - { domain: .a.example, to: discard, connections: 7 }\n"
+	     "  - domain: f.example\n"
+	     "    to: \"smtp://192.0.2.1\"\n"
+	     "    tls: fingerprint\n"
+	     "    fingerprints:\n"
+	     "      - 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1eff\n"
+	     "      - \"ab:01:02:03:04:05:06:07:08:09:0A:0b:0c:0d:0e:0f:10:11:12:13:14:15:16:17:18:"
+	     "19:1a:1b:1c:1d:1e:FF\"\n";
 
 static void
 what_is_printed_parses_to_the_same(void **state)
