@@ -27,6 +27,7 @@ static const struct {
 	[MX_LOOP] = { "loop", "5.4.6", false },
 	[MX_FAILED] = { "failed", "4.4.3", true },
 	[MX_BOGUS] = { "bogus", "4.7.0", true },
+	[MX_POLICY] = { "policy", "4.7.0", true },
 };
 
 const char *

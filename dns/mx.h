@@ -27,6 +27,7 @@ enum mx_outcome {
 	MX_LOOP,      /* 5.4.6 we are the best MX, and no route says where its mail goes */
 	MX_FAILED,    /* 4.4.3 */
 	MX_BOGUS,     /* 4.7.0 */
+	MX_POLICY,    /* 4.7.0 the domain's own policy allows none of them; no lookup ends so */
 };
 
 struct mx_host {

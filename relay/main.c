@@ -35,7 +35,7 @@ enum {
 	CONTROL_RECEIVE_SIZE = 4096,
 	CONTROL_BUFFERS = 4 * ADMIN_CLIENTS_MAX,
 	/* Answers to letters, and to what clients ask, and to a list of suspended sites. */
-	CONTROL_PLACES = WORKERS_MAX * (ADMIN_CLIENTS_MAX + 4),
+	CONTROL_PLACES = WORKERS_MAX * (ADMIN_CLIENTS_MAX + 4) + POLICY_PLACES,
 	EXTRA_BLOCKS = 2,          /* metrics of the control and the HTTP thread */
 	BUFFER_SHARE_PERCENT = 25, /* of the memory budget, for connections' buffers */
 };
@@ -356,6 +356,19 @@ make_control(struct daemon *d)
 	return true;
 }
 
+/* Policies of domains (MTA-STS), and the thread that fetches them. */
+static bool
+make_policies(struct daemon *d)
+{
+	struct control *c = &d->control;
+
+	policies_init(&c->policies, c, random_u64(), d->config->queue.spool.path);
+	for (unsigned i = 0; i < d->workers; i++)
+		d->crew[i].worker.flow->sts.source = &c->policies.source;
+	c->web = web_start(&c->worker, &d->why);
+	return c->web != NULL;
+}
+
 static bool
 listen_all(struct daemon *d)
 {
@@ -589,7 +602,7 @@ come_up(struct daemon *d)
 	if (d->crew == NULL || !listen_all(d) || !start_http(d) ||
 	    !startup_drop_user(d->config, &d->why) || !open_log(d) || !make_workers(d) ||
 	    !bind_admin(d) || !open_resolvers(d) || !open_queue(d) || !take_suspended(d) ||
-	    !make_control(d))
+	    !make_control(d) || !make_policies(d))
 		return fail(d, "out of memory");
 	return true;
 }
@@ -598,6 +611,8 @@ static void
 go_down(struct daemon *d)
 {
 	http_stop(d->http);
+	web_stop(d->control.web);
+	policies_fini(&d->control.policies);
 	if (d->store != NULL)
 		queue_close(d->store);
 	for (unsigned i = 0; i < d->workers; i++)

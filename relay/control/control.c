@@ -222,9 +222,15 @@ finish_reload(struct control *c)
 }
 
 static void
+on_policies_stopped(struct policies *p)
+{
+	send_all(p->control, CONTROL_STOP);
+}
+
+static void
 on_admin_stopped(struct admin *a)
 {
-	send_all(a->control, CONTROL_STOP);
+	policies_stop(&a->control->policies, on_policies_stopped);
 }
 
 static void
@@ -382,6 +388,7 @@ start_next(struct control *c)
 		c->drain_wanted = false;
 		c->draining = true;
 		atomic_store(&c->ready, false);
+		policies_drain(&c->policies);
 		send_all(c, CONTROL_DRAIN);
 	} else if (c->reload_wanted && !c->draining) {
 		c->reload_wanted = false;
@@ -458,6 +465,7 @@ control_run(struct control *c)
 	timer_set(&c->worker.timers, &c->look,
 		  c->worker.now_ms + c->routing->config->relay.recipients_look_ms);
 	ring_poll(c->worker.ring, &c->signal_poll, c->signals, POLLIN);
+	policies_start(&c->policies, c->web);
 	admin_start(&c->admin, c, c->admin_fd);
 	atomic_store(&c->started, true);
 	atomic_store(&c->ready, true);

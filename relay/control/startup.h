@@ -24,5 +24,4 @@ bool startup_listen(const struct config *config, size_t index, unsigned workers,
 void startup_resolver_options(const struct config *config, struct resolver_options *out);
 /* Becomes config->user; refuses to stay root unless allow_root. */
 bool startup_drop_user(const struct config *config, struct buf *why);
-
 #endif

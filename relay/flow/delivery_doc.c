@@ -172,7 +172,7 @@ delivery_doc(struct buf *out)
 {
 	buf_append_string(out, intro);
 	buf_append_string(out, hosts_intro);
-	for (enum mx_outcome o = MX_NO_DOMAIN; o <= MX_BOGUS; o++)
+	for (enum mx_outcome o = MX_NO_DOMAIN; o <= MX_POLICY; o++)
 		buf_printf(out, "| %s | %s | %s |\n", mx_outcome_label(o), mx_outcome_status(o),
 			   mx_outcome_is_temporary(o) ? "later" : "fails");
 	buf_append_string(out, connect_text);

@@ -59,7 +59,7 @@ on_drain_check(struct task *t)
 	if (!listening && f->session_count == 0)
 		callouts_stop(f);
 	if (f->drained || listening || f->session_count > 0 || !callouts_are_quiet(f) ||
-	    f->channel_count > 0 || f->job_count > 0 || f->committing_count > 0)
+	    f->channel_count > 0 || f->job_count > 0 || f->committing_count > 0 || f->sts.out > 0)
 		return;
 	f->drained = true;
 	timer_stop(&f->worker->timers, &f->drain_deadline);
@@ -123,6 +123,7 @@ flow_new(struct worker *w, struct routing *routing, uint64_t key_seed)
 	task_init(&f->drain_check, on_drain_check);
 	bodies_init(f);
 	callouts_init(f);
+	sts_init(f);
 	make_pools(f);
 	w->flow = f;
 	if (!destinations_init(f)) {

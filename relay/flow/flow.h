@@ -26,6 +26,7 @@
 #include "relay/flow/listener.h"
 #include "relay/flow/routing.h"
 #include "relay/flow/site.h"
+#include "relay/flow/sts.h"
 #include "relay/flow/suspension.h"
 #include "relay/flow/suspects.h"
 
@@ -61,7 +62,8 @@ struct flow {
 	struct bodies bodies;
 	struct bounces bounces;
 	struct callouts callouts;
-	struct buf scratch; /* of the sender machines; empty between steps */
+	struct sts_asker sts; /* its source is set before the worker starts */
+	struct buf scratch;   /* of the sender machines; empty between steps */
 	uint8_t *scratch_memory;
 	uint64_t key_seed; /* of the limits' keys: the same for all workers, secret */
 
