@@ -192,6 +192,31 @@ check_fingerprints(const struct config *config, config_report_fn report, void *c
 	}
 }
 
+/* TLSA records are published for names, and prove something only where answers are validated. */
+static void
+check_dane(const struct config *config, config_report_fn report, void *context)
+{
+	for (size_t i = 0; i < config->routes_count; i++) {
+		const struct config_route *route = &config->routes[i];
+		bool by_name = route->to.kind == TARGET_SMTP || route->to.kind == TARGET_MX;
+		char name[CHECK_PATH_MAX];
+
+		if (route->tls != ROUTE_TLS_DANE)
+			continue;
+		for (size_t n = 0; n < route->to.hosts_count; n++)
+			by_name &= route->to.hosts[n].name.size > 0;
+		snprintf(name, sizeof name, "routes[%zu].tls", i);
+		if (!by_name)
+			report(context, name,
+			       "is dane, which needs next hops by SMTP and by name; name them in "
+			       "to, or demand verify or a fingerprint");
+		if (span_eq(config->dns.trust_anchors, SPAN("none")))
+			report(context, name,
+			       "is dane, which needs validated answers; give dns.trust_anchors a "
+			       "file, or demand verify or a fingerprint");
+	}
+}
+
 static void
 check_retry(const struct config *config, config_report_fn report, void *context)
 {
@@ -223,6 +248,7 @@ config_finish(struct snapshot *s, config_report_fn report, void *context)
 	check_domains(c, report, context);
 	check_callouts(c, report, context);
 	check_fingerprints(c, report, context);
+	check_dane(c, report, context);
 	check_retry(c, report, context);
 	return true;
 }

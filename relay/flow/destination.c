@@ -13,6 +13,7 @@ enum {
 	IDLE_MS = 5 * 60 * 1000, /* its answers are kept so long without a mail */
 	CLAIM_AGAIN_MS = 1000,
 	NAMED_AGAIN_MS = 60 * 1000,  /* hosts of a route are looked up again at most so often */
+	STALE_MS = 10 * 1000,        /* a plan is used so long while another is looked for */
 	POLICY_AGAIN_MS = 60 * 1000, /* none of its hosts is allowed: that is remembered so long */
 	NUMBERS_STEP = 1024,
 };
@@ -324,6 +325,15 @@ policy_of_domain(const struct destination *d)
 	return (struct tls_policy){ .level = TLS_MAY, .source = TLS_BY_DEFAULT };
 }
 
+/* May its site be given mail? Also while a newer answer is awaited, but then not for long: what is
+ * published about the way there (DANE) must not be ignored because nothing went there for hours. */
+static bool
+has_site(const struct destination *d)
+{
+	return d->site != NULL &&
+	       (!d->looking || d->expires_at_ms + STALE_MS > d->flow->worker->now_ms);
+}
+
 static bool
 has_failed(const struct destination *d)
 {
@@ -360,19 +370,18 @@ settle_resolving(struct destination *d)
 	destination_pump_soon(d);
 }
 
-/* It has no hosts: what was found says why. */
+/* It has no hosts that could be used. */
 static void
-note_failure(struct destination *d, const struct mx_hosts *found)
+note_failure(struct destination *d, enum mx_outcome outcome, struct span why)
 {
-	struct span why = span_first(found->why, DESTINATION_WHY_MAX);
-
+	why = span_first(why, DESTINATION_WHY_MAX);
 	free(d->why);
 	d->why = malloc(why.size + 1);
 	if (d->why != NULL) {
 		memcpy(d->why, why.data, why.size);
 		d->why[why.size] = '\0';
 	}
-	d->outcome = found->outcome;
+	d->outcome = outcome;
 	leave_site(d);
 	if (d->plan != NULL)
 		plan_put(d->plan);
@@ -380,9 +389,15 @@ note_failure(struct destination *d, const struct mx_hosts *found)
 	flow_event_unresolved(d->flow, d);
 }
 
+/* `why`: of the hosts that the plan leaves out. */
 static void
-note_hosts(struct destination *d, struct plan *p)
+note_hosts(struct destination *d, struct plan *p, const struct buf *why)
 {
+	if (p != NULL && p->host_count == 0) {
+		plan_put(p);
+		note_failure(d, MX_UNPROTECTED, buf_span(why));
+		return;
+	}
 	free(d->why);
 	d->why = NULL;
 	if (p != NULL)
@@ -414,15 +429,13 @@ note_domain(struct destination *d, const struct mx_hosts *found)
 
 	if (d->expires_at_ms > d->sts.expires_at_ms)
 		d->expires_at_ms = d->sts.expires_at_ms;
-	if (sts_apply(held, found, 0, &policy, &left, &site, &why)) {
-		note_hosts(d, plan_of_mx(&left, &policy));
+	if (sts_apply(held, found, &policy, &left, &site, &why)) {
+		note_hosts(d, plan_of_mx(&left, &policy, &why), &why);
 		return;
 	}
-	left.outcome = MX_POLICY;
-	left.why = buf_span(&why);
 	if (d->expires_at_ms > again_ms)
 		d->expires_at_ms = again_ms;
-	note_failure(d, &left);
+	note_failure(d, MX_UNPROTECTED, buf_span(&why));
 }
 
 /* All is known that was asked for. */
@@ -432,13 +445,31 @@ finish_domain(struct destination *d, const struct mx_hosts *found)
 	d->looking = false;
 	d->flow->destinations.looking--;
 	d->expires_at_ms = found->expires_at_ms;
-	d->looked_by = d->flow->routing;
 	if (found->outcome == MX_FOUND)
 		note_domain(d, found);
 	else
-		note_failure(d, found);
+		note_failure(d, found->outcome, found->why);
 	settle_resolving(d);
 	flow_check_drained(d->flow);
+}
+
+static void on_domain_found(struct mx_lookup *l, struct mx_hosts *found);
+static void on_policy_known(struct sts_lookup *l);
+
+static void
+ask_domain(struct destination *d, const struct tls_policy *policy)
+{
+	struct flow *f = d->flow;
+
+	d->looked_by = f->routing;
+	sts_forget(&d->sts);
+	if (wants_sts(d)) {
+		d->sts.on_done = on_policy_known;
+		sts_look(&d->sts, f, d->name);
+	}
+	d->lookup.on_done = on_domain_found;
+	d->lookup.dane = plan_wants_tlsa(policy);
+	mx_lookup_domain(&d->lookup, f->worker->resolver, d->name, &f->routing->self);
 }
 
 static void
@@ -447,6 +478,11 @@ on_domain_found(struct mx_lookup *l, struct mx_hosts *found)
 	struct destination *d = CONTAINER_OF(l, struct destination, lookup);
 
 	OBJ_CHECK(d, DESTINATION_MAGIC);
+	struct tls_policy policy = policy_of_domain(d);
+	if (plan_wants_tlsa(&policy) && !l->dane) {
+		ask_domain(d, &policy); /* the routes were read again meanwhile */
+		return;
+	}
 	if (d->sts.pending && found->outcome == MX_FOUND) {
 		d->found = mx_hosts_get(found);
 		return;
@@ -484,12 +520,32 @@ on_host_found(struct mx_lookup *l, struct mx_hosts *found)
 	ask_next_host(d);
 }
 
-/* Without any host the last answer says why. */
+/* The answers that there are hold for their least time, but addresses alone for a while at least;
+ * what TLSA records say must not be older than they allow. */
+static uint64_t
+expiry_of_answers(const struct destination *d)
+{
+	uint64_t least_ms = UINT64_MAX;
+	bool asked = false;
+
+	for (size_t i = 0; i < d->target->hosts_count; i++) {
+		const struct mx_hosts *found = d->answers[i];
+		if (found == NULL)
+			continue;
+		least_ms = found->expires_at_ms < least_ms ? found->expires_at_ms : least_ms;
+		asked |= found->outcome == MX_FOUND && found->hosts[0].tlsa != NULL;
+	}
+	uint64_t again_ms = d->flow->worker->now_ms + NAMED_AGAIN_MS;
+	return asked || least_ms > again_ms ? least_ms : again_ms;
+}
+
+/* Without any host the last answer says why, unless they were left out. */
 static void
 finish_hosts(struct destination *d)
 {
-	uint64_t expires_at_ms = d->flow->worker->now_ms + NAMED_AGAIN_MS;
-	struct plan *p = plan_of_target(d->target, &d->way->policy, d->answers);
+	uint8_t memory[DESTINATION_WHY_MAX];
+	struct buf why = buf_of(memory, sizeof memory);
+	struct plan *p = plan_of_target(d->target, &d->way->policy, d->answers, &why);
 	const struct mx_hosts *last = NULL;
 
 	for (size_t i = 0; i < d->target->hosts_count; i++) {
@@ -499,13 +555,12 @@ finish_hosts(struct destination *d)
 	ASSERT(last != NULL);
 	d->looking = false;
 	d->flow->destinations.looking--;
-	d->expires_at_ms =
-		expires_at_ms > last->expires_at_ms ? expires_at_ms : last->expires_at_ms;
-	if (p != NULL && p->host_count == 0) {
+	d->expires_at_ms = expiry_of_answers(d);
+	if (p != NULL && p->host_count == 0 && why.size == 0) {
 		plan_put(p);
-		note_failure(d, last);
+		note_failure(d, last->outcome, last->why);
 	} else {
-		note_hosts(d, p);
+		note_hosts(d, p, &why);
 	}
 	drop_answers(d);
 	settle_resolving(d);
@@ -524,6 +579,7 @@ ask_next_host(struct destination *d)
 		return;
 	}
 	d->lookup.on_done = on_host_found;
+	d->lookup.dane = d->kind == SITE_SMTP && plan_wants_tlsa(&d->way->policy);
 	mx_lookup_host(&d->lookup, d->flow->worker->resolver, t->hosts[d->asked].name,
 		       t->hosts[d->asked].port);
 }
@@ -538,6 +594,17 @@ is_by_number(const struct config_target *t)
 	return true;
 }
 
+static void
+take_numbers(struct destination *d)
+{
+	uint8_t memory[DESTINATION_WHY_MAX];
+	struct buf why = buf_of(memory, sizeof memory);
+	struct plan *p = plan_of_target(d->target, &d->way->policy, NULL, &why);
+
+	d->expires_at_ms = p != NULL ? UINT64_MAX : 0;
+	note_hosts(d, p, &why);
+}
+
 /* Begins to look, unless that is going on or there is no need. */
 static void
 look(struct destination *d)
@@ -547,10 +614,7 @@ look(struct destination *d)
 	if (d->looking || is_fresh(d))
 		return;
 	if (!d->by_mx && is_by_number(d->target)) {
-		struct plan *p = plan_of_target(d->target, &d->way->policy, NULL);
-		d->expires_at_ms = p != NULL ? UINT64_MAX : 0;
-		if (p != NULL)
-			join_site(d, p);
+		take_numbers(d);
 		return;
 	}
 	if (!d->by_mx) {
@@ -565,13 +629,8 @@ look(struct destination *d)
 		ask_next_host(d);
 		return;
 	}
-	sts_forget(&d->sts);
-	if (wants_sts(d)) {
-		d->sts.on_done = on_policy_known;
-		sts_look(&d->sts, f, d->name);
-	}
-	d->lookup.on_done = on_domain_found;
-	mx_lookup_domain(&d->lookup, f->worker->resolver, d->name, &f->routing->self);
+	struct tls_policy policy = policy_of_domain(d);
+	ask_domain(d, &policy);
 }
 
 /* ---- jobs ---- */
@@ -605,8 +664,7 @@ void
 destination_deliver(struct destination *d, struct job *j)
 {
 	look(d);
-	if (d->site != NULL) {
-		/* Also while a newer answer is awaited. */
+	if (has_site(d)) {
 		dispatch_wait(d->site, j);
 	} else if (d->looking) {
 		list_append(&d->resolving, &j->resolving_link);
@@ -621,7 +679,7 @@ destination_deliver(struct destination *d, struct job *j)
 bool
 destination_has_room(const struct destination *d)
 {
-	if (d->site != NULL)
+	if (has_site(d))
 		return dispatch_site_has_room(d->site);
 	return d->resolving_count < DESTINATION_RESOLVING_MAX;
 }
@@ -716,7 +774,7 @@ pump(struct destination *d)
 		return;
 	if (d->kind == SITE_SMTP || d->kind == SITE_LMTP)
 		look(d);
-	if (d->looking && d->site == NULL)
+	if (d->looking && !has_site(d))
 		return; /* settle_resolving comes back here */
 	if (d->site != NULL) {
 		if (!list_is_linked(&d->hungry_link))

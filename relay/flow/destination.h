@@ -28,7 +28,7 @@ struct job;
 struct site;
 
 enum {
-	DESTINATION_WHY_MAX = 300,
+	DESTINATION_WHY_MAX = PLAN_WHY_MAX,
 	DESTINATIONS_MAX = 1 << 20, /* of a worker */
 	DESTINATION_BUCKETS = 4096,
 	DESTINATION_RESOLVING_MAX = 16, /* jobs that wait here for the DNS */

@@ -214,6 +214,9 @@ routing_connections(const struct routing *r, struct span name)
 {
 	uint32_t slot = *slot_of(r, name);
 
+	/* What the hosts publish (DANE) makes another site of it, not another route. */
+	if (slot == 0)
+		slot = *slot_of(r, plan_hosts_of_name(name));
 	return slot == 0 ? 1 : r->connections[slot - 1];
 }
 

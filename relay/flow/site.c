@@ -204,6 +204,17 @@ note_down(struct site *s)
 		s->proven = false;
 }
 
+/* It may be in no plan any more, and must not point into one then. Nothing is begun with it; what
+ * has begun holds its own plan. */
+static void
+forget_plan(struct plan_host *h)
+{
+	h->name = h->base = span_none();
+	h->dane = DANE_FAILED;
+	h->records = NULL;
+	h->record_count = 0;
+}
+
 void
 site_take_plan(struct site *s, struct plan *p)
 {
@@ -222,7 +233,7 @@ site_take_plan(struct site *s, struct plan *p)
 	bool same = s->plan != NULL && is_same_plan(s->plan, p);
 	for (unsigned i = 0; i < s->host_count; i++) {
 		s->hosts[i].planned = false;
-		s->hosts[i].host.name = span_none();
+		forget_plan(&s->hosts[i].host);
 	}
 	for (unsigned i = 0; i < p->host_count; i++) {
 		struct site_host *h = host_with(s, &p->hosts[i].address);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "relay/flow/flow.h"
+#include "tls/dane.h"
 
 enum {
 	AGAIN_MS = 10,
@@ -334,12 +335,25 @@ keep_hosts(const struct mx_hosts *found, unsigned kept, struct mx_hosts *out)
 	}
 }
 
-bool
-sts_apply(const struct sts_held *h, const struct mx_hosts *found, unsigned is_stronger,
-	  struct tls_policy *policy, struct mx_hosts *out, struct buf *site, struct buf *why)
+/* A mask of the hosts that DANE protects. */
+static unsigned
+find_stronger(const struct mx_hosts *found)
 {
-	unsigned kept = is_stronger;
+	struct tlsa records[DNS_RECORDS_MAX];
+	unsigned mask = 0;
 
+	for (unsigned i = 0; i < found->host_count; i++) {
+		size_t count;
+		if (dane_select(found->hosts[i].tlsa, records, &count) == DANE_USABLE)
+			mask |= 1u << i;
+	}
+	return mask;
+}
+
+bool
+sts_apply(const struct sts_held *h, const struct mx_hosts *found, struct tls_policy *policy,
+	  struct mx_hosts *out, struct buf *site, struct buf *why)
+{
 	ASSERT(found->outcome == MX_FOUND);
 	memcpy(out, found, sizeof *out);
 	if (h == NULL || h->mode == STS_NONE)
@@ -351,6 +365,8 @@ sts_apply(const struct sts_held *h, const struct mx_hosts *found, unsigned is_st
 	if (policy->testing)
 		return true;
 	policy->level = TLS_VERIFY;
+	unsigned is_stronger = find_stronger(found);
+	unsigned kept = is_stronger;
 	for (unsigned i = 0; i < found->host_count; i++) {
 		if (sts_patterns_match(h->patterns, h->pattern_count, found->hosts[i].name))
 			kept |= 1u << i;

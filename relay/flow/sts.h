@@ -109,10 +109,9 @@ void sts_look(struct sts_lookup *l, struct flow *f, struct span domain);
 void sts_forget(struct sts_lookup *l);
 
 /* What a policy (or NULL) makes of what was found for the domain: `policy` gets level, source and
- * where it is from; `out` the hosts that are left, with their site's name in `site`, spans lent
- * from `found`. `is_stronger` is a mask of hosts that DANE protects. False: none is left, for the
- * reason in `why`. */
-bool sts_apply(const struct sts_held *h, const struct mx_hosts *found, unsigned is_stronger,
-	       struct tls_policy *policy, struct mx_hosts *out, struct buf *site, struct buf *why);
+ * where it is from; `out` the hosts that are left, with their site's name in `site` (STS_SITE_MAX),
+ * spans lent from `found`. False: none is left, for the reason in `why`. */
+bool sts_apply(const struct sts_held *h, const struct mx_hosts *found, struct tls_policy *policy,
+	       struct mx_hosts *out, struct buf *site, struct buf *why);
 
 #endif

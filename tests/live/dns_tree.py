@@ -20,12 +20,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 import ports
 from daemon import terminate
 
 ALGORITHM = "ECDSAP256SHA256"
+SERVFAIL, SILENT = 2, "silent"
 LONG_AGO = ["-i", "20200101000000", "-e", "20200201000000"]
 
 
@@ -217,6 +219,131 @@ class Tree:
 
     def __exit__(self, *_):
         self.stop()
+
+
+class Front:
+    """A name server in front of another, which it asks over TCP: it remembers the questions, and
+    answers some of them as it is told.
+
+        front.faults["_25._tcp.mx1.good.test", "TLSA"] = SERVFAIL      # or SILENT
+    """
+
+    TYPES = {1: "A", 5: "CNAME", 15: "MX", 16: "TXT", 28: "AAAA", 43: "DS", 48: "DNSKEY",
+             52: "TLSA"}
+
+    def __init__(self, tree):
+        self.tree = tree
+        self.lock = threading.Lock()
+        self.asked = []  # (name, type)
+        self.faults = {}
+        self.host = ports.address()
+        with socket.socket() as probe:
+            probe.bind((self.host, 0))
+            self.port = probe.getsockname()[1]
+        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.udp.bind((self.host, self.port))
+        self.tcp = socket.create_server((self.host, self.port), backlog=128)
+        for serve in (self.serve_udp, self.serve_tcp):
+            threading.Thread(target=serve, daemon=True).start()
+
+    @property
+    def forwarder(self):
+        return f"{self.host}@{self.port}"
+
+    @property
+    def options(self):
+        return {**self.tree.options, "forwarders": [self.forwarder]}
+
+    def questions(self, kind):
+        """The names that were asked for by this type, in their order."""
+        with self.lock:
+            return [name for name, asked in self.asked if asked == kind]
+
+    def answer(self, question, tcp):
+        """The reply; None for silence."""
+        name, at = [], 12
+        while question[at]:
+            name.append(question[at + 1:at + 1 + question[at]].decode("latin-1").lower())
+            at += 1 + question[at]
+        number = int.from_bytes(question[at + 1:at + 3], "big")
+        key = ".".join(name), self.TYPES.get(number, str(number))
+        with self.lock:
+            self.asked.append(key)
+            fault = self.faults.get(key)
+        if fault == SILENT:
+            return None
+        if fault is not None:
+            return question[:2] + bytes([0x81, 0x80 | fault]) + question[4:6] + bytes(6) + \
+                question[12:at + 5]
+        with socket.create_connection((self.tree.host, self.tree.port), timeout=10) as s:
+            s.sendall(len(question).to_bytes(2, "big") + question)
+            reply = self.read_frame(s)
+        if reply is not None and not tcp and len(reply) > 1200:
+            reply = reply[:2] + bytes([reply[2] | 2]) + reply[3:4] + question[4:6] + bytes(6) + \
+                question[12:at + 5]
+        return reply
+
+    @staticmethod
+    def read_frame(s):
+        def read(size):
+            data = b""
+            while len(data) < size:
+                piece = s.recv(size - len(data))
+                if not piece:
+                    return None
+                data += piece
+            return data
+        head = read(2)
+        return head and read(int.from_bytes(head, "big"))
+
+    def reply_udp(self, question, peer):
+        try:
+            reply = self.answer(question, False)
+            if reply is not None:
+                self.udp.sendto(reply, peer)
+        except OSError:
+            pass  # the other one is gone, or we are
+
+    def serve_udp(self):
+        while True:
+            try:
+                question, peer = self.udp.recvfrom(4096)
+            except OSError:
+                return
+            if not question:
+                return  # closed
+            threading.Thread(target=self.reply_udp, args=(question, peer), daemon=True).start()
+
+    def serve_connection(self, connection):
+        try:
+            with connection:
+                while True:
+                    question = self.read_frame(connection)
+                    reply = question and self.answer(question, True)
+                    if not reply:
+                        return
+                    connection.sendall(len(reply).to_bytes(2, "big") + reply)
+        except OSError:
+            pass
+
+    def serve_tcp(self):
+        while True:
+            try:
+                connection, _ = self.tcp.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve_connection, args=(connection,), daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for s in (self.udp, self.tcp):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # a datagram socket has no peer; its reader is woken all the same
+            s.close()
 
 
 class Silent:

@@ -126,10 +126,10 @@ def test_enforced_hosts_that_are_not_named_are_left_out(folder, ground, sinks):
     name = ground.domain(policy("enforce", "other.mx.test", "*.one.mx.test"))
     with ground.relay(folder) as relay:
         send(relay, f"u@{name}")
-        assert seen(relay, "unresolved", destination=name)["result"] == "policy"
+        assert seen(relay, "unresolved", destination=name)["result"] == "unprotected"
         event = outcome(relay, f"u@{name}")
         assert (event["result"], event["code"], event["enhanced"], event["phase"]) == \
-            ("deferred", 451, "4.7.0", "dns"), event
+            ("deferred", 451, "4.7.5", "dns"), event
         assert name in event["reply"] and "MTA-STS policy (id 1)" in event["reply"], event
         assert not sinks[0].mails and not sinks[1].mails
 

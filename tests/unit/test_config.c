@@ -327,6 +327,19 @@ static const struct {
 	{ "routes:\n  - { domain: a.example, to: discard }\n  - domain: A.example\n    to: "
 	  "discard\n",
 	  "test.yaml:5: routes[1].domain: 'A.example' stands twice; remove one" },
+	{ "routes: [{ domain: \"*\", to: \"smtp://192.0.2.1\", tls: dane }]\n",
+	  "test.yaml:3: routes[0].tls: is dane, which needs next hops by SMTP and by name; name "
+	  "them in to, or demand verify or a fingerprint" },
+	{ "routes: [{ domain: \"*\", to: [\"smtp://a.test\", \"smtp://192.0.2.1\"], tls: dane "
+	  "}]\n",
+	  "test.yaml:3: routes[0].tls: is dane, which needs next hops by SMTP and by name; name "
+	  "them in to, or demand verify or a fingerprint" },
+	{ "routes: [{ domain: \"*\", to: \"lmtp://a.test:24\", tls: dane }]\n",
+	  "test.yaml:3: routes[0].tls: is dane, which needs next hops by SMTP and by name; name "
+	  "them in to, or demand verify or a fingerprint" },
+	{ "dns: { trust_anchors: none }\nroutes: [{ domain: \"*\", to: mx, tls: dane }]\n",
+	  "test.yaml:4: routes[0].tls: is dane, which needs validated answers; give "
+	  "dns.trust_anchors a file, or demand verify or a fingerprint" },
 	{ "routes: [{ domain: \"*\", to: mx, tls: fingerprint }]\n",
 	  "test.yaml:3: routes[0].tls: has no fingerprint to compare with; add fingerprints: "
 	  "[\"…\"]" },

@@ -157,7 +157,9 @@ test_policies_of_routes(void **state)
 	struct routing_step plain = routing_find(r, SPAN("u@a.example"));
 	struct routing_step may = routing_find(r, SPAN("u@may.example"));
 	struct routing_step verify = routing_find(r, SPAN("u@v.example"));
-	assert_true(span_eq(plain.way->name, may.way->name));
+	assert_true(span_eq(may.way->name, SPAN("smtp://192.0.2.1:25 tls=may")));
+	assert_int_equal(routing_connections(r, SPAN("smtp://192.0.2.1:25 tls=dane")),
+			 routing_connections(r, plain.way->name));
 	assert_true(span_eq(verify.way->name, SPAN("smtp://192.0.2.1:25 tls=verify")));
 	routing_put(r);
 }
@@ -168,7 +170,7 @@ test_plan_keeps_its_policy(void **state)
 {
 	struct routing *r = make_routing();
 	struct routing_step step = routing_find(r, SPAN("u@f.example"));
-	struct plan *p = plan_of_target(step.target, &step.way->policy, NULL);
+	struct plan *p = plan_of_target(step.target, &step.way->policy, NULL, NULL);
 
 	(void)state;
 	assert_non_null(p);
@@ -187,7 +189,7 @@ test_plan_of_a_list(void **state)
 {
 	struct routing *r = make_routing();
 	struct routing_step step = routing_find(r, SPAN("u@a.example"));
-	struct plan *p = plan_of_target(step.target, &step.way->policy, NULL);
+	struct plan *p = plan_of_target(step.target, &step.way->policy, NULL, NULL);
 
 	(void)state;
 	assert_non_null(p);
@@ -234,7 +236,7 @@ test_plan_of_mx(void **state)
 	for (unsigned i = 0; i < 4; i++)
 		assert_true(net_address_parse(span_of_string(addresses[i]), &found.addresses[i]));
 	const struct tls_policy policy = { .level = TLS_MAY };
-	struct plan *p = plan_of_mx(&found, &policy);
+	struct plan *p = plan_of_mx(&found, &policy, NULL);
 	assert_non_null(p);
 	assert_true(span_eq(p->name, found.site));
 	assert_true(p->by_mx && p->mx_secure);

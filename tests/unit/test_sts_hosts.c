@@ -29,9 +29,12 @@ make_found(void)
 
 	found.domain = SPAN("example.org");
 	found.site = SPAN("mx1.example.net=mx2.example.net=mx4.example.net,mx3.other.example");
-	found.hosts[0] = (struct mx_host){ SPAN("mx1.example.net"), 10, false, 0, 2 };
-	found.hosts[1] = (struct mx_host){ SPAN("mx2.example.net"), 10, false, 2, 1 };
-	found.hosts[2] = (struct mx_host){ SPAN("mx3.other.example"), 20, false, 3, 1 };
+	found.hosts[0] =
+		(struct mx_host){ .name = SPAN("mx1.example.net"), .first = 0, .count = 2 };
+	found.hosts[1] =
+		(struct mx_host){ .name = SPAN("mx2.example.net"), .first = 2, .count = 1 };
+	found.hosts[2] =
+		(struct mx_host){ .name = SPAN("mx3.other.example"), .first = 3, .count = 1 };
 	for (unsigned i = 0; i < 4; i++)
 		assert_true(net_address_parse(span_of_string(addresses[i]), &found.addresses[i]));
 }
@@ -102,6 +105,23 @@ show_addresses(const struct mx_hosts *h, struct buf *out)
 	}
 }
 
+/* An answer with one DANE-EE record for each host of the mask, and none for the others. */
+static void
+set_records(unsigned mask)
+{
+	static uint8_t data[35] = { 3, 1, 1 };
+	static const struct dns_record record = { .data = { data, sizeof data } };
+	static struct dns_answer answer = {
+		.outcome = DNS_FOUND,
+		.security = DNS_SECURE,
+		.count = 1,
+		.records = &record,
+	};
+
+	for (unsigned i = 0; i < found.host_count; i++)
+		found.hosts[i].tlsa = (mask >> i & 1) != 0 ? &answer : NULL;
+}
+
 static void
 check_row(const struct row *row)
 {
@@ -112,7 +132,9 @@ check_row(const struct row *row)
 	struct buf addresses = buf_of(memory, sizeof memory);
 	struct tls_policy policy = { .level = TLS_MAY, .source = TLS_BY_DEFAULT };
 	struct sts_held *h = make_held(row);
-	bool any = sts_apply(h, &found, row->is_stronger, &policy, &left, &site, &why);
+
+	set_records(row->is_stronger);
+	bool any = sts_apply(h, &found, &policy, &left, &site, &why);
 
 	assert_int_equal(any, row->site != NULL);
 	assert_string_equal(tls_level_label(policy.level), row->level);
@@ -162,7 +184,7 @@ the_site_is_that_of_the_hosts_that_are_left(void **state)
 		uint8_t why_memory[300];
 		struct buf why = buf_of(why_memory, sizeof why_memory);
 		sites[i] = buf_of(memory[i], sizeof memory[i]);
-		assert_true(sts_apply(h, &found, 0, &policy, &left, &sites[i], &why));
+		assert_true(sts_apply(h, &found, &policy, &left, &sites[i], &why));
 		sts_held_put(h);
 	}
 	assert_false(span_eq(buf_span(&sites[0]), buf_span(&sites[1])));
