@@ -35,7 +35,7 @@ enum {
 	CONTROL_RECEIVE_SIZE = 4096,
 	CONTROL_BUFFERS = 4 * ADMIN_CLIENTS_MAX,
 	/* Answers to letters, and to what clients ask, and to a list of suspended sites. */
-	CONTROL_PLACES = WORKERS_MAX * (ADMIN_CLIENTS_MAX + 4) + POLICY_PLACES,
+	CONTROL_PLACES = WORKERS_MAX * (ADMIN_CLIENTS_MAX + 4) + POLICY_PLACES + REPORTS_PLACES,
 	EXTRA_BLOCKS = 2,          /* metrics of the control and the HTTP thread */
 	BUFFER_SHARE_PERCENT = 25, /* of the memory budget, for connections' buffers */
 };
@@ -356,15 +356,17 @@ make_control(struct daemon *d)
 	return true;
 }
 
-/* Policies of domains (MTA-STS), and the thread that fetches them. */
+/* Policies of domains (MTA-STS), reports about TLS, and the thread that has HTTPS. */
 static bool
-make_policies(struct daemon *d)
+make_web(struct daemon *d)
 {
 	struct control *c = &d->control;
 
 	policies_init(&c->policies, c, random_u64(), d->config->queue.spool.path);
 	for (unsigned i = 0; i < d->workers; i++)
 		d->crew[i].worker.flow->sts.source = &c->policies.source;
+	if (!reports_init(&c->reports, c, random_u64(), d->config->queue.spool.path))
+		return false;
 	c->web = web_start(&c->worker, &d->why);
 	return c->web != NULL;
 }
@@ -543,6 +545,19 @@ log_resolver(struct daemon *d)
 }
 
 static void
+log_reports(struct daemon *d)
+{
+	event_tls_reports_ready(
+		d->control.worker.log,
+		&(struct event_tls_reports_ready){
+			.enabled = d->config->tls_reports.enabled,
+			.limits =
+				SPAN("addresses of kind mailto get none: reports by mail must have "
+				     "DKIM signatures, which this version does not make"),
+		});
+}
+
+static void
 log_start_events(struct daemon *d, uint64_t queued)
 {
 	struct log_ring *log = d->control.worker.log;
@@ -555,6 +570,7 @@ log_start_events(struct daemon *d, uint64_t queued)
 								.role = SPAN("relay") });
 	}
 	log_resolver(d);
+	log_reports(d);
 	control_tell_recipients(&d->control, true);
 	event_start(log, &(struct event_start){
 				 .version = SPAN(RINGPOST_VERSION),
@@ -602,7 +618,7 @@ come_up(struct daemon *d)
 	if (d->crew == NULL || !listen_all(d) || !start_http(d) ||
 	    !startup_drop_user(d->config, &d->why) || !open_log(d) || !make_workers(d) ||
 	    !bind_admin(d) || !open_resolvers(d) || !open_queue(d) || !take_suspended(d) ||
-	    !make_control(d) || !make_policies(d))
+	    !make_control(d) || !make_web(d))
 		return fail(d, "out of memory");
 	return true;
 }
@@ -613,6 +629,7 @@ go_down(struct daemon *d)
 	http_stop(d->http);
 	web_stop(d->control.web);
 	policies_fini(&d->control.policies);
+	reports_fini(&d->control.reports);
 	if (d->store != NULL)
 		queue_close(d->store);
 	for (unsigned i = 0; i < d->workers; i++)

@@ -222,9 +222,15 @@ finish_reload(struct control *c)
 }
 
 static void
+on_reports_stopped(struct reports *r)
+{
+	send_all(r->control, CONTROL_STOP);
+}
+
+static void
 on_policies_stopped(struct policies *p)
 {
-	send_all(p->control, CONTROL_STOP);
+	reports_stop(&p->control->reports, on_reports_stopped);
 }
 
 static void
@@ -466,6 +472,7 @@ control_run(struct control *c)
 		  c->worker.now_ms + c->routing->config->relay.recipients_look_ms);
 	ring_poll(c->worker.ring, &c->signal_poll, c->signals, POLLIN);
 	policies_start(&c->policies, c->web);
+	reports_start(&c->reports, c->web);
 	admin_start(&c->admin, c, c->admin_fd);
 	atomic_store(&c->started, true);
 	atomic_store(&c->ready, true);

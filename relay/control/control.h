@@ -27,6 +27,7 @@
 #include "relay/control/admin.h"
 #include "relay/control/ask.h"
 #include "relay/control/policies.h"
+#include "relay/control/reports.h"
 #include "relay/flow/flow.h"
 
 struct control;
@@ -61,6 +62,7 @@ struct control {
 	const struct metrics *const *blocks; /* of all threads */
 	size_t block_count;
 	struct policies policies; /* of MTA-STS */
+	struct reports reports;   /* about TLS */
 	struct web *web;
 	struct admin admin;
 	int admin_fd; /* that listens, or -1; taken by control_run */

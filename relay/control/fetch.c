@@ -5,39 +5,25 @@
 #include <stdlib.h>
 
 #include "core/base/clock.h"
-#include "dns/resolver.h"
 #include "relay/control/control.h"
+#include "relay/control/lookup.h"
 #include "relay/control/policies.h"
 
 enum {
-	CANCEL_CHECK_MS = 100,
 	HTTPS_PORT = 443,
-	NAME_SIZE = DNS_NAME_MAX + 32,
+	NAME_SIZE = LOOKUP_NAME_MAX,
 	URL_SIZE = NAME_SIZE + 64,
 	CA_SIZE = 4096,
 	WHY_SIZE = 512,
 };
 
-enum { ASK_V6, ASK_V4, ASK_TXT, ASKS };
-
 struct fetch {
-	struct ask ask;
-	struct ask_part part;
+	struct lookup lookup;
 	struct policies *policies;
 	struct policy_entry *owner;
 	void (*on_done)(struct policy_entry *owner, const struct fetch_result *r);
 	uint64_t began_ms;
 
-	/* The worker's, until the ask is back. */
-	struct dns_query queries[ASKS];
-	unsigned open; /* bit mask of them */
-	bool asked;
-	struct timer check; /* whether it was cancelled */
-	bool is_refresh;
-	bool has_record;
-	bool no_record; /* for certain */
-
-	struct span domain; /* the owner's */
 	uint8_t id_size;
 	char id[STS_ID_MAX];
 	struct web_job job;
@@ -75,6 +61,7 @@ finish(struct fetch *f, enum fetch_outcome outcome)
 	};
 
 	f->on_done(f->owner, &r);
+	lookup_fini(&f->lookup);
 	free(f);
 }
 
@@ -119,7 +106,7 @@ on_got(struct web_job *j)
 	finish(f, judge(f, j));
 }
 
-/* ---- the addresses, on a worker ---- */
+/* ---- the addresses ---- */
 
 static void
 take_addresses(struct fetch *f, const struct dns_answer *a)
@@ -131,118 +118,40 @@ take_addresses(struct fetch *f, const struct dns_answer *a)
 			   SPAN_ARG(span_first(a->why, 150)));
 }
 
-static void
+/* False: there is none, for certain. */
+static bool
 take_record(struct fetch *f, const struct dns_answer *a)
 {
 	struct span texts[DNS_RECORDS_MAX];
 	struct span id;
 
+	if (a->outcome == DNS_FAILED || a->outcome == DNS_BOGUS)
+		return true;
 	for (unsigned i = 0; i < a->count; i++)
 		texts[i] = a->records[i].data;
-	f->has_record = a->outcome == DNS_FOUND && sts_records_find(texts, a->count, &id);
-	f->no_record = !f->has_record && a->outcome != DNS_FAILED && a->outcome != DNS_BOGUS;
-	if (!f->has_record)
-		return;
+	if (!sts_records_find(texts, a->count, &id))
+		return false;
 	f->id_size = (uint8_t)id.size;
 	memcpy(f->id, id.data, id.size);
+	return true;
 }
 
 static void
-end_asks(struct fetch *f)
+on_resolved(struct lookup *l)
 {
-	timer_stop(&ask_worker(&f->part)->timers, &f->check);
-	ask_resume(&f->part);
-}
+	struct fetch *f = CONTAINER_OF(l, struct fetch, lookup);
+	bool has_record = true;
 
-static void
-on_answer(struct fetch *f, unsigned which, const struct dns_answer *a)
-{
-	f->open &= ~(1u << which);
-	if (which == ASK_TXT)
-		take_record(f, a);
-	else
-		take_addresses(f, a);
-	if (f->open == 0)
-		end_asks(f);
-}
-
-static void
-on_v6(struct dns_query *q, struct dns_answer *a)
-{
-	on_answer(CONTAINER_OF(q, struct fetch, queries[ASK_V6]), ASK_V6, a);
-}
-
-static void
-on_v4(struct dns_query *q, struct dns_answer *a)
-{
-	on_answer(CONTAINER_OF(q, struct fetch, queries[ASK_V4]), ASK_V4, a);
-}
-
-static void
-on_txt(struct dns_query *q, struct dns_answer *a)
-{
-	on_answer(CONTAINER_OF(q, struct fetch, queries[ASK_TXT]), ASK_TXT, a);
-}
-
-/* A relay that ends does not wait for the DNS. */
-static void
-on_check(struct timer *t)
-{
-	struct fetch *f = CONTAINER_OF(t, struct fetch, check);
-	struct worker *w = ask_worker(&f->part);
-
-	if (!ask_is_cancelled(&f->part)) {
-		timer_set(&w->timers, t, w->now_ms + CANCEL_CHECK_MS);
-		return;
+	for (unsigned i = 0; i < l->count; i++) {
+		const struct dns_answer *answer = l->questions[i].answer;
+		if (answer == NULL)
+			continue;
+		if (l->questions[i].type == DNS_TXT)
+			has_record = take_record(f, answer);
+		else
+			take_addresses(f, answer);
 	}
-	for (unsigned i = 0; i < ASKS; i++) {
-		if ((f->open >> i & 1) != 0)
-			resolver_cancel(&f->queries[i]);
-	}
-	f->open = 0;
-	ask_resume(&f->part);
-}
-
-static void
-ask_one(struct fetch *f, unsigned which, struct span name, enum dns_type type,
-	void (*on_done)(struct dns_query *q, struct dns_answer *a))
-{
-	f->queries[which] = (struct dns_query){ .on_done = on_done };
-	f->open |= 1u << which;
-	resolver_ask(ask_worker(&f->part)->resolver, &f->queries[which], name, type);
-}
-
-static enum ask_step
-resolve_slice(struct ask_part *part, uint64_t slice_us)
-{
-	struct fetch *f = CONTAINER_OF(part->ask, struct fetch, ask);
-	struct worker *w = ask_worker(part);
-	char memory[NAME_SIZE];
-	struct buf record = buf_of(memory, sizeof memory);
-	struct span host = span_of_string(f->host);
-
-	(void)slice_us;
-	if (f->asked || ask_is_cancelled(part))
-		return ASK_DONE;
-	f->asked = true;
-	timer_init(&f->check, on_check);
-	timer_set(&w->timers, &f->check, w->now_ms + CANCEL_CHECK_MS);
-	ask_one(f, ASK_V6, host, DNS_AAAA, on_v6);
-	ask_one(f, ASK_V4, host, DNS_A, on_v4);
-	if (f->is_refresh) {
-		buf_append_string(&record, "_mta-sts.");
-		buf_append(&record, f->domain);
-		ask_one(f, ASK_TXT, buf_span(&record), DNS_TXT, on_txt);
-	}
-	return ASK_WAIT;
-}
-
-static void
-on_resolved(struct ask *a)
-{
-	struct fetch *f = CONTAINER_OF(a, struct fetch, ask);
-
-	if (f->no_record) {
+	if (!has_record) {
 		finish(f, FETCH_NO_RECORD);
 		return;
 	}
@@ -277,8 +186,6 @@ fetch_start(struct policies *p, struct span domain, struct span id, bool is_refr
 	f->owner = owner;
 	f->on_done = on_done;
 	f->began_ms = clock_monotonic_ms();
-	f->domain = domain;
-	f->is_refresh = is_refresh;
 	f->id_size = (uint8_t)id.size;
 	memcpy(f->id, id.data, id.size);
 	f->why = buf_of(f->why_memory, sizeof f->why_memory);
@@ -296,17 +203,17 @@ fetch_start(struct policies *p, struct span domain, struct span id, bool is_refr
 		.timeout_ms = options->timeout_ms,
 		.text = buf_of(f->text, sizeof f->text),
 	};
-	f->ask = (struct ask){
-		.on_slice = resolve_slice,
-		.on_done = on_resolved,
-		.parts = &f->part,
-	};
-	ask_start(&p->asker, &f->ask, worker, 1);
+	lookup_init(&f->lookup, on_resolved);
+	lookup_add(&f->lookup, "mta-sts.", domain, DNS_AAAA);
+	lookup_add(&f->lookup, "mta-sts.", domain, DNS_A);
+	if (is_refresh)
+		lookup_add(&f->lookup, "_mta-sts.", domain, DNS_TXT);
+	lookup_start(&f->lookup, &p->asker, worker);
 	return f;
 }
 
 void
 fetch_cancel(struct fetch *f)
 {
-	ask_cancel(&f->ask);
+	lookup_cancel(&f->lookup);
 }

@@ -421,6 +421,8 @@ take_failure(struct policy_entry *e, const struct fetch_result *r)
 				 .kept = is_valid(e) ? e->held->id : span_none(),
 				 .pause = pause_ms,
 			 });
+	reports_note(&p->control->reports, e->domain, TALLY_STS, fetch_result_type(r->outcome),
+		     r->why);
 	answer_all(e, is_valid(e) ? e->held : NULL, pause_ms);
 }
 

@@ -435,6 +435,13 @@ note_domain(struct destination *d, const struct mx_hosts *found)
 	}
 	if (d->expires_at_ms > again_ms)
 		d->expires_at_ms = again_ms;
+	flow_count_tls(d->flow, (struct tls_tally_row){
+					.policy = TALLY_STS,
+					.result = "validation-failure",
+					.domain = d->name,
+					.why = buf_span(&why),
+					.sessions = 1,
+				});
 	note_failure(d, MX_UNPROTECTED, buf_span(&why));
 }
 

@@ -9,6 +9,7 @@
 #include "relay/flow/events.h"
 
 enum {
+	DAY_MS = 86400 * 1000,
 	SESSION_MARGIN = 256, /* sessions beyond the limit, to say 421 with */
 	CHANNEL_MARGIN = 64,  /* channels that are closing while others open */
 	FAREWELL_MS = 2000,   /* for a 421 at the end of a drain */
@@ -150,6 +151,7 @@ flow_free(struct flow *f)
 	pool_fini(&f->channels);
 	pool_fini(&f->jobs);
 	bounces_fini(f);
+	tls_tally_free(f->tls_tally);
 	routing_put(f->routing);
 	suspensions_put(f->suspensions);
 	free(f->scratch_memory);
@@ -206,6 +208,18 @@ flow_check_drained(struct flow *f)
 {
 	if (f->draining && !f->drained)
 		worker_last(f->worker, &f->drain_check);
+}
+
+void
+flow_count_tls(struct flow *f, struct tls_tally_row row)
+{
+	if (!f->routing->config->tls_reports.enabled || f->sts.source == NULL)
+		return; /* nobody would take it */
+	row.day = (unsigned)(f->worker->now_wall_ms / DAY_MS);
+	if (f->tls_tally == NULL)
+		f->tls_tally = calloc(1, sizeof *f->tls_tally);
+	if (f->tls_tally == NULL || !tls_tally_add(f->tls_tally, &row))
+		FLOW_LIMIT_HIT(f, TLS_REPORTS);
 }
 
 struct flow *

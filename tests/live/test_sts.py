@@ -69,10 +69,10 @@ class Ground:
         self.tree.zone(name, "\n".join(lines), ttl=zone.ttl)
         self.tree.publish()
 
-    def relay(self, folder, sts=None, name="relay", changes=None):
+    def relay(self, folder, sts=None, name="relay", changes=None, kind=Ringpost):
         config = {"dns": self.tree.options, "hostname": "relay.test", "timeouts": {"drain": "1s"},
                   "sts": {"ca_file": str(self.authority.file), **(sts or {})}, **(changes or {})}
-        return Ringpost(folder / name, config, [{"domain": "*", "to": "mx"}])
+        return kind(folder / name, config, [{"domain": "*", "to": "mx"}])
 
     def fetches(self, name):
         return self.web.requests_of(f"mta-sts.{name}")
