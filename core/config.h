@@ -60,6 +60,7 @@ struct config_host {
 	struct net_address address; /* size 0: by name */
 	struct span name;           /* lower case; empty: by number */
 	uint16_t port;              /* of a name */
+	bool tls;                   /* smtps: from the first byte on */
 };
 
 /* Where a route leads. Routes with the same text are the same destination. */

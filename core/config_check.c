@@ -97,6 +97,21 @@ index_build(struct domain_index *index, const struct column *c, struct arena *ar
 	return true;
 }
 
+/* Who asks for TLS must have something to show. */
+static void
+check_tls(const struct config *config, config_report_fn report, void *context)
+{
+	for (size_t i = 0; i < config->listeners_count; i++) {
+		enum config_listener_tls tls = config->listeners[i].tls;
+		if (config->tls.certificates_count > 0 || tls == LISTENER_TLS_AUTO ||
+		    tls == LISTENER_TLS_NONE)
+			continue;
+		char name[CHECK_PATH_MAX];
+		snprintf(name, sizeof name, "listeners[%zu].tls", i);
+		report(context, name, "there is no certificate; add one to tls.certificates");
+	}
+}
+
 static void
 check_listeners(const struct config *config, config_report_fn report, void *context)
 {
@@ -174,6 +189,47 @@ check_callouts(const struct config *config, config_report_fn report, void *conte
 	}
 }
 
+/* A password goes to somebody in particular, and to nobody else who listens. */
+static void
+check_auth(const struct config *config, config_report_fn report, void *context)
+{
+	for (size_t i = 0; i < config->routes_count; i++) {
+		const struct config_route *route = &config->routes[i];
+		char name[CHECK_PATH_MAX];
+
+		if (route->auth.size == 0)
+			continue;
+		snprintf(name, sizeof name, "routes[%zu].auth", i);
+		if (route->to.hosts_count == 0)
+			report(context, name, "needs a next hop of its own; name it in `to`");
+		else if (route->tls < ROUTE_TLS_ENCRYPT)
+			report(context, name,
+			       "would send a password in the clear; add tls: verify (or encrypt)");
+		else if (span_eq(config->secrets, SPAN("none")))
+			report(context, name,
+			       "has no file of passwords; add secrets: /path/to/file");
+	}
+}
+
+/* A host that speaks TLS from the first byte on understands nothing else. */
+static void
+check_implicit(const struct config *config, config_report_fn report, void *context)
+{
+	for (size_t i = 0; i < config->routes_count; i++) {
+		const struct config_route *route = &config->routes[i];
+		bool implicit = false;
+		char name[CHECK_PATH_MAX];
+
+		for (size_t k = 0; k < route->to.hosts_count; k++)
+			implicit |= route->to.hosts[k].tls;
+		if (!implicit || route->tls != ROUTE_TLS_NONE)
+			continue;
+		snprintf(name, sizeof name, "routes[%zu].tls", i);
+		report(context, name,
+		       "is none, but smtps:// is TLS; write smtp:// or another word");
+	}
+}
+
 /* Fingerprints and the word that asks for them belong together. */
 static void
 check_fingerprints(const struct config *config, config_report_fn report, void *context)
@@ -245,8 +301,11 @@ config_finish(struct snapshot *s, config_report_fn report, void *context)
 			 context))
 		return false;
 	check_listeners(c, report, context);
+	check_tls(c, report, context);
 	check_domains(c, report, context);
 	check_callouts(c, report, context);
+	check_implicit(c, report, context);
+	check_auth(c, report, context);
 	check_fingerprints(c, report, context);
 	check_dane(c, report, context);
 	check_retry(c, report, context);

@@ -12,6 +12,11 @@ static void on_end(struct op *op, struct completion done);
 static void run_input(struct task *t);
 static void run_late(struct task *t);
 static void on_deadline(struct timer *t);
+static bool is_in_handshake(const struct conn *c);
+static void begin_handshake(struct conn *c);
+static void end_handshake(struct conn *c, enum err e);
+static bool unwrap(struct conn *c);
+static void start_wrapped_send(struct conn *c);
 
 /* ---- beginning ---- */
 
@@ -82,33 +87,54 @@ on_connected(struct op *op, struct completion done)
 
 /* ---- input ---- */
 
-/* Gives up what is unread, and the memory it is in. */
 static void
-release_input(struct conn *c)
+release_plain(struct conn *c)
 {
-	if (c->input_ring_id >= 0)
-		ring_buffer_put(c->worker->ring, c->group, (uint16_t)c->input_ring_id);
 	if (c->input_memory != NULL)
 		pool_put(&c->worker->buffers, c->input_memory);
-	c->input_ring_id = -1;
 	c->input_memory = NULL;
 	c->input = NULL;
 	c->input_size = 0;
 }
 
-/* Moves what is unread out of the ring's buffer. False where there is no memory for it. */
-static bool
-keep_input(struct conn *c)
+/* Of the ring's buffer and of what the layer has not read, one is there at most. */
+static void
+release_wire(struct conn *c)
 {
-	ASSERT(c->input_memory == NULL && c->input_size <= WORKER_BUFFER_SIZE);
-	c->input_memory = pool_get(&c->worker->buffers);
-	if (c->input_memory == NULL)
-		return false;
-	memcpy(c->input_memory, c->input, c->input_size);
-	c->input = c->input_memory;
+	if (c->input_ring_id >= 0)
+		ring_buffer_put(c->worker->ring, c->group, (uint16_t)c->input_ring_id);
+	c->input_ring_id = -1;
+	if (c->layer == NULL)
+		return;
+	if (c->wire_memory != NULL)
+		pool_put(&c->worker->buffers, c->wire_memory);
+	c->wire_memory = NULL;
+	c->wire = NULL;
+	c->wire_size = 0;
+}
+
+/* Gives up what is unread, and the memory it is in. */
+static void
+release_input(struct conn *c)
+{
+	release_wire(c);
+	release_plain(c);
+}
+
+/* Moves what is unread out of the ring's buffer. NULL where there is no memory for it. */
+static uint8_t *
+keep(struct conn *c, const uint8_t *bytes, uint32_t size)
+{
+	ASSERT(size <= WORKER_BUFFER_SIZE);
+	uint8_t *memory = pool_get(&c->worker->buffers);
+	if (memory == NULL) {
+		conn_close(c, CLOSE_NO_MEMORY);
+		return NULL;
+	}
+	memcpy(memory, bytes, size);
 	ring_buffer_put(c->worker->ring, c->group, (uint16_t)c->input_ring_id);
 	c->input_ring_id = -1;
-	return true;
+	return memory;
 }
 
 static void
@@ -119,17 +145,50 @@ arm_receive(struct conn *c)
 	ring_receive(c->worker->ring, &c->receive, c->fd, c->group);
 }
 
+/* False where the connection closes for want of memory. */
+static bool
+keep_plain(struct conn *c)
+{
+	if (c->input_size == 0)
+		release_input(c);
+	else if (c->input_ring_id >= 0)
+		c->input = c->input_memory = keep(c, c->input, c->input_size);
+	return c->state == CONN_OPEN;
+}
+
+static bool
+keep_wire(struct conn *c)
+{
+	if (c->input_size == 0)
+		release_plain(c);
+	if (c->wire_size == 0)
+		release_wire(c);
+	else if (c->input_ring_id >= 0)
+		c->wire = c->wire_memory = keep(c, c->wire, c->wire_size);
+	return c->state == CONN_OPEN;
+}
+
+/* Has the layer something to read without another receive? */
+static bool
+layer_has_input(const struct conn *c)
+{
+	return c->layer != NULL && (c->wire_size > 0 || c->layer->ops->has_more(c->layer));
+}
+
 /* Between two looks of the owner at its input no buffer of the ring is held. */
 static void
 settle_input(struct conn *c)
 {
-	if (c->input_size == 0) {
-		release_input(c);
-	} else if (c->input_ring_id >= 0 && !keep_input(c)) {
-		conn_close(c, CLOSE_NO_MEMORY);
+	if (!(c->layer == NULL ? keep_plain(c) : keep_wire(c)))
+		return;
+	if (!c->wants_input || c->receive.in_kernel)
+		return;
+	if (layer_has_input(c)) {
+		ASSERT(c->input_size < WORKER_BUFFER_SIZE);
+		worker_soon(c->worker, &c->run);
 		return;
 	}
-	if (!c->wants_input || c->receive.in_kernel || c->input_ended)
+	if (c->input_ended)
 		return;
 	ASSERT(c->input_size <= CONN_INPUT_KEPT);
 	arm_receive(c);
@@ -142,6 +201,8 @@ run_input(struct task *t)
 
 	OBJ_CHECK(c, CONN_MAGIC);
 	ASSERT(c->state == CONN_OPEN);
+	if (c->layer != NULL && !unwrap(c))
+		return;
 	if (c->lost_error == ERR_OK || c->input_size > 0) {
 		c->in_on_input = true;
 		c->events->on_input(c);
@@ -149,7 +210,9 @@ run_input(struct task *t)
 	}
 	if (c->state != CONN_OPEN)
 		return;
-	if (c->lost_error != ERR_OK)
+	if (c->secures)
+		begin_handshake(c);
+	else if (c->lost_error != ERR_OK)
 		c->events->on_lost(c, (enum err)c->lost_error);
 	else
 		settle_input(c);
@@ -162,6 +225,14 @@ add_input(struct conn *c, uint16_t buffer_id, uint32_t size)
 	uint8_t *arrived = ring_buffer(c->worker->ring, c->group, buffer_id);
 
 	ASSERT(c->input_ring_id < 0);
+	if (c->layer != NULL) {
+		ASSERT(c->wire_size == 0);
+		c->wire = arrived;
+		c->wire_size = size;
+		c->input_ring_id = buffer_id;
+		c->wants_input = true; /* until there is plain text of it */
+		return;
+	}
 	if (c->input_size == 0) {
 		release_input(c);
 		c->input = arrived;
@@ -175,6 +246,16 @@ add_input(struct conn *c, uint16_t buffer_id, uint32_t size)
 	c->input = c->input_memory;
 	c->input_size += size;
 	ring_buffer_put(c->worker->ring, c->group, buffer_id);
+}
+
+/* The connection is of no use any more, and its owner is told. */
+static void
+lose(struct conn *c, enum err e)
+{
+	if (c->layer == NULL || c->secured)
+		c->events->on_lost(c, e);
+	else
+		end_handshake(c, e);
 }
 
 /* What still comes from the peer of a finishing connection is dropped. */
@@ -208,7 +289,7 @@ on_received(struct op *op, struct completion done)
 		return;
 	}
 	if (done.result < 0) {
-		c->events->on_lost(c, err_of_errno(done.result));
+		lose(c, err_of_errno(done.result));
 		return;
 	}
 	if (done.result == 0)
@@ -221,13 +302,15 @@ on_received(struct op *op, struct completion done)
 struct span
 conn_input(const struct conn *c)
 {
-	return c->state == CONN_OPEN ? span_of(c->input, c->input_size) : span_none();
+	bool is_readable = c->state == CONN_OPEN && !c->secures;
+
+	return is_readable ? span_of(c->input, c->input_size) : span_none();
 }
 
 void
 conn_consume(struct conn *c, size_t n)
 {
-	if (c->state != CONN_OPEN)
+	if (c->state != CONN_OPEN || c->secures)
 		return;
 	ASSERT(n <= c->input_size);
 	c->input += n;
@@ -255,13 +338,13 @@ conn_run(struct conn *c)
 bool
 conn_input_is_over(const struct conn *c)
 {
-	return c->input_ended && c->input_size == 0;
+	return c->input_ended && c->input_size == 0 && !layer_has_input(c);
 }
 
 bool
 conn_peer_has_ended(const struct conn *c)
 {
-	return c->input_ended;
+	return c->input_ended && !layer_has_input(c);
 }
 
 /* ---- output ---- */
@@ -285,13 +368,13 @@ add_piece(struct conn *c, const void *data, size_t size)
 
 /* Sends all that was written so far, in the order of the calls. */
 static void
-start_send(struct conn *c)
+start_raw_send(struct conn *c)
 {
-	ASSERT(!c->send.in_kernel && c->output[0] == NULL);
 	c->output[0] = c->output[1];
 	c->output_size[0] = c->output_size[1];
 	c->output[1] = NULL;
 	c->output_size[1] = 0;
+	c->raw_first = false;
 	c->ops_in_kernel++;
 	if (c->lent == NULL) {
 		ring_send(c->worker->ring, &c->send, c->fd, c->output[0], c->output_size[0]);
@@ -307,9 +390,35 @@ start_send(struct conn *c)
 }
 
 static bool
-has_unsent(const struct conn *c)
+has_unsent_plain(const struct conn *c)
 {
 	return c->output_size[1] > 0 || (c->lent != NULL && !c->lent_in_flight);
+}
+
+/* Is it our turn to end the layer, behind all that was written? */
+static bool
+owes_end(const struct conn *c)
+{
+	return c->secured && !c->end_said && c->state == CONN_FINISHING &&
+	       (c->layer->state == LAYER_OPEN || c->layer->state == LAYER_ENDED);
+}
+
+static bool
+has_unsent(const struct conn *c)
+{
+	if (has_unsent_plain(c))
+		return true;
+	return c->layer != NULL && (owes_end(c) || c->layer->ops->wants_write(c->layer));
+}
+
+static void
+start_send(struct conn *c)
+{
+	ASSERT(!c->send.in_kernel && c->output[0] == NULL);
+	if (c->layer == NULL || c->raw_first)
+		start_raw_send(c);
+	else
+		start_wrapped_send(c);
 }
 
 /* What the peer has said before it went is seen first, also where its completion comes behind this
@@ -329,6 +438,7 @@ static void
 on_sent(struct op *op, struct completion done)
 {
 	struct conn *c = CONTAINER_OF(op, struct conn, send);
+	/* With a layer, what was lent has been wrapped, and its size is 0. */
 	size_t whole = c->output_size[0] + (c->lent_in_flight ? c->lent_size : 0);
 	bool lent_is_back = c->lent_in_flight;
 
@@ -354,6 +464,21 @@ on_sent(struct op *op, struct completion done)
 	}
 }
 
+/* What a buffer may take; with a layer its wire form must fit into one, too. */
+static size_t
+output_buffer_size(const struct conn *c)
+{
+	return c->layer == NULL ? WORKER_BUFFER_SIZE : WORKER_BUFFER_SIZE - LAYER_OVERHEAD;
+}
+
+/* The room of the buffer that is being filled. */
+static size_t
+buffer_room(const struct conn *c)
+{
+	ASSERT(c->output_size[1] <= output_buffer_size(c));
+	return output_buffer_size(c) - c->output_size[1];
+}
+
 /* Appends to the buffer that is being filled, as much as fits. SIZE_MAX: no memory. */
 static size_t
 fill(struct conn *c, struct span bytes)
@@ -362,7 +487,7 @@ fill(struct conn *c, struct span bytes)
 		c->output[1] = pool_get(&c->worker->buffers);
 	if (c->output[1] == NULL)
 		return SIZE_MAX;
-	bytes = span_first(bytes, WORKER_BUFFER_SIZE - c->output_size[1]);
+	bytes = span_first(bytes, buffer_room(c));
 	memcpy(c->output[1] + c->output_size[1], bytes.data, bytes.size);
 	c->output_size[1] += (uint32_t)bytes.size;
 	return bytes.size;
@@ -371,7 +496,7 @@ fill(struct conn *c, struct span bytes)
 bool
 conn_write(struct conn *c, struct span bytes)
 {
-	if (c->state != CONN_OPEN)
+	if (c->state != CONN_OPEN || is_in_handshake(c))
 		return false;
 	ASSERT(bytes.size <= conn_output_room(c));
 	while (bytes.size > 0) {
@@ -383,6 +508,8 @@ conn_write(struct conn *c, struct span bytes)
 		bytes = span_after(bytes, n);
 		if (bytes.size > 0)
 			start_send(c); /* this one is full: it goes ahead of the turn's end */
+		if (c->state != CONN_OPEN)
+			return false;
 	}
 	c->was_full |= conn_output_full(c);
 	worker_last(c->worker, &c->late);
@@ -394,7 +521,7 @@ conn_write_lent(struct conn *c, const void *data, size_t size)
 {
 	if (c->state != CONN_OPEN)
 		return;
-	ASSERT(c->lent == NULL && size > 0);
+	ASSERT(c->lent == NULL && size > 0 && !is_in_handshake(c));
 	c->lent = data;
 	c->lent_size = size;
 	c->lent_at = c->output_size[1];
@@ -404,9 +531,11 @@ conn_write_lent(struct conn *c, const void *data, size_t size)
 size_t
 conn_output_room(const struct conn *c)
 {
-	size_t room = WORKER_BUFFER_SIZE - c->output_size[1];
-
-	return c->send.in_kernel ? room : room + WORKER_BUFFER_SIZE;
+	if (is_in_handshake(c))
+		return 0;
+	/* What is lent may take several sends with a layer; what is behind it stays until then. */
+	bool sends_all = !c->send.in_kernel && (c->layer == NULL || c->lent == NULL);
+	return buffer_room(c) + (sends_all ? output_buffer_size(c) : 0);
 }
 
 bool
@@ -419,6 +548,223 @@ bool
 conn_output_is_empty(const struct conn *c)
 {
 	return !c->send.in_kernel && !has_unsent(c);
+}
+
+/* ---- the layer ---- */
+
+static bool
+is_in_handshake(const struct conn *c)
+{
+	return c->layer != NULL && !c->secured;
+}
+
+void
+conn_secure(struct conn *c, struct layer *layer)
+{
+	OBJ_CHECK(c, CONN_MAGIC);
+	if (c->state != CONN_OPEN) {
+		layer->ops->free(layer);
+		return;
+	}
+	ASSERT(c->layer == NULL && c->lent == NULL);
+	if (has_unsent_plain(c)) {
+		if (c->send.in_kernel)
+			c->raw_first = true;
+		else
+			start_raw_send(c);
+	}
+	c->layer = layer;
+	c->wire = c->wire_memory = NULL;
+	c->wire_size = 0;
+	if (c->in_on_input)
+		c->secures = true;
+	else
+		begin_handshake(c);
+}
+
+struct layer *
+conn_layer(const struct conn *c)
+{
+	return c->layer;
+}
+
+/* From now on, all that arrives is the layer's. */
+static void
+begin_handshake(struct conn *c)
+{
+	c->secures = false;
+	release_input(c);
+	worker_soon(c->worker, &c->run);
+	worker_last(c->worker, &c->late);
+}
+
+static void
+end_handshake(struct conn *c, enum err e)
+{
+	c->secured = true;
+	c->in_on_input = true; /* what it asks for is looked at later */
+	c->events->on_secured(c, e);
+	c->in_on_input = false;
+	ASSERT(e == ERR_OK || c->state != CONN_OPEN);
+}
+
+/* May the layer compute now? Where the share of this turn is used up, the next one has another. */
+static bool
+has_turn(struct conn *c)
+{
+	struct worker *w = c->worker;
+
+	if (!is_in_handshake(c) || !c->layer->is_heavy)
+		return true;
+	if (w->heavy_left > 0) {
+		w->heavy_left--;
+		return true;
+	}
+	if (keep_wire(c))
+		worker_soon(w, &c->run);
+	return false;
+}
+
+/* Turns what has come on the wire into input, as much as fits. False: not now, or not any more. */
+static bool
+read_layer(struct conn *c)
+{
+	struct layer *l = c->layer;
+
+	if (!has_turn(c))
+		return false;
+	if (c->input_memory == NULL)
+		c->input_memory = pool_get(&c->worker->buffers);
+	else
+		memmove(c->input_memory, c->input, c->input_size);
+	if (c->input_memory == NULL) {
+		conn_close(c, CLOSE_NO_MEMORY);
+		return false;
+	}
+	struct buf plain = buf_of(c->input_memory, WORKER_BUFFER_SIZE);
+	plain.size = c->input_size;
+	size_t used = l->ops->read(l, span_of(c->wire, c->wire_size), &plain);
+	ASSERT(used <= c->wire_size && plain.size >= c->input_size);
+	c->wire += used;
+	c->wire_size -= (uint32_t)used;
+	c->wants_input &= plain.size == c->input_size;
+	c->input = c->input_memory;
+	c->input_size = (uint32_t)plain.size;
+	if (l->state == LAYER_ENDED)
+		c->input_ended = true;
+	if (l->state == LAYER_FAILED && c->secured && c->lost_error == ERR_OK)
+		c->lost_error = ERR_TLS;
+	if (l->state == LAYER_ENDED || l->state == LAYER_FAILED)
+		release_wire(c);
+	if (l->ops->wants_write(l))
+		worker_last(c->worker, &c->late);
+	return true;
+}
+
+/* What has arrived goes through the layer. True: the owner is to look at its input. */
+static bool
+unwrap(struct conn *c)
+{
+	if (c->wants_input && layer_has_input(c) && !read_layer(c))
+		return false;
+	if (c->secured)
+		return true;
+	if (c->layer->state != LAYER_HANDSHAKE) {
+		end_handshake(c, c->layer->state == LAYER_FAILED ? ERR_TLS : ERR_OK);
+		/* Who asked for input in on_secured has it already, or still waits. */
+		c->wants_input &= c->input_size == 0;
+		return c->state == CONN_OPEN;
+	}
+	if (c->lost_error != ERR_OK || c->input_ended) {
+		end_handshake(c, c->input_ended ? ERR_RESET : (enum err)c->lost_error);
+		return false;
+	}
+	c->wants_input = true;
+	settle_input(c);
+	return false;
+}
+
+/* Wraps the first `size` bytes of what was written. False where not all of it fitted. */
+static bool
+wrap_written(struct conn *c, size_t size, struct buf *wire)
+{
+	struct span bytes = span_of(c->output[1], size);
+	size_t used = size == 0 ? 0 : c->layer->ops->write(c->layer, bytes, wire);
+
+	ASSERT(used <= size);
+	if (used == c->output_size[1]) {
+		release_output(c, 1);
+	} else if (used > 0) {
+		c->output_size[1] -= (uint32_t)used;
+		memmove(c->output[1], c->output[1] + used, c->output_size[1]);
+	}
+	if (c->lent != NULL && !c->lent_in_flight)
+		c->lent_at -= (uint32_t)used;
+	return used == size;
+}
+
+/* Wraps what the layer and the owner have to say, in the order of the calls, as much as fits. */
+static void
+wrap(struct conn *c, struct buf *wire)
+{
+	struct layer *l = c->layer;
+
+	l->ops->write(l, span_none(), wire);
+	if (c->lent != NULL && !c->lent_in_flight) {
+		if (!wrap_written(c, c->lent_at, wire))
+			return;
+		size_t used = l->ops->write(l, span_of(c->lent, c->lent_size), wire);
+		ASSERT(used <= c->lent_size);
+		c->lent += used;
+		c->lent_size -= used;
+		if (c->lent_size > 0)
+			return;
+		c->lent_in_flight = true; /* its wire form is */
+	}
+	if (!wrap_written(c, c->output_size[1], wire))
+		return;
+	if (owes_end(c)) {
+		c->end_said = true;
+		l->ops->end(l);
+		l->ops->write(l, span_none(), wire);
+	}
+}
+
+/* Nothing of the owner can leave through a layer that has failed. */
+static void
+drop_unsent(struct conn *c)
+{
+	release_output(c, 1);
+	if (c->lent != NULL) {
+		c->lent_size = 0;
+		c->lent_in_flight = true;
+	}
+}
+
+static void
+start_wrapped_send(struct conn *c)
+{
+	uint8_t *memory = pool_get(&c->worker->buffers);
+
+	if (memory == NULL) {
+		conn_close(c, CLOSE_NO_MEMORY);
+		return;
+	}
+	struct buf wire = buf_of(memory, WORKER_BUFFER_SIZE);
+	wrap(c, &wire);
+	if (c->layer->state == LAYER_FAILED) {
+		drop_unsent(c);
+		if (c->state == CONN_OPEN && c->secured)
+			fail_send(c, ERR_TLS);
+	}
+	if (wire.size == 0) {
+		pool_put(&c->worker->buffers, memory);
+		return;
+	}
+	c->output[0] = memory;
+	c->output_size[0] = (uint32_t)wire.size;
+	c->ops_in_kernel++;
+	ring_send(c->worker->ring, &c->send, c->fd, c->output[0], c->output_size[0]);
 }
 
 /* ---- holds ---- */
@@ -574,8 +920,11 @@ reap(struct conn *c)
 	list_unlink(&c->link);
 	c->worker->conn_count--;
 	const struct conn_events *events = c->events;
+	struct layer *layer = c->layer;
 	OBJ_FINI(c, CONN_MAGIC);
 	events->on_closed(c);
+	if (layer != NULL)
+		layer->ops->free(layer);
 }
 
 static void

@@ -22,13 +22,7 @@
  * until on_drained or on_closed. One piece of memory is lent at a time.
  *
  * Where no pooled buffer is to be had, the connection is closed with CLOSE_NO_MEMORY.
- *
- * A layer (core/layer.h: TLS) may be put between the wire and the owner, at any time while the
- * connection is open: conn_secure(). What was written before leaves ahead of it as it was; input
- * that was not consumed is dropped, and so is what arrives before the handshake begins: it is not
- * protected, and whoever could write it would have it taken for what the peer says behind it. From
- * then on the owner reads and writes plain text. on_secured tells the end of the handshake; there
- * is no input before it. A paused or idle connection with a layer holds no pooled buffer either.
+ * A layer (TLS) may be put between the wire and the owner: conn_secure(), below.
  *
  * Ends: conn_close(reason) cancels all; conn_finish(reason) first sends what is written, shuts
  * down, reads and drops what still comes for a short while (so that a reset does not destroy our
@@ -50,7 +44,7 @@
 
 enum {
 	CONN_INPUT_KEPT = 12 * 1024,
-	CONN_OUTPUT_MAX = 2 * WORKER_BUFFER_SIZE,
+	CONN_OUTPUT_MAX = 2 * WORKER_BUFFER_SIZE, /* with a layer 2 * LAYER_OVERHEAD less */
 	CONN_OUTPUT_SPARE = 4 * 1024,
 	/* How long a finishing connection may take to send the rest, and then to see its end. */
 	CONN_FINISH_MS = 30 * 1000,
@@ -61,8 +55,9 @@ struct conn;
 
 struct conn_events {
 	void (*on_connected)(struct conn *c, enum err e); /* outbound only; on failure close it */
-	/* The handshake of conn_secure() has ended: ERR_OK, or ERR_TLS (the layer says why); then
-	 * conn_finish() still sends what the layer has to say to that. */
+	/* The handshake of conn_secure() has ended: ERR_OK; or ERR_TLS (the layer says why), or
+	 * that the connection was lost or ended by the peer meanwhile (ERR_RESET). On failure close
+	 * it: conn_finish() still sends what the layer has to say to that. */
 	void (*on_secured)(struct conn *c, enum err e);
 	void (*on_input)(struct conn *c);
 	void (*on_drained)(struct conn *c); /* output is no longer full; lent memory is back */
@@ -94,7 +89,7 @@ struct conn {
 	uint8_t lost_error;      /* enum err of a failed send; told behind the input of this turn */
 	uint16_t holds;          /* conn_hold */
 	uint8_t group;           /* enum ring_group */
-	bool in_on_input : 1;    /* on_input is running */
+	bool in_on_input : 1;    /* on_input or on_secured is running */
 	bool wants_input : 1;    /* conn_read_more was called and no receive is armed yet */
 	bool input_ended : 1;    /* the peer has sent its FIN */
 	bool was_full : 1;       /* on_drained is owed */
@@ -102,19 +97,33 @@ struct conn {
 	bool shut_down : 1;      /* our FIN is on its way */
 	bool receive_cancelled : 1;
 	bool send_cancelled : 1;
+	bool secures : 1;   /* conn_secure was called and the handshake has not begun: see there */
+	bool raw_first : 1; /* what is being filled was written before the layer came */
+	bool secured : 1;   /* on_secured has been told */
+	bool end_said : 1;  /* the layer was ended by us */
 
 	uint32_t input_size;
-	int32_t input_ring_id; /* the ring's buffer that `input` points into, or -1 */
+	int32_t input_ring_id; /* the ring's buffer that `input` (or `wire`) points into, or -1 */
 	uint8_t *input;        /* unconsumed bytes */
 	uint8_t *input_memory; /* the pooled buffer that `input` points into, or NULL */
+	struct layer *layer;   /* or NULL */
 
 	uint8_t *output[2]; /* [0]: being sent, [1]: being filled; pooled, or NULL */
 	uint32_t output_size[2];
 	const uint8_t *lent; /* goes between the first lent_at bytes of its output and the rest */
 	size_t lent_size;
 	uint32_t lent_at;
-	struct msghdr message; /* of a send with lent memory */
-	struct iovec pieces[3];
+	union {
+		struct { /* without a layer: a send with lent memory */
+			struct msghdr message;
+			struct iovec pieces[3];
+		};
+		struct {                      /* with a layer: what it has not read yet */
+			uint8_t *wire;        /* in the ring's buffer, or in wire_memory */
+			uint8_t *wire_memory; /* pooled, or NULL */
+			uint32_t wire_size;
+		};
+	};
 
 	struct timer deadline;
 	struct task run;       /* on_input */
@@ -142,8 +151,10 @@ bool conn_input_is_over(const struct conn *c);
 /* Has the peer ended its stream? What is left unconsumed will never be more. */
 bool conn_peer_has_ended(const struct conn *c);
 
-/* False where the connection is closing, perhaps now for want of memory. */
+/* False where nothing can be written: the connection is closing, perhaps now for want of memory, or
+ * the handshake of a layer has not ended. */
 bool conn_write(struct conn *c, struct span bytes);
+/* Not in a handshake. */
 void conn_write_lent(struct conn *c, const void *data, size_t size);
 /* Room for conn_write() in bytes; writing more than that is a bug. */
 size_t conn_output_room(const struct conn *c);
@@ -151,7 +162,19 @@ size_t conn_output_room(const struct conn *c);
 bool conn_output_full(const struct conn *c);
 bool conn_output_is_empty(const struct conn *c);
 
-/* Takes `layer`: see above. Once a connection. */
+/* Puts `layer` (core/layer.h), which is taken, between the wire and the owner: once, while the
+ * connection is open, with nothing lent. What was written before leaves ahead of it as it was.
+ * Input that was not consumed is dropped, whatever arrived with it included: it is not protected,
+ * and whoever could write it would have it taken for what the peer says behind it. What on_input is
+ * looking at stays valid until it returns, but conn_input() is empty from now on.
+ *
+ * From then on the owner reads and writes plain text; on_secured tells the end of the handshake,
+ * and there is no input and no output before it. A worker does only so many heavy steps of
+ * handshakes a turn (worker.h), the others go on in the next. What has arrived and has no room as
+ * plain text is kept in one more pooled buffer, and none is received meanwhile; an idle connection
+ * holds no pooled buffer. The peer's end of the layer is the end of its stream; so is the end of
+ * the stream alone, as without a layer. Bytes that are not of the layer are a loss (ERR_TLS),
+ * behind what came before them. */
 void conn_secure(struct conn *c, struct layer *layer);
 /* NULL: there is none. It lives until on_closed has returned. */
 struct layer *conn_layer(const struct conn *c);

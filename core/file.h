@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "core/base/span.h"
+#include "core/base/buf.h"
 
 struct file_identity {
 	uint64_t device;
@@ -34,5 +35,10 @@ char *file_read(const char *path, size_t size_max, size_t *size, struct file_ide
 /* Puts these bytes in its place, all or nothing, also across a crash: written beside it (PATH.new,
  * mode 0600), synced, renamed, the directory synced. False with errno; the old one stays. */
 bool file_replace(const char *path, struct span bytes);
+
+/* Can nobody but its owner read or write it? For files with passwords, verifiers of passwords and
+ * keys, which are refused otherwise. If not, `why` gets one line, with the remedy. True where there
+ * is no file: reading it tells. */
+bool file_is_private(const char *path, struct buf *why);
 
 #endif

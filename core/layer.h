@@ -41,9 +41,10 @@ struct layer_ops {
 	size_t (*write)(struct layer *l, struct span plain, struct buf *wire);
 	/* Has the layer itself something to say? */
 	bool (*wants_write)(const struct layer *l);
-	/* Would read() give plain text without more of the wire? */
+	/* Would read() give plain text without more of the wire? Not once ENDED or FAILED. */
 	bool (*has_more)(const struct layer *l);
-	/* We end it in order: there is something to say (close_notify), and no plain text after. */
+	/* OPEN, ENDED: we end it in order: there is something to say (close_notify), and no plain
+	 * text after it. */
 	void (*end)(struct layer *l);
 	void (*free)(struct layer *l);
 };

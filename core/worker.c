@@ -26,6 +26,7 @@ worker_init(struct worker *w, unsigned number, unsigned count, struct worker **p
 	list_init(&w->conns);
 	pool_init(&w->buffers, WORKER_BUFFER_SIZE, options->buffers_max);
 	mailbox_init(&w->mailbox, options->mailbox_places, w);
+	w->heavy_steps = WORKER_HEAVY_STEPS;
 	w->now_ms = clock_monotonic_ms();
 	w->now_wall_ms = clock_wall_ms();
 	timers_init(&w->timers, w->now_ms);
@@ -103,6 +104,7 @@ worker_turn(struct worker *w, uint64_t wait_us)
 
 	OBJ_CHECK(w, WORKER_MAGIC);
 	wait_for_something(w, wait_us);
+	w->heavy_left = w->heavy_steps;
 	done += ring_complete(w->ring);
 	done += timers_run(&w->timers, w->now_ms);
 	done += mailbox_run(&w->mailbox, MESSAGES_PER_TURN);

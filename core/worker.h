@@ -34,6 +34,7 @@ struct log_ring;
 struct metrics;
 struct queue;
 struct flow;
+struct strikes;
 struct resolver;
 
 /* Something to run later on the same thread; embedded in its owner. */
@@ -55,7 +56,10 @@ enum {
 	WORKERS_MAX = 64,
 	/* Pooled buffers: a connection's unread input, its output, a body on its way from disk. */
 	WORKER_BUFFER_SIZE = 32 * 1024,
+	WORKER_HEAVY_STEPS = 4, /* a turn, where nothing else is said */
 };
+
+struct tls;
 
 struct worker {
 	uint32_t magic;
@@ -76,10 +80,16 @@ struct worker {
 	size_t conn_count;
 	struct pool buffers; /* WORKER_BUFFER_SIZE each */
 
+	/* Steps that compute for long (TLS handshakes): those of a turn, and those left of it. */
+	unsigned heavy_steps;
+	unsigned heavy_left;
+
+	struct tls *tls;             /* of tls/tls.h, which core does not look into; NULL: none */
 	const struct config *config; /* the snapshot for what begins now */
 	struct metrics *metrics;
 	struct log_ring *log;
-	struct limits *limits; /* shared by all workers */
+	struct limits *limits;   /* shared by all workers */
+	struct strikes *strikes; /* likewise */
 
 	struct resolver *resolver;
 	struct queue *queue; /* this worker's end of the store */

@@ -19,6 +19,7 @@
 #include "core/limits.h"
 #include "core/log.h"
 #include "core/metric.h"
+#include "core/strikes.h"
 #include "dns/resolver.h"
 #include "relay/control/control.h"
 #include "relay/control/http.h"
@@ -57,6 +58,7 @@ struct daemon {
 	const struct metrics *blocks[WORKERS_MAX + EXTRA_BLOCKS];
 	struct log *log;
 	struct limits *limits;
+	struct strikes *strikes;
 	struct queue_store *store;
 	struct http *http;
 	struct buf why;
@@ -194,14 +196,16 @@ load_config(struct daemon *d)
 
 /* The files that the configuration names. */
 static bool
-check_recipients(struct daemon *d)
+check_files(struct daemon *d)
 {
 	struct recipients *r = recipients_load(d->config, NULL, &d->why);
+	struct users *u = r == NULL ? NULL : users_load(d->config, NULL, &d->why);
+	struct secrets *s = u == NULL ? NULL : secrets_load(d->config, NULL, &d->why);
 
-	if (r == NULL)
-		return fail(d, "the recipients cannot be read");
 	recipients_free(r);
-	return true;
+	users_put(u);
+	secrets_put(s);
+	return s != NULL || fail(d, "the files cannot be read");
 }
 
 /* ---- the way up ---- */
@@ -281,7 +285,8 @@ make_workers(struct daemon *d)
 
 	d->metrics = aligned_alloc(64, blocks * sizeof *d->metrics);
 	d->limits = limits_new(d->config->limits.client_table);
-	if (d->metrics == NULL || d->limits == NULL)
+	d->strikes = strikes_new(d->config->lockout.table);
+	if (d->metrics == NULL || d->limits == NULL || d->strikes == NULL)
 		return false;
 	memset(d->metrics, 0, blocks * sizeof *d->metrics);
 	d->control.routing = routing_new(d->config, NULL, &d->why);
@@ -296,6 +301,7 @@ make_workers(struct daemon *d)
 		d->blocks[i] = w->metrics = &d->metrics[i];
 		w->log = log_ring(d->log, i, w->metrics);
 		w->limits = d->limits;
+		w->strikes = d->strikes;
 		w->config = d->config;
 		if (flow_new(w, d->control.routing, key_seed) == NULL)
 			return false;
@@ -572,6 +578,8 @@ log_start_events(struct daemon *d, uint64_t queued)
 	log_resolver(d);
 	log_reports(d);
 	control_tell_recipients(&d->control, true);
+	control_tell_users(&d->control, NULL);
+	control_tell_secrets(&d->control, NULL);
 	event_start(log, &(struct event_start){
 				 .version = SPAN(RINGPOST_VERSION),
 				 .hostname = d->config->hostname,
@@ -638,6 +646,7 @@ go_down(struct daemon *d)
 		resolver_free(d->crew[i].worker.resolver);
 	routing_put(d->control.routing);
 	limits_free(d->limits);
+	strikes_free(d->strikes);
 	log_stop(d->log);
 	log_free(d->log);
 	config_put(d->config);
@@ -686,7 +695,7 @@ main(int argc, char **argv)
 	if (mode == MODE_PRINT)
 		status = print_config(d.config);
 	else
-		status = check_recipients(&d) ? 0 : CONFIG_EXIT;
+		status = check_files(&d) ? 0 : CONFIG_EXIT;
 	free(d.templates);
 	config_put(d.config);
 	return status;

@@ -39,10 +39,26 @@ struct tls_setup *tls_setup_load(const struct config *config, const struct tls_s
 				 struct buf *why);
 struct tls_setup *tls_setup_get(struct tls_setup *s);
 void tls_setup_put(struct tls_setup *s);
-/* A number that changes when one of the files looks different from what was read. */
-uint64_t tls_setup_state(const struct config *config);
+/* A number for what the files were when they were read, and for what they are now. */
+uint64_t tls_setup_state(const struct tls_setup *s);
+uint64_t tls_setup_state_on_disk(const struct tls_setup *s);
 /* Is there a certificate for listeners? */
 bool tls_setup_has_certificate(const struct tls_setup *s);
+
+/* One of ours, for people. */
+struct tls_certificate {
+	struct span file;
+	struct span name; /* the first; empty: for no host */
+	size_t name_count;
+	int64_t not_before_s; /* wall clock */
+	int64_t not_after_s;
+	const char *key_kind; /* "EC", "RSA" */
+	unsigned key_bits;
+	bool is_fresh; /* read for this setup, not taken over */
+};
+
+size_t tls_setup_certificate_count(const struct tls_setup *s);
+void tls_setup_certificate(const struct tls_setup *s, size_t i, struct tls_certificate *out);
 
 /* NULL with a line in `why`. */
 struct tls *tls_new(struct tls_setup *s, struct buf *why);
@@ -93,6 +109,18 @@ enum tls_verified {
 	TLS_BY_FINGERPRINT,
 };
 
+/* Why a handshake, or what followed it, failed. */
+enum tls_failure {
+	TLS_FAILURE_NONE,
+	TLS_FAILURE_PLAIN_TEXT,  /* the peer does not speak TLS */
+	TLS_FAILURE_VERSION,     /* no version in common */
+	TLS_FAILURE_CIPHER,      /* no cipher, group or signature in common */
+	TLS_FAILURE_CERTIFICATE, /* one side did not accept the other's */
+	TLS_FAILURE_ALERT,       /* the peer gave up for another reason */
+	TLS_FAILURE_PROTOCOL,    /* the peer broke the protocol */
+	TLS_FAILURE_MEMORY,
+};
+
 /* What became of a handshake. Spans live as long as the layer. */
 struct tls_facts {
 	const char *version; /* "TLSv1.3"; NULL: not known yet */
@@ -105,13 +133,15 @@ struct tls_facts {
 	uint8_t fingerprint[TLS_FINGERPRINT_SIZE];
 	struct span subject;    /* of the peer's certificate, one line */
 	struct span unverified; /* why it could not be verified, in words */
-	struct span why;        /* FAILED: in words */
+	enum tls_failure failure;
+	struct span why; /* FAILED: in words */
 	/* FAILED: which of the result types of RFC 8460 4.3 it is, or NULL. */
 	const char *result_type;
 };
 
 void tls_facts(const struct layer *l, struct tls_facts *out);
 const char *tls_verified_label(enum tls_verified v);
+const char *tls_failure_label(enum tls_failure f);
 /* Hexadecimal with colons, as `openssl x509 -fingerprint -sha256` writes it. */
 void tls_fingerprint_show(const uint8_t *fingerprint, struct buf *out);
 

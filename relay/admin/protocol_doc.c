@@ -39,7 +39,7 @@ static const char introduction[] =
 	"Commands that change something need `reason`; who asked is the user at the other end of\n"
 	"the socket. Both are in the event that each change becomes (`mail_acted`, "
 	"`recipient_removed`,\n"
-	"`site_suspended`, `site_resumed`).\n";
+	"`site_suspended`, `site_resumed`, `login_lifted`).\n";
 
 static void
 doc_arguments(struct buf *out, const struct command_row *command)

@@ -200,6 +200,46 @@ control_tell_recipients(struct control *c, bool config_is_new)
 						    });
 }
 
+void
+control_tell_users(struct control *c, const struct users *before)
+{
+	const struct users *u = c->routing->users;
+
+	METRIC_SET(c->worker.metrics, USERS_LISTED, u->count);
+	if (u == before || !users_have_file(c->routing->config))
+		return;
+	event_users_loaded(c->worker.log, &(struct event_users_loaded){
+						  .file = c->routing->config->users.file,
+						  .users = u->count,
+						  .duration = u->load_ms,
+					  });
+}
+
+void
+control_tell_secrets(struct control *c, const struct secrets *before)
+{
+	const struct secrets *s = c->routing->secrets;
+
+	if (s == before || span_eq(c->routing->config->secrets, SPAN("none")))
+		return;
+	event_secrets_loaded(c->worker.log, &(struct event_secrets_loaded){
+						    .file = c->routing->config->secrets,
+						    .entries = s->count,
+					    });
+}
+
+/* Which of the files was it? */
+static void
+count_files(struct control *c, const struct routing *old)
+{
+	const struct routing *now = c->routing;
+
+	if (now->users != old->users)
+		METRIC_ADD_LABEL(c->worker.metrics, USER_RELOADS, LABEL_RELOAD_OK, 1);
+	if (recipients_state(now->recipients) != recipients_state(old->recipients))
+		METRIC_ADD_LABEL(c->worker.metrics, RECIPIENT_RELOADS, LABEL_RELOAD_OK, 1);
+}
+
 static void
 finish_reload(struct control *c)
 {
@@ -209,12 +249,14 @@ finish_reload(struct control *c)
 
 	c->routing = c->next_routing;
 	c->next_routing = NULL;
-	routing_put(old);
 	control_tell_recipients(c, config_is_new);
-	if (!config_is_new) {
-		METRIC_ADD_LABEL(c->worker.metrics, RECIPIENT_RELOADS, LABEL_RELOAD_OK, 1);
+	control_tell_users(c, old->users);
+	control_tell_secrets(c, old->secrets);
+	if (!config_is_new)
+		count_files(c, old);
+	routing_put(old);
+	if (!config_is_new)
 		return;
-	}
 	log_set_level(c->log, config->log.level);
 	METRIC_ADD_LABEL(c->worker.metrics, CONFIG_RELOADS, LABEL_RELOAD_OK, 1);
 	event_config_loaded(c->worker.log, &(struct event_config_loaded){
@@ -349,23 +391,65 @@ reload(struct control *c)
 	send_all(c, CONTROL_RELOAD);
 }
 
-/* Reads the files of recipients that have changed; the configuration stays. */
+/* Can the file of users be used? If not, it is said. */
+static bool
+users_are_fit(struct control *c)
+{
+	uint8_t memory[WHY_SIZE];
+	struct buf why = buf_of(memory, sizeof memory);
+	struct users *u = users_load(c->routing->config, c->routing->users, &why);
+
+	users_put(u);
+	if (u != NULL)
+		return true;
+	METRIC_ADD_LABEL(c->worker.metrics, USER_RELOADS, LABEL_RELOAD_REFUSED, 1);
+	event_users_refused(c->worker.log,
+			    &(struct event_users_refused){ .error = buf_span(&why) });
+	return false;
+}
+
+/* Likewise the file of secrets. */
+static bool
+secrets_are_fit(struct control *c)
+{
+	uint8_t memory[WHY_SIZE];
+	struct buf why = buf_of(memory, sizeof memory);
+	struct secrets *s = secrets_load(c->routing->config, c->routing->secrets, &why);
+
+	secrets_put(s);
+	if (s != NULL)
+		return true;
+	event_secrets_refused(c->worker.log,
+			      &(struct event_secrets_refused){ .error = buf_span(&why) });
+	return false;
+}
+
+/* Reads the files of recipients, users and secrets that have changed; the configuration stays. */
 static void
-reload_recipients(struct control *c)
+reload_files(struct control *c)
 {
 	uint8_t memory[WHY_SIZE];
 	struct buf why = buf_of(memory, sizeof memory);
 
+	/* What cannot be used is told of once for each state of the files. */
+	c->files_refused = c->files_seen;
+	if (!users_are_fit(c) || !secrets_are_fit(c))
+		return;
 	c->next_routing = make_routing(c, c->routing->config, &why);
 	if (c->next_routing != NULL) {
+		c->files_refused = 0;
 		send_all(c, CONTROL_RELOAD);
 		return;
 	}
-	/* Said once for each state of the files. */
-	c->recipients_refused = c->recipients_seen;
 	METRIC_ADD_LABEL(c->worker.metrics, RECIPIENT_RELOADS, LABEL_RELOAD_REFUSED, 1);
 	event_recipients_refused(c->worker.log,
 				 &(struct event_recipients_refused){ .error = buf_span(&why) });
+}
+
+static uint64_t
+all_of(uint64_t recipients, uint64_t users, uint64_t secrets)
+{
+	return (recipients * 0x9e3779b97f4a7c15ULL + users) * 0x9e3779b97f4a7c15ULL + secrets;
 }
 
 /* A file that looks the same twice in a row is not being written any more. */
@@ -373,16 +457,18 @@ static void
 on_look(struct timer *t)
 {
 	struct control *c = CONTAINER_OF(t, struct control, look);
-	uint64_t now = recipients_state_on_disk(c->routing->recipients);
+	const struct routing *r = c->routing;
+	uint64_t now = all_of(recipients_state_on_disk(r->recipients),
+			      users_state_on_disk(r->config), secrets_state_on_disk(r->config));
 
-	if (now != recipients_state(c->routing->recipients) && now == c->recipients_seen &&
-	    now != c->recipients_refused) {
-		c->recipients_wanted = true;
+	if (now != all_of(recipients_state(r->recipients), users_state(r->users),
+			  secrets_state(r->secrets)) &&
+	    now == c->files_seen && now != c->files_refused) {
+		c->files_wanted = true;
 		start_next(c);
 	}
-	c->recipients_seen = now;
-	timer_set(&c->worker.timers, t,
-		  c->worker.now_ms + c->routing->config->relay.recipients_look_ms);
+	c->files_seen = now;
+	timer_set(&c->worker.timers, t, c->worker.now_ms + r->config->relay.recipients_look_ms);
 }
 
 static void
@@ -399,9 +485,9 @@ start_next(struct control *c)
 	} else if (c->reload_wanted && !c->draining) {
 		c->reload_wanted = false;
 		reload(c);
-	} else if (c->recipients_wanted && !c->draining) {
-		c->recipients_wanted = false;
-		reload_recipients(c);
+	} else if (c->files_wanted && !c->draining) {
+		c->files_wanted = false;
+		reload_files(c);
 	}
 }
 

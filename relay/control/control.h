@@ -70,9 +70,9 @@ struct control {
 	enum control_task task; /* what the letters are out for */
 	unsigned answers_owed;
 	bool reload_wanted;
-	bool recipients_wanted;      /* files of recipients are to be read again */
-	uint64_t recipients_seen;    /* their state at the last look */
-	uint64_t recipients_refused; /* the state that could not be used */
+	bool files_wanted;      /* files of recipients and users are to be read again */
+	uint64_t files_seen;    /* their state at the last look */
+	uint64_t files_refused; /* the state that could not be used */
 	bool drain_wanted;
 	bool draining;
 	const char *drain_why;
@@ -89,6 +89,10 @@ struct control {
 bool control_take_signals(struct control *c, struct buf *why);
 /* The files of recipients that were read for the routing in effect, and what it takes for all. */
 void control_tell_recipients(struct control *c, bool config_is_new);
+/* The users of the routing in effect, where they are not those from before. */
+void control_tell_users(struct control *c, const struct users *before);
+/* Likewise the secrets. */
+void control_tell_secrets(struct control *c, const struct secrets *before);
 /* Runs until all workers have stopped. */
 void control_run(struct control *c);
 /* On each worker's thread, before it runs: starts its heart beat. */

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ringpostctl: one command to ringpostd, and its answer for people or as JSON.
+ * ringpostctl: one command to ringpostd, and its answer for people or as JSON; or one on the file
+ * of users, for which ringpostd need not run.
  */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "relay/ctl/arguments.h"
 #include "relay/ctl/link.h"
 #include "relay/ctl/show.h"
+#include "relay/ctl/user.h"
 
 enum {
 	EXIT_DONE = 0,
@@ -108,6 +111,22 @@ run(const struct arguments *a, struct span line, struct buf *text, struct buf *w
 	return status;
 }
 
+static void
+print_help(const struct arguments *a, struct buf *text)
+{
+	arguments_help(a, text);
+	if (!a->has_command)
+		buf_append_string(text, "  user add|passwd|list|remove   without ringpostd; see "
+					"ringpostctl user --help\n");
+}
+
+static void
+print_list(struct buf *text)
+{
+	arguments_list(text);
+	user_list_commands(text);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -120,6 +139,10 @@ main(int argc, char **argv)
 	struct arguments a;
 	int status = EXIT_DONE;
 
+	if (argc > 1 && strcmp(argv[1], "user") == 0) {
+		free(text_memory);
+		return user_main(argc - 1, argv + 1);
+	}
 	if (text_memory == NULL)
 		return EXIT_TRY_AGAIN;
 	if (!arguments_read(argc, (const char *const *)argv, &a, &line, &why)) {
@@ -128,9 +151,9 @@ main(int argc, char **argv)
 		printf("ringpostctl %s\n", RINGPOST_VERSION);
 	} else if (a.help || a.list) {
 		if (a.list)
-			arguments_list(&text);
+			print_list(&text);
 		else
-			arguments_help(&a, &text);
+			print_help(&a, &text);
 		print(stdout, &text);
 	} else {
 		status = run(&a, buf_span(&line), &text, &why);

@@ -158,7 +158,7 @@ drop_answers(struct callout_line *l)
 static void
 take_plan(struct callout_line *l, uint64_t until_ms)
 {
-	struct plan *p = plan_of_target(l->target, &l->way->policy, l->answers, NULL);
+	struct plan *p = plan_of_target(l->target, &l->way->policy, l->way->auth, l->answers, NULL);
 
 	if (l->plan != NULL)
 		plan_put(l->plan);

@@ -552,7 +552,7 @@ finish_hosts(struct destination *d)
 {
 	uint8_t memory[DESTINATION_WHY_MAX];
 	struct buf why = buf_of(memory, sizeof memory);
-	struct plan *p = plan_of_target(d->target, &d->way->policy, d->answers, &why);
+	struct plan *p = plan_of_target(d->target, &d->way->policy, d->way->auth, d->answers, &why);
 	const struct mx_hosts *last = NULL;
 
 	for (size_t i = 0; i < d->target->hosts_count; i++) {
@@ -606,7 +606,7 @@ take_numbers(struct destination *d)
 {
 	uint8_t memory[DESTINATION_WHY_MAX];
 	struct buf why = buf_of(memory, sizeof memory);
-	struct plan *p = plan_of_target(d->target, &d->way->policy, NULL, &why);
+	struct plan *p = plan_of_target(d->target, &d->way->policy, d->way->auth, NULL, &why);
 
 	d->expires_at_ms = p != NULL ? UINT64_MAX : 0;
 	note_hosts(d, p, &why);

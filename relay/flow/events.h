@@ -12,6 +12,10 @@
 #include "core/metric.h"
 #include "relay/flow/inbound.h"
 #include "relay/flow/job.h"
+#include "relay/flow/lockout.h"
+#include "tls/tls.h"
+
+struct channel;
 
 /* Counts a hit of limits.NAME or one of its kin. */
 #define FLOW_LIMIT_HIT(f, name) \
@@ -21,6 +25,8 @@
 void flow_event_accepted(struct flow *f, const struct session *s);
 void flow_event_accept_failed(struct flow *f, enum err e);
 void flow_event_refused(struct flow *f, const struct session *s, unsigned refusal_label);
+/* No PROXY header, or a bad one, from a peer that must send it. */
+void flow_event_proxy_refused(struct flow *f, const struct session *s, struct span why);
 void flow_event_session_end(struct flow *f, const struct session *s);
 void flow_event_recipient(struct flow *f, const struct session *s, const struct address *path,
 			  enum reply_row row, struct span text);
@@ -29,9 +35,19 @@ void flow_event_received(struct flow *f, const struct session *s, const struct t
 void flow_count_reply(struct flow *f, enum reply_row row);
 void flow_event_client_timeout(struct flow *f, const struct session *s);
 
+/* An address or a user has just been locked out. */
+void flow_event_locked(struct flow *f, const struct session *s, enum lockout_kind kind,
+		       struct span name, uint32_t failures);
+/* An AUTH, or a connection, was refused for that. */
+void flow_count_locked_out(struct flow *f, enum lockout_kind kind);
+
 /* Next hops. */
 void flow_event_host_failed(struct flow *f, struct site *s, unsigned host, const char *phase,
 			    struct span error);
+/* How a handshake with a next hop ended. */
+void flow_event_peer_handshake(struct flow *f, const struct tls_facts *facts, enum err e);
+void flow_event_peer_tls_failed(struct flow *f, const struct channel *c, struct span why,
+				const char *result_type);
 void flow_event_callout_failed(struct flow *f, struct span destination, const struct plan_host *h,
 			       struct span error);
 /* A destination has no hosts: see d->outcome and d->why. */

@@ -33,6 +33,7 @@ make_pools(struct flow *f)
 	pool_init(&f->transactions, sizeof(struct transaction), sessions);
 	pool_init(&f->channels, sizeof(struct channel),
 		  share(c->delivery.connections, workers) * 2 + CHANNEL_MARGIN);
+	logins_init(&f->logins, share(c->delivery.connections, workers) * 2 + CHANNEL_MARGIN);
 	pool_init(&f->jobs, sizeof(struct job), c->queue.active_max);
 	bounces_init(f);
 }
@@ -149,6 +150,7 @@ flow_free(struct flow *f)
 	pool_fini(&f->sessions);
 	pool_fini(&f->transactions);
 	pool_fini(&f->channels);
+	logins_fini(&f->logins);
 	pool_fini(&f->jobs);
 	bounces_fini(f);
 	tls_tally_free(f->tls_tally);
@@ -166,7 +168,7 @@ flow_start(struct flow *f, const int *fds, unsigned count)
 	ASSERT(count <= FLOW_LISTENERS_MAX);
 	f->listener_count = count;
 	for (unsigned i = 0; i < count; i++)
-		listener_start(&f->listeners[i], f, fds[i]);
+		listener_start(&f->listeners[i], f, i, fds[i]);
 }
 
 void

@@ -24,6 +24,8 @@
 #include "relay/flow/destination.h"
 #include "relay/flow/inbound.h"
 #include "relay/flow/listener.h"
+#include "relay/flow/lockout.h"
+#include "relay/flow/login.h"
 #include "relay/flow/routing.h"
 #include "relay/flow/site.h"
 #include "relay/flow/sts.h"
@@ -46,6 +48,7 @@ struct flow {
 	struct pool transactions;
 	struct pool channels;
 	struct pool jobs;
+	struct logins logins;
 	size_t session_count;
 	size_t channel_count;
 	size_t job_count;
@@ -65,7 +68,8 @@ struct flow {
 	struct callouts callouts;
 	struct tls_tally *tls_tally; /* NULL: nothing was counted since it was taken */
 	struct sts_asker sts;        /* its source is set before the worker starts */
-	struct buf scratch;          /* of the sender machines; empty between steps */
+	struct lockouts lockouts;
+	struct buf scratch; /* of the sender machines; empty between steps */
 	uint8_t *scratch_memory;
 	uint64_t key_seed; /* of the limits' keys: the same for all workers, secret */
 

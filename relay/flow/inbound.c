@@ -8,6 +8,7 @@
 #include "relay/flow/flow.h"
 #include "relay/flow/policy.h"
 #include "core/base/id.h"
+#include "relay/smtp/proxy.h"
 
 static struct session *
 session_of(struct conn *c)
@@ -235,6 +236,11 @@ act(struct session *s, const struct receiver_action *a, bool input_waiting)
 		return false;
 	case RECEIVER_WAIT:
 		return false;
+	case RECEIVER_ASK_STARTTLS: /* none of these is offered */
+	case RECEIVER_START_TLS:
+	case RECEIVER_ASK_AUTH:
+	case RECEIVER_ASK_AUTH_DATA:
+	case RECEIVER_CANCEL_AUTH:
 	case RECEIVER_NEED_INPUT:
 	case RECEIVER_NONE:
 	case RECEIVER_ACTION_COUNT:
@@ -252,6 +258,7 @@ set_deadline(struct session *s)
 
 	switch (receiver_phase(&s->receiver)) {
 	case RECEIVER_PHASE_COMMAND:
+	case RECEIVER_PHASE_HANDSHAKE:
 		at_ms = now_ms + t->command_ms;
 		break;
 	case RECEIVER_PHASE_DATA:
@@ -266,6 +273,43 @@ set_deadline(struct session *s)
 		break;
 	}
 	conn_deadline(&s->conn, at_ms);
+}
+
+/* The client is known now: the dialogue begins. */
+static void
+meet(struct session *s)
+{
+	s->limit_key = policy_client_key(s);
+	flow_event_accepted(s->flow, s);
+}
+
+/* Whose connection is it? False: not known yet, or the connection is closing. */
+static bool
+take_proxy(struct session *s)
+{
+	struct proxy proxy;
+
+	switch (proxy_read(conn_input(&s->conn), &proxy)) {
+	case PROXY_MORE:
+		if (conn_peer_has_ended(&s->conn))
+			conn_close(&s->conn, CLOSE_PEER_CLOSED);
+		else
+			conn_read_more(&s->conn);
+		return false;
+	case PROXY_BAD:
+		flow_event_proxy_refused(s->flow, s, span_of_string(proxy.why));
+		conn_close(&s->conn, CLOSE_PROXY_HEADER);
+		return false;
+	case PROXY_TOLD:
+		s->peer = proxy.client;
+		break;
+	case PROXY_LOCAL:
+		break;
+	}
+	s->awaits_proxy = false;
+	conn_consume(&s->conn, proxy.size);
+	meet(s);
+	return true;
 }
 
 /* Back-pressure of the store; true: wait for room. */
@@ -286,6 +330,8 @@ step(struct session *s)
 {
 	unsigned steps = config_of(s)->worker.steps_per_turn;
 
+	if (s->awaits_proxy && !take_proxy(s))
+		return;
 	for (unsigned n = 0; n < steps; n++) {
 		struct receiver_action action;
 
@@ -336,6 +382,11 @@ on_deadline(struct conn *c)
 	struct session *s = session_of(c);
 
 	flow_event_client_timeout(s->flow, s);
+	if (s->awaits_proxy) {
+		flow_event_proxy_refused(s->flow, s, SPAN("no PROXY header in time"));
+		conn_close(c, CLOSE_TIMEOUT);
+		return;
+	}
 	if (receiver_phase(&s->receiver) == RECEIVER_PHASE_OURS || conn_output_full(c)) {
 		conn_close(c, CLOSE_TIMEOUT);
 		return;
@@ -387,7 +438,7 @@ on_resume(struct task *t)
 }
 
 void
-session_start(struct flow *f, int fd)
+session_start(struct flow *f, unsigned listener, int fd)
 {
 	struct session *s = pool_get(&f->sessions);
 
@@ -400,16 +451,23 @@ session_start(struct flow *f, int fd)
 	memset(s, 0, offsetof(struct session, hello));
 	s->flow = f;
 	s->routing = routing_get(f->routing);
+	ASSERT(listener < config_of(s)->listeners_count);
+	s->listener = &config_of(s)->listeners[listener];
 	s->started_ms = f->worker->now_ms;
 	if (!net_peer(fd, &s->peer))
 		s->peer = (struct net_address){ 0 };
-	s->limit_key = policy_client_key(s);
 	task_init(&s->resume, on_resume);
 	s->waiter.on_answer = on_callout;
-	receiver_init(&s->receiver, &s->routing->receiver);
+	receiver_init(&s->receiver, &s->routing->receivers[listener]);
 	conn_init(&s->conn, f->worker, fd, RING_CLIENTS, &session_events);
 	f->session_count++;
-	flow_event_accepted(f, s);
+	if (config_network_contains(&s->listener->proxy_from, &s->peer.any)) {
+		s->awaits_proxy = true;
+		conn_deadline(&s->conn, s->started_ms + config_of(s)->timeouts.receive.proxy_ms);
+		conn_read_more(&s->conn);
+		return;
+	}
+	meet(s);
 	conn_run(&s->conn); /* the greeting */
 }
 
@@ -426,6 +484,10 @@ end_sessions(struct flow *f, bool all)
 		if (c->events != &session_events || c->state != CONN_OPEN)
 			continue;
 		struct session *s = session_of(c);
+		if (s->awaits_proxy) {
+			conn_close(c, CLOSE_SHUTDOWN); /* nobody is there yet who could be told */
+			continue;
+		}
 		if (s->committing || !(all || receiver_is_idle(&s->receiver)))
 			continue;
 		callout_forget(&s->waiter);

@@ -7,6 +7,11 @@
  * and given back at the reply to the end of data. While the queue makes a mail durable the session
  * waits; if the client goes away meanwhile, the session stays until the queue has answered, and
  * the mail is delivered although its 250 could not be sent.
+ *
+ * At listeners with `proxy_from` the clients of these networks are proxies: each must say in a
+ * PROXY header whose connection it hands on, ahead of everything else. Until then there is no
+ * dialogue; from then on the client's address is the one that was told, for limits, policy, events
+ * and the Received field. From others a header is what anything else is ahead of the greeting.
  */
 #ifndef RELAY_FLOW_INBOUND_H
 #define RELAY_FLOW_INBOUND_H
@@ -26,14 +31,16 @@ struct session {
 	struct receiver receiver;
 	struct flow *flow;
 	struct routing *routing;
-	struct transaction *transaction; /* or NULL */
-	struct task resume;              /* the draft has room again */
-	struct callout_waiter waiter;    /* for what the next hop says of the last recipient */
-	uint64_t started_ms;             /* monotonic */
-	uint64_t mail_count;             /* accepted */
+	const struct config_listener *listener; /* of the routing's configuration */
+	struct transaction *transaction;        /* or NULL */
+	struct task resume;                     /* the draft has room again */
+	struct callout_waiter waiter; /* for what the next hop says of the last recipient */
+	uint64_t started_ms;          /* monotonic */
+	uint64_t mail_count;          /* accepted */
 	uint64_t limit_key;
-	bool counted;     /* holds a place of the client's limit */
-	bool counted_all; /* and one of the limit over all clients */
+	bool counted;      /* holds a place of the client's limit */
+	bool counted_all;  /* and one of the limit over all clients */
+	bool awaits_proxy; /* until the PROXY header has come; nothing is known of the client */
 	bool esmtp;
 	bool committing; /* the queue has the put */
 	uint8_t hello_size;
@@ -41,8 +48,8 @@ struct session {
 	uint8_t hello[SESSION_HELLO_MAX];
 };
 
-/* Starts a session on an accepted descriptor, which is taken. */
-void session_start(struct flow *f, int fd);
+/* Starts a session on an accepted descriptor, which is taken, of this listener. */
+void session_start(struct flow *f, unsigned listener, int fd);
 /* The relay drains: idle sessions end with 421, the others after their present mail. */
 void inbound_drain(struct flow *f);
 /* The time for it is over: all end with 421 where they are, but those whose mail the queue has. */

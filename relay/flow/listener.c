@@ -13,7 +13,7 @@ on_accept(struct op *op, struct completion c)
 	struct listener *l = CONTAINER_OF(op, struct listener, accept);
 
 	if (c.result >= 0)
-		session_start(l->flow, c.result);
+		session_start(l->flow, l->number, c.result);
 	if (c.more)
 		return;
 	if (l->flow->draining) {
@@ -48,9 +48,9 @@ on_again(struct timer *t)
 }
 
 void
-listener_start(struct listener *l, struct flow *f, int fd)
+listener_start(struct listener *l, struct flow *f, unsigned number, int fd)
 {
-	*l = (struct listener){ .flow = f, .fd = fd };
+	*l = (struct listener){ .flow = f, .number = number, .fd = fd };
 	op_init(&l->accept, on_accept);
 	op_init(&l->cancel, on_cancelled);
 	timer_init(&l->again, on_again);

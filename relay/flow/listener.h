@@ -17,11 +17,12 @@ struct listener {
 	struct op cancel;
 	struct timer again; /* accept again after a failure */
 	struct flow *flow;
-	int fd; /* -1: closed */
+	unsigned number; /* among those of the configuration */
+	int fd;          /* -1: closed */
 };
 
 /* Starts accepting; `fd` listens and is taken. */
-void listener_start(struct listener *l, struct flow *f, int fd);
+void listener_start(struct listener *l, struct flow *f, unsigned number, int fd);
 /* Stops accepting; its socket is closed when the kernel has let go. */
 void listener_stop(struct listener *l);
 /* Has it stopped, with nothing in the kernel? */

@@ -50,18 +50,28 @@ keep_policy(struct plan *plan, const struct tls_policy *p, struct buf *texts)
 		(const uint8_t(*)[TLS_FINGERPRINT_SIZE])keep(texts, prints).data;
 }
 
+void
+plan_key(const struct tls_policy *policy, struct span auth, struct buf *out)
+{
+	tls_policy_key(policy, out);
+	if (auth.size > 0) {
+		buf_append_string(out, " auth=");
+		buf_append(out, auth);
+	}
+}
+
 /* Room for hosts and for text behind them. */
 static struct plan *
 plan_new(enum site_kind kind, struct span hosts_name, const struct tls_policy *policy,
-	 unsigned hosts, size_t text, struct buf *texts)
+	 struct span auth, unsigned hosts, size_t text, struct buf *texts)
 {
-	uint8_t memory[TLS_POLICY_KEY_MAX];
+	uint8_t memory[PLAN_KEY_MAX];
 	struct buf key = buf_of(memory, sizeof memory);
 	size_t at = sizeof(struct plan) + hosts * sizeof(struct plan_host);
 
-	tls_policy_key(policy, &key);
+	plan_key(policy, auth, &key);
 	ASSERT(!key.overflow);
-	size_t room = hosts_name.size + key.size + policy_size(policy) + text;
+	size_t room = hosts_name.size + key.size + policy_size(policy) + auth.size + text;
 	struct plan *p = calloc(1, at + room);
 	if (p == NULL)
 		return NULL;
@@ -73,6 +83,7 @@ plan_new(enum site_kind kind, struct span hosts_name, const struct tls_policy *p
 	p->name = buf_span(texts);
 	p->hash = plan_hash(kind, p->name);
 	keep_policy(p, policy, texts);
+	p->auth = keep(texts, auth);
 	return p;
 }
 
@@ -252,7 +263,8 @@ plan_of_mx(const struct mx_hosts *found, const struct tls_policy *policy, struct
 		add_dane(&own, &known[i]);
 		add_domain(&own, &known[i], found->domain);
 	}
-	struct plan *p = plan_new(SITE_SMTP, found->site, &own, found->address_count, text, &texts);
+	struct plan *p = plan_new(SITE_SMTP, found->site, &own, span_none(), found->address_count,
+				  text, &texts);
 	if (p == NULL) {
 		free(records.all);
 		return NULL;
@@ -268,7 +280,7 @@ plan_of_mx(const struct mx_hosts *found, const struct tls_policy *policy, struct
 static struct plan_host
 know_host(const struct config_host *host, const struct mx_hosts *found, struct records *records)
 {
-	struct plan_host h = { .name = host->name, .base = host->name };
+	struct plan_host h = { .name = host->name, .base = host->name, .implicit = host->tls };
 
 	if (found == NULL || found->outcome != MX_FOUND)
 		return h;
@@ -309,7 +321,7 @@ add_target_hosts(struct plan *p, const struct config_host *host, const struct mx
 
 struct plan *
 plan_of_target(const struct config_target *target, const struct tls_policy *policy,
-	       struct mx_hosts *const *answers, struct buf *why)
+	       struct span auth, struct mx_hosts *const *answers, struct buf *why)
 {
 	enum site_kind kind = target->kind == TARGET_LMTP ? SITE_LMTP : SITE_SMTP;
 	struct tls_policy own = *policy;
@@ -333,7 +345,7 @@ plan_of_target(const struct config_target *target, const struct tls_policy *poli
 		text += known[i].name.size + known[i].base.size;
 		add_dane(&own, &known[i]);
 	}
-	struct plan *p = plan_new(kind, target->text, &own, PLAN_HOSTS_MAX, text, &texts);
+	struct plan *p = plan_new(kind, target->text, &own, auth, PLAN_HOSTS_MAX, text, &texts);
 	if (p != NULL) {
 		p->records = records.all;
 		for (size_t i = 0; i < target->hosts_count; i++)

@@ -3,7 +3,8 @@
  * plan: the hosts that take certain mail, in order of preference, how it must be protected on its
  * way there, and the name of the site that they are: what became of a route's list or of a domain's
  * MX records. The name is that of the hosts, and behind a blank the policy's key where it is not
- * opportunistic TLS: the same hosts under another policy are another site.
+ * opportunistic TLS, and who we are where there is AUTH: the same hosts under another policy, or
+ * for somebody else, are another site.
  *
  * Immutable, counted atomically: jobs carry it to other workers, and sites keep the newest. Two
  * plans with the same kind and name lead to the same site; their addresses may differ when one of
@@ -34,6 +35,7 @@ struct plan_host {
 	struct net_address address;
 	struct span name; /* of the MX host, or of the configuration; empty: by number */
 	uint8_t rank;     /* hosts of the same rank are equals; 0 comes first */
+	bool implicit;    /* TLS from the first byte on */
 	bool secure;      /* the way from its name to its address was validated */
 	enum dane_verdict dane;
 	const struct tlsa *records; /* USABLE: those that count */
@@ -51,12 +53,13 @@ struct plan {
 	uint64_t hash;    /* of kind and name */
 	struct span name; /* of the site */
 	struct tls_policy policy;
+	struct span auth;     /* the entry of secrets that is used; empty: none */
 	struct tlsa *records; /* of all hosts, with their data behind them */
 	unsigned host_count;
 	struct plan_host hosts[];
 };
 
-enum { PLAN_WHY_MAX = 300 };
+enum { PLAN_WHY_MAX = 300, PLAN_KEY_MAX = TLS_POLICY_KEY_MAX + 64 };
 
 /* Does the policy depend on TLSA records, so that they are to be asked for? */
 bool plan_wants_tlsa(const struct tls_policy *policy);
@@ -69,7 +72,7 @@ struct plan *plan_of_mx(const struct mx_hosts *found, const struct tls_policy *p
 /* Of a route's list; answers[i] is what was found for hosts[i] by name, NULL where nothing was, or
  * where it is a number. Otherwise likewise. */
 struct plan *plan_of_target(const struct config_target *target, const struct tls_policy *policy,
-			    struct mx_hosts *const *answers, struct buf *why);
+			    struct span auth, struct mx_hosts *const *answers, struct buf *why);
 /* What a host of this plan must do before it is given mail, and who says so. A host with usable
  * records is judged by them alone, unless the route says something else than auto or dane; one with
  * unusable records must do TLS at least. Others are under the policy's level. */
@@ -78,6 +81,8 @@ enum tls_level plan_host_level(const struct tls_policy *policy, const struct pla
 struct plan *plan_get(struct plan *p);
 void plan_put(struct plan *p);
 
+/* What stands behind the hosts in a name. */
+void plan_key(const struct tls_policy *policy, struct span auth, struct buf *out);
 /* The hosts alone, of a plan's or site's name. */
 struct span plan_hosts_of_name(struct span name);
 uint64_t plan_hash(enum site_kind kind, struct span name);

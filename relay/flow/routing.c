@@ -15,13 +15,11 @@ enum {
 	TEXTS_CHUNK = 4096,
 };
 
-static void
-fill_options(struct routing *r)
+/* What one listener offers. */
+static struct receiver_options
+receiver_options(const struct config *c)
 {
-	const struct config *c = r->config;
-	uint32_t workers_mails = c->delivery.mails_per_connection;
-
-	r->receiver = (struct receiver_options){
+	return (struct receiver_options){
 		.hostname = c->hostname,
 		.size_max = c->limits.message_size_max,
 		.discard_max = (uint64_t)c->limits.message_size_max * DISCARD_FACTOR,
@@ -32,6 +30,19 @@ fill_options(struct routing *r)
 		.line_max = (uint32_t)c->limits.command_size_max,
 		.bare_newline = c->bare_newline == NEWLINE_NORMALIZE ? BODY_NORMALIZE : BODY_REJECT,
 	};
+}
+
+static bool
+fill_options(struct routing *r)
+{
+	const struct config *c = r->config;
+	uint32_t workers_mails = c->delivery.mails_per_connection;
+
+	r->receivers = calloc(c->listeners_count, sizeof *r->receivers);
+	if (r->receivers == NULL)
+		return false;
+	for (size_t i = 0; i < c->listeners_count; i++)
+		r->receivers[i] = receiver_options(c);
 	for (unsigned lmtp = 0; lmtp < 2; lmtp++) {
 		r->sender[lmtp] = (struct sender_options){
 			.hello_name = c->hostname,
@@ -44,6 +55,7 @@ fill_options(struct routing *r)
 			.piece_max = (uint32_t)c->delivery.chunk_size,
 		};
 	}
+	return true;
 }
 
 static struct tls_policy
@@ -72,10 +84,10 @@ policy_of(const struct config_route *route)
 static struct span
 name_way(struct routing *r, const struct config_route *route, const struct tls_policy *policy)
 {
-	uint8_t memory[TLS_POLICY_KEY_MAX];
+	uint8_t memory[PLAN_KEY_MAX];
 	struct buf key = buf_of(memory, sizeof memory);
 
-	tls_policy_key(policy, &key);
+	plan_key(policy, route->auth, &key);
 	ASSERT(!key.overflow);
 	if (key.size == 0 || route->to.hosts_count == 0)
 		return route->to.text;
@@ -98,6 +110,7 @@ know_ways(struct routing *r)
 	for (size_t i = 0; r->ways != NULL && i < count; i++) {
 		struct routing_way *way = &r->ways[i];
 		way->policy = policy_of(&r->config->routes[i]);
+		way->auth = r->config->routes[i].auth;
 		way->name = name_way(r, &r->config->routes[i], &way->policy);
 		if (way->name.data == NULL)
 			return false;
@@ -195,14 +208,17 @@ routing_new(const struct config *config, const struct routing *old, struct buf *
 	}
 	atomic_init(&r->references, 1);
 	r->config = config_get(config);
-	fill_options(r);
-	if (!know_ways(r) || !index_targets(r) || !know_ourselves(r)) {
+	if (!fill_options(r) || !know_ways(r) || !index_targets(r) || !know_ourselves(r)) {
 		buf_append_string(why, "out of memory for the routes");
 		routing_put(r);
 		return NULL;
 	}
 	r->recipients = recipients_load(config, old == NULL ? NULL : old->recipients, why);
-	if (r->recipients == NULL) {
+	if (r->recipients != NULL)
+		r->users = users_load(config, old == NULL ? NULL : old->users, why);
+	if (r->users != NULL)
+		r->secrets = secrets_load(config, old == NULL ? NULL : old->secrets, why);
+	if (r->secrets == NULL) {
 		routing_put(r);
 		return NULL;
 	}
@@ -234,8 +250,11 @@ routing_put(struct routing *r)
 	if (atomic_fetch_sub_explicit(&r->references, 1, memory_order_acq_rel) != 1)
 		return;
 	recipients_free(r->recipients);
+	users_put(r->users);
+	secrets_put(r->secrets);
 	config_put(r->config);
 	free((struct net_address *)(uintptr_t)r->self.addresses);
+	free(r->receivers);
 	free(r->ways);
 	arena_reset(&r->texts);
 	free(r->targets);

@@ -4,8 +4,8 @@
  * other mail hosts, and what each route leads to. Immutable and shared by all workers; counted
  * references, since sessions and transactions finish on the one that they began with.
  *
- * Made by the main or control thread for each configuration, and when a file of recipients has
- * changed; read by workers.
+ * Made by the main or control thread for each configuration, and when a file of recipients, users
+ * or secrets has changed; read by workers.
  */
 #ifndef RELAY_FLOW_ROUTING_H
 #define RELAY_FLOW_ROUTING_H
@@ -17,6 +17,8 @@
 #include "dns/mx.h"
 #include "relay/flow/plan.h"
 #include "relay/flow/recipients.h"
+#include "relay/flow/secrets.h"
+#include "relay/flow/users.h"
 #include "relay/message/dsn.h"
 #include "relay/smtp/receiver.h"
 #include "relay/smtp/sender.h"
@@ -24,17 +26,20 @@
 /* What a route says of the way there besides the hosts. */
 struct routing_way {
 	struct tls_policy policy;
-	struct span name; /* of its destination: the target's text and the policy's key */
+	struct span auth; /* the entry of `secrets`; empty: none */
+	struct span name; /* of its destination: the target's text, and plan_key() */
 };
 
 struct routing {
 	atomic_uint references;
 	const struct config *config;
-	struct recipients *recipients; /* of the files that it names, as they were then */
-	struct receiver_options receiver;
-	struct sender_options sender[2]; /* [0] SMTP, [1] LMTP */
-	struct mx_self self;             /* for the loop check of MX records */
-	struct routing_way *ways;        /* by route */
+	struct recipients *recipients;      /* of the files that it names, as they were then */
+	struct users *users;                /* likewise */
+	struct secrets *secrets;            /* likewise */
+	struct receiver_options *receivers; /* by listener */
+	struct sender_options sender[2];    /* [0] SMTP, [1] LMTP */
+	struct mx_self self;                /* for the loop check of MX records */
+	struct routing_way *ways;           /* by route */
 	struct arena texts;
 	/* By hash of the way's name, open addressing: index of a route plus 1. */
 	uint32_t *targets;
@@ -45,8 +50,8 @@ struct routing {
 	struct dsn_template *templates;
 };
 
-/* Takes its own reference of `config`, and reads its files of recipients, but for those that `old`
- * (or NULL) has as they are. NULL with a line in `why`. */
+/* Takes its own reference of `config`, and reads its files of recipients, users and secrets, but
+ * for those that `old` (or NULL) has as they are. NULL with a line in `why`. */
 struct routing *routing_new(const struct config *config, const struct routing *old,
 			    struct buf *why);
 struct routing *routing_get(struct routing *r);

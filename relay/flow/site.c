@@ -282,6 +282,19 @@ site_pump_soon(struct site *s)
 	worker_soon(s->flow->worker, &s->pump);
 }
 
+/* Is the first better than the second? TLS counts more than the rank. */
+static bool
+is_better(const struct site *s, unsigned a, unsigned b)
+{
+	uint64_t now_ms = s->flow->worker->now_ms;
+	bool a_broken = s->hosts[a].tls_broken_until_ms > now_ms;
+	bool b_broken = s->hosts[b].tls_broken_until_ms > now_ms;
+
+	if (a_broken != b_broken)
+		return b_broken;
+	return s->hosts[a].host.rank < s->hosts[b].host.rank;
+}
+
 unsigned
 site_next_host(struct site *s, unsigned tried, bool any)
 {
@@ -293,7 +306,7 @@ site_next_host(struct site *s, unsigned tried, bool any)
 		bool failed = h->failed_until_ms > s->flow->worker->now_ms;
 		if (!h->planned || (tried & 1U << host) != 0 || (failed && !any))
 			continue;
-		if (best == s->host_count || h->host.rank < s->hosts[best].host.rank)
+		if (best == s->host_count || is_better(s, host, best))
 			best = host;
 	}
 	if (best < s->host_count)

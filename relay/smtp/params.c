@@ -3,18 +3,21 @@
 
 #include "core/base/utf8.h"
 #include "core/base/xtext.h"
+#include "relay/smtp/address.h"
 #include "relay/smtp/line.h"
 
 /* What has been read of one command. */
 struct reading {
 	unsigned seen; /* bits by row of the table of parameters */
 	bool smtputf8;
+	unsigned offered; /* PARAMS_AUTH */
 	struct mail_params *mail;
 	struct rcpt_params *rcpt;
 };
 
 struct param {
 	struct span name;
+	unsigned offer;                                    /* a bit of `offered`; 0: known always */
 	bool (*read)(struct reading *, struct span value); /* false: a bad value */
 };
 
@@ -142,15 +145,30 @@ read_orcpt(struct reading *r, struct span value)
 	return true;
 }
 
+/* RFC 4954 5: a mailbox in xtext, or "<>". */
+static bool
+read_auth(struct reading *r, struct span value)
+{
+	uint8_t memory[PARAMS_AUTH_MAX];
+	struct buf decoded = buf_of(memory, sizeof memory);
+	struct address mailbox;
+
+	(void)r;
+	if (span_eq(value, SPAN("<>")))
+		return true;
+	return value.size <= PARAMS_AUTH_MAX && xtext_decode(value, &decoded) &&
+	       address_parse_mailbox(buf_span(&decoded), &mailbox) == ADDRESS_OK;
+}
+
 static const struct param mail_rows[] = {
-	{ SPAN("SIZE"), read_size },         { SPAN("BODY"), read_body },
-	{ SPAN("SMTPUTF8"), read_smtputf8 }, { SPAN("RET"), read_ret },
-	{ SPAN("ENVID"), read_envid },
+	{ SPAN("SIZE"), 0, read_size },         { SPAN("BODY"), 0, read_body },
+	{ SPAN("SMTPUTF8"), 0, read_smtputf8 }, { SPAN("RET"), 0, read_ret },
+	{ SPAN("ENVID"), 0, read_envid },       { SPAN("AUTH"), PARAMS_AUTH, read_auth },
 };
 
 static const struct param rcpt_rows[] = {
-	{ SPAN("NOTIFY"), read_notify },
-	{ SPAN("ORCPT"), read_orcpt },
+	{ SPAN("NOTIFY"), 0, read_notify },
+	{ SPAN("ORCPT"), 0, read_orcpt },
 };
 
 /* esmtp-keyword and esmtp-value of RFC 5321 4.1.2 and RFC 6531 3.3. */
@@ -183,7 +201,8 @@ parse_one(struct reading *r, const struct param *rows, size_t count, struct span
 	if (!is_well_formed(name, value))
 		return REPLY_BAD_PARAMETER;
 	for (size_t i = 0; i < count; i++) {
-		if (!span_eq_nocase(name, rows[i].name))
+		if (!span_eq_nocase(name, rows[i].name) ||
+		    (r->offered & rows[i].offer) != rows[i].offer)
 			continue;
 		if (r->seen & 1U << i)
 			return REPLY_BAD_PARAMETER;
@@ -208,9 +227,9 @@ parse_all(struct reading *r, const struct param *rows, size_t count, struct span
 }
 
 enum reply_row
-params_parse_mail(struct span in, struct mail_params *out)
+params_parse_mail(struct span in, unsigned offered, struct mail_params *out)
 {
-	struct reading r = { .mail = out };
+	struct reading r = { .mail = out, .offered = offered };
 
 	*out = (struct mail_params){ 0 };
 	return parse_all(&r, mail_rows, sizeof mail_rows / sizeof mail_rows[0], in);

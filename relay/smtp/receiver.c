@@ -2,6 +2,7 @@
 #include "relay/smtp/receiver.h"
 
 #include "core/base/assert.h"
+#include "core/base/base64.h"
 #include "relay/smtp/line.h"
 #include "relay/smtp/verb.h"
 
@@ -10,6 +11,8 @@
 enum { TLS_HANDSHAKE = 0x16 }; /* first byte of a record with a ClientHello (RFC 8446 5.1) */
 
 _Static_assert(sizeof(struct receiver) <= 320, "15 000 idle sessions have one each");
+_Static_assert(RECEIVER_REPLY_MAX >= BASE64_ENCODED(RECEIVER_CHALLENGE_MAX) + 6, "334 and CRLF");
+_Static_assert(RECEIVER_SASL_DATA_MAX >= RECEIVER_REPLY_MAX, "they share their memory");
 _Static_assert(REPLY_COUNT <= UINT8_MAX && CLOSE_COUNT <= UINT8_MAX, "rows are kept in a byte");
 
 void
@@ -27,6 +30,25 @@ void
 receiver_fini(struct receiver *r)
 {
 	OBJ_FINI(r, RECEIVER_MAGIC);
+}
+
+void
+receiver_secured(struct receiver *r, bool external)
+{
+	OBJ_CHECK(r, RECEIVER_MAGIC);
+	ASSERT(!r->secure);
+	ASSERT(r->state == RECEIVER_TLS || r->state == RECEIVER_START);
+	ASSERT(r->due == 0 || (r->due & DUE_CLOSE));
+	if (r->state == RECEIVER_TLS && r->due == 0) {
+		/* RFC 3207 4.2: what was said before is forgotten. What was counted is not, or
+		 * limits would be lifted for half of a session. */
+		ASSERT(r->question == RECEIVER_START_TLS);
+		r->question = RECEIVER_NONE;
+		r->state = RECEIVER_GREETED;
+		r->helo = false;
+	}
+	r->secure = true;
+	r->external = external;
 }
 
 /* ---- What the verbs use ---- */
@@ -72,6 +94,26 @@ verb_ask(struct receiver *r, enum receiver_action_kind question, enum reply_row 
 	out->kind = question;
 }
 
+unsigned
+verb_auth_offered(const struct receiver *r)
+{
+	unsigned all = r->secure && !r->authenticated ? r->options->auth : 0;
+
+	return r->external ? all : all & ~SASL_BIT(SASL_EXTERNAL);
+}
+
+bool
+verb_decode(struct span text, struct receiver_action *out)
+{
+	struct buf data = buf_of(out->memory, sizeof out->memory);
+	bool ok = base64_decode(text, &data);
+
+	if (!ok)
+		explicit_bzero(out->memory, data.size);
+	out->data = ok ? buf_span(&data) : span_none();
+	return ok;
+}
+
 bool
 verb_abort(struct receiver *r)
 {
@@ -106,8 +148,24 @@ verb_begin_chunk(struct receiver *r)
 /* ---- Output ---- */
 
 static void
-render_ehlo(const struct receiver_options *o, struct buf *out)
+render_auth(unsigned offered, struct buf *out)
 {
+	buf_append_string(out, "250-AUTH");
+	for (enum sasl_mechanism m = 0; m < SASL_MECHANISM_COUNT; m++) {
+		if (!(offered & SASL_BIT(m)))
+			continue;
+		buf_append_byte(out, ' ');
+		buf_append(out, sasl_name(m));
+	}
+	buf_append_string(out, "\r\n");
+}
+
+static void
+render_ehlo(const struct receiver *r, struct buf *out)
+{
+	const struct receiver_options *o = r->options;
+	unsigned auth = verb_auth_offered(r);
+
 	buf_printf(out, "250-%.*s\r\n", SPAN_ARG(o->hostname));
 	buf_append_string(out, "250-PIPELINING\r\n");
 	buf_printf(out, "250-SIZE %llu\r\n", (unsigned long long)o->size_max);
@@ -116,6 +174,10 @@ render_ehlo(const struct receiver_options *o, struct buf *out)
 			       "250-DSN\r\n"
 			       "250-ENHANCEDSTATUSCODES\r\n"
 			       "250-CHUNKING\r\n");
+	if (o->starttls && !r->secure)
+		buf_append_string(out, "250-STARTTLS\r\n");
+	if (auth != 0)
+		render_auth(auth, out);
 	buf_printf(out, "250 LIMITS RCPTMAX=%u", o->recipients_max);
 	if (o->mails_max > 0)
 		buf_printf(out, " MAILMAX=%u", o->mails_max);
@@ -123,10 +185,19 @@ render_ehlo(const struct receiver_options *o, struct buf *out)
 }
 
 static void
+render_challenge(struct receiver *r, struct buf *out)
+{
+	buf_append_string(out, "334 ");
+	base64_encode(r->challenge, out);
+	buf_append_string(out, "\r\n");
+	r->challenge = span_none();
+}
+
+static void
 emit_reply(struct receiver *r, enum reply_row row, struct receiver_action *out)
 {
 	const struct receiver_options *o = r->options;
-	struct buf text = buf_of(out->memory, sizeof out->memory);
+	struct buf text = buf_of(out->memory, RECEIVER_REPLY_MAX);
 
 	out->kind = RECEIVER_REPLY;
 	out->code = reply_row_code(row);
@@ -136,7 +207,9 @@ emit_reply(struct receiver *r, enum reply_row row, struct receiver_action *out)
 	else if (row == REPLY_HELO)
 		buf_printf(&text, "250 %.*s\r\n", SPAN_ARG(o->hostname));
 	else if (row == REPLY_EHLO)
-		render_ehlo(o, &text);
+		render_ehlo(r, &text);
+	else if (row == REPLY_AUTH_CONTINUE)
+		render_challenge(r, &text);
 	else if (r->text_size > 0)
 		reply_row_render(row, span_of(r->text, r->text_size), &text);
 	ASSERT(!text.overflow);
@@ -147,7 +220,10 @@ emit_reply(struct receiver *r, enum reply_row row, struct receiver_action *out)
 static void
 emit_due(struct receiver *r, struct receiver_action *out)
 {
-	if (r->due & DUE_ABORT) {
+	if (r->due & DUE_CANCEL) {
+		r->due &= (uint8_t)~DUE_CANCEL;
+		out->kind = RECEIVER_CANCEL_AUTH;
+	} else if (r->due & DUE_ABORT) {
 		r->due &= (uint8_t)~DUE_ABORT;
 		out->kind = RECEIVER_ABORT;
 	} else if (r->due & DUE_REPLY) {
@@ -254,6 +330,41 @@ step_line(struct receiver *r, struct span in, struct receiver_action *out)
 	r->commands++;
 	verb_reply(r, REPLY_LINE_TOO_LONG);
 	return end + 1;
+}
+
+/* ---- Authentication ---- */
+
+static void
+end_exchange(struct receiver *r, enum reply_row row)
+{
+	r->state = RECEIVER_READY;
+	r->due |= DUE_CANCEL;
+	verb_reply(r, row);
+}
+
+/* A line of the exchange: base64, nothing, or "*" to give it up. */
+static size_t
+step_auth(struct receiver *r, struct span in, struct receiver_action *out)
+{
+	enum line_kind kind;
+	struct span text;
+	size_t used = line_next(in, RECEIVER_SASL_LINE_MAX, &kind, &text);
+
+	if (kind == LINE_PARTIAL) {
+		out->kind = RECEIVER_NEED_INPUT;
+	} else if (kind == LINE_TOO_LONG) {
+		verb_end(r, REPLY_AUTH_LINE_TOO_LONG, CLOSE_LINE_FLOOD);
+	} else if (kind == LINE_BAD ||
+		   (kind == LINE_BARE_LF && r->options->bare_newline == BODY_REJECT)) {
+		end_exchange(r, REPLY_BAD_LINE);
+	} else if (span_eq(text, SPAN("*"))) {
+		end_exchange(r, REPLY_AUTH_CANCELLED);
+	} else if (!verb_decode(text, out)) {
+		end_exchange(r, REPLY_BAD_BASE64);
+	} else {
+		verb_ask(r, RECEIVER_ASK_AUTH_DATA, REPLY_AUTH_OK, out);
+	}
+	return used;
 }
 
 /* The caller said that input was waiting before the banner. TLS gets no text that it cannot read.
@@ -437,6 +548,11 @@ move(struct receiver *r, struct span in, struct receiver_action *out)
 		return step_chunk(r, in, out);
 	case RECEIVER_LINE:
 		return step_line(r, in, out);
+	case RECEIVER_AUTH:
+		return step_auth(r, in, out);
+	case RECEIVER_TLS:
+		verb_ask(r, RECEIVER_START_TLS, REPLY_NONE, out);
+		return 0;
 	case RECEIVER_CLOSED:
 		out->kind = RECEIVER_CLOSE;
 		out->reason = r->reason;
@@ -467,7 +583,9 @@ static bool
 is_synchronous(const struct receiver *r, enum receiver_action_kind question)
 {
 	return question == RECEIVER_ASK_GREETING || question == RECEIVER_ASK_HELO ||
-	       question == RECEIVER_ASK_SYNC || (question == RECEIVER_ASK_DATA && r->body.dotted);
+	       question == RECEIVER_ASK_SYNC || question == RECEIVER_ASK_STARTTLS ||
+	       question == RECEIVER_ASK_AUTH || question == RECEIVER_ASK_AUTH_DATA ||
+	       (question == RECEIVER_ASK_DATA && r->body.dotted);
 }
 
 static void
@@ -480,7 +598,7 @@ keep_text(struct receiver *r, struct span text)
 }
 
 static void
-accept_question(struct receiver *r, enum receiver_action_kind question)
+accept_question(struct receiver *r, enum receiver_action_kind question, enum reply_row row)
 {
 	switch (question) {
 	case RECEIVER_ASK_GREETING:
@@ -506,6 +624,14 @@ accept_question(struct receiver *r, enum receiver_action_kind question)
 		else
 			verb_begin_chunk(r);
 		break;
+	case RECEIVER_ASK_STARTTLS:
+		r->state = RECEIVER_TLS;
+		break;
+	case RECEIVER_ASK_AUTH:
+	case RECEIVER_ASK_AUTH_DATA:
+		r->authenticated = row != REPLY_AUTH_CONTINUE;
+		r->state = r->authenticated ? RECEIVER_READY : RECEIVER_AUTH;
+		break;
 	default:
 		ASSERT(question == RECEIVER_ASK_COMMIT);
 		r->state = RECEIVER_READY;
@@ -520,7 +646,7 @@ refuse_question(struct receiver *r, enum receiver_action_kind question, enum rep
 {
 	if (question == RECEIVER_ASK_RCPT) {
 		r->recipients_refused++;
-	} else if (question == RECEIVER_ASK_COMMIT) {
+	} else if (question == RECEIVER_ASK_COMMIT || question == RECEIVER_ASK_AUTH_DATA) {
 		r->state = RECEIVER_READY;
 	} else if (question == RECEIVER_ASK_DATA && !r->body.dotted) {
 		/* Its bytes come all the same; the reply leaves behind them. */
@@ -536,7 +662,8 @@ receiver_answer(struct receiver *r, const struct receiver_answer *answer)
 	enum receiver_action_kind question = r->question;
 
 	OBJ_CHECK(r, RECEIVER_MAGIC);
-	ASSERT(question != RECEIVER_NONE);
+	ASSERT(question != RECEIVER_NONE && question != RECEIVER_START_TLS);
+	ASSERT(answer->challenge.size <= RECEIVER_CHALLENGE_MAX);
 	r->question = RECEIVER_NONE;
 	enum reply_row row = answer->row == REPLY_NONE ? (enum reply_row)r->row : answer->row;
 	unsigned code = reply_row_code(row);
@@ -562,8 +689,9 @@ receiver_answer(struct receiver *r, const struct receiver_answer *answer)
 	}
 	if (!chunk || code >= 400) /* a chunk that is taken has no reply yet */
 		keep_text(r, answer->text);
+	r->challenge = answer->challenge;
 	if (code < 400)
-		accept_question(r, question);
+		accept_question(r, question, row);
 	else
 		refuse_question(r, question, row);
 	if (!chunk)
@@ -603,6 +731,8 @@ receiver_phase(const struct receiver *r)
 {
 	if (r->state == RECEIVER_CLOSED)
 		return RECEIVER_PHASE_CLOSED;
+	if (r->question == RECEIVER_START_TLS)
+		return RECEIVER_PHASE_HANDSHAKE;
 	if (r->due != 0 || r->question != RECEIVER_NONE || r->state == RECEIVER_START)
 		return RECEIVER_PHASE_OURS;
 	return r->state == RECEIVER_DATA || r->state == RECEIVER_CHUNK ? RECEIVER_PHASE_DATA
@@ -625,13 +755,22 @@ receiver_show(const struct receiver *r, struct buf *out)
 		[RECEIVER_MAIL] = "MAIL",       [RECEIVER_RCPT] = "RCPT",
 		[RECEIVER_CHUNKS] = "CHUNKS",   [RECEIVER_DATA] = "DATA",
 		[RECEIVER_CHUNK] = "CHUNK",     [RECEIVER_LINE] = "LINE",
+		[RECEIVER_AUTH] = "AUTH",       [RECEIVER_TLS] = "TLS",
 		[RECEIVER_CLOSED] = "CLOSED",
 	};
 	static const char *const questions[RECEIVER_ACTION_COUNT] = {
-		[RECEIVER_NONE] = "none",     [RECEIVER_ASK_GREETING] = "greeting",
-		[RECEIVER_ASK_HELO] = "helo", [RECEIVER_ASK_MAIL] = "mail",
-		[RECEIVER_ASK_RCPT] = "rcpt", [RECEIVER_ASK_DATA] = "data",
-		[RECEIVER_ASK_SYNC] = "sync", [RECEIVER_ASK_COMMIT] = "commit",
+		[RECEIVER_NONE] = "none",
+		[RECEIVER_ASK_GREETING] = "greeting",
+		[RECEIVER_ASK_HELO] = "helo",
+		[RECEIVER_ASK_MAIL] = "mail",
+		[RECEIVER_ASK_RCPT] = "rcpt",
+		[RECEIVER_ASK_DATA] = "data",
+		[RECEIVER_ASK_SYNC] = "sync",
+		[RECEIVER_ASK_COMMIT] = "commit",
+		[RECEIVER_ASK_STARTTLS] = "starttls",
+		[RECEIVER_ASK_AUTH] = "auth",
+		[RECEIVER_ASK_AUTH_DATA] = "auth data",
+		[RECEIVER_START_TLS] = "start tls",
 	};
 
 	buf_printf(out,

@@ -4,21 +4,32 @@
  *
  * PURE: no descriptor, no clock, no memory of its own. It keeps the state of the dialogue, counts
  * and limits; the envelope and the message are the caller's (relay/flow), and so is policy: the
- * caller answers questions. STARTTLS and AUTH are neither offered nor known yet (502).
+ * caller answers questions. It offers TLS and authentication, and knows nothing of either: bytes of
+ * TLS never come here, and what is in a line of a SASL exchange is the caller's business.
  *
  * The loop: give receiver_step() all bytes that are held, act on its one action, then drop the
  * bytes that it consumed (it may be none). Spans of an action point into `in`, into the action or
  * into static memory: they are good until the input is dropped or the action is reused. What was
  * not consumed is given again with more behind it; less than line_max bytes stay unconsumed at
- * NEED_INPUT, so an input buffer of line_max bytes suffices. What comes out does not depend on how
- * the bytes were cut.
+ * NEED_INPUT, so an input buffer of line_max bytes suffices, and of RECEIVER_SASL_LINE_MAX where
+ * authentication is offered. What comes out does not depend on how the bytes were cut.
  *
  * Order: first what is due to be sent, then an open question (WAIT), and only then input. So
  * replies leave in the order of the commands. A question is open from its ASK_ action until
  * receiver_answer(), which may be called at once or much later.
  *
- * Early input. HELO, EHLO, DATA, VRFY, NOOP and what is not implemented must be last in a pipelined
- * group (RFC 2920 3.1), and a client must wait for the banner. What has arrived only the caller
+ * TLS (RFC 3207). After START_TLS the caller drops what it holds and begins the handshake, and
+ * calls receiver_secured() behind it: the dialogue starts anew without a banner. Where TLS comes
+ * first (implicit), it calls that before the first step.
+ *
+ * AUTH (RFC 4954). ASK_AUTH and then ASK_AUTH_DATA bring what the client says, decoded; answers are
+ * rows AUTH_CONTINUE (with a challenge), AUTH_OK, AUTH_FAILED, AUTH_UNAVAILABLE, BAD_BASE64. The
+ * exchange lives with the caller until it has answered with another row than AUTH_CONTINUE, or
+ * until CANCEL_AUTH. It is offered behind TLS only: no password is asked for in plain text.
+ *
+ * Early input. HELO, EHLO, DATA, STARTTLS, AUTH and its lines, VRFY, NOOP and what is not
+ * implemented must be last in a pipelined group (RFC 2920 3.1), and a client must wait for the
+ * banner. What has arrived only the caller
  * knows, who says with its answer whether it holds bytes behind those that the question consumed.
  * If so, 554 5.5.0 is sent and the session closes: bytes behind DATA that came before the 354 are
  * how one mail is smuggled inside another. So the result follows from input and answers, never from
@@ -38,10 +49,16 @@
 #include "relay/smtp/body_in.h"
 #include "relay/smtp/params.h"
 #include "relay/smtp/replies.h"
+#include "relay/smtp/sasl.h"
 
 enum {
-	RECEIVER_TEXT_MAX = 128,     /* bytes kept of an answer's text; the rest is cut off */
-	RECEIVER_REPLY_MAX = 768,    /* bytes of the longest reply, to EHLO */
+	RECEIVER_TEXT_MAX = 128,       /* bytes kept of an answer's text; the rest is cut off */
+	RECEIVER_REPLY_MAX = 1400,     /* bytes of the longest reply, a challenge */
+	RECEIVER_CHALLENGE_MAX = 1024, /* bytes of an answer's challenge */
+	/* Bytes of the longest line of a SASL exchange with its CRLF (RFC 4954 4), and of what
+	 * stands in it. */
+	RECEIVER_SASL_LINE_MAX = 12288,
+	RECEIVER_SASL_DATA_MAX = RECEIVER_SASL_LINE_MAX / 4 * 3,
 	RECEIVER_LINE_FLOOD = 65536, /* bytes of a too long line that are dropped before CLOSE */
 };
 
@@ -62,6 +79,11 @@ struct receiver_options {
 	 * NORMALIZE: in a message a bare CR or LF becomes CRLF, and a command line may end in a
 	 * bare LF. Only CRLF.CRLF ends a message in either mode (body_in.h). */
 	enum body_in_newlines bare_newline;
+	bool starttls; /* offered until there is TLS */
+	/* Mechanisms that are offered behind TLS: SASL_BITs; 0: AUTH is not known. EXTERNAL only
+	 * where receiver_secured() said that a certificate tells who the client is. */
+	uint8_t auth;
+	bool auth_required; /* MAIL is refused before AUTH (RFC 6409 4.3) */
 };
 
 enum receiver_action_kind {
@@ -77,7 +99,10 @@ enum receiver_action_kind {
 	/* A body is to follow, by DATA or the first BDAT (chunked): the caller makes a draft. If it
 	 * refuses, the envelope stays for DATA and is aborted for BDAT (RFC 3030 2). */
 	RECEIVER_ASK_DATA,
-	RECEIVER_ASK_SYNC, /* nothing to decide: only input_waiting is asked */
+	RECEIVER_ASK_SYNC,      /* nothing to decide: only input_waiting is asked */
+	RECEIVER_ASK_STARTTLS,  /* is TLS to be had? */
+	RECEIVER_ASK_AUTH,      /* mechanism, has_data, data: an exchange begins */
+	RECEIVER_ASK_AUTH_DATA, /* data: the client's answer to the challenge, may be empty */
 	/* data: bytes of the message, at least one, without dot-stuffing, for DATA and BDAT alike.
 	 * 8-bit bytes are taken as they are, whatever BODY= said. A message from BDAT without a
 	 * final CRLF is given one, beyond size_max if it must be. */
@@ -89,7 +114,12 @@ enum receiver_action_kind {
 	 * still exist. RSET, EHLO, or a bad body as soon as it is known to be bad: the rest is read
 	 * and dropped, and its reply leaves behind its true end. */
 	RECEIVER_ABORT,
-	/* reason: send what is queued, then close. Implies ABORT. */
+	/* The exchange is over without an answer: drop it. */
+	RECEIVER_CANCEL_AUTH,
+	/* Send what is queued, drop all input that is held, begin the handshake. Until
+	 * receiver_secured() it says WAIT. */
+	RECEIVER_START_TLS,
+	/* reason: send what is queued, then close. Implies ABORT and CANCEL_AUTH. */
 	RECEIVER_CLOSE,
 	RECEIVER_ACTION_COUNT
 };
@@ -101,14 +131,17 @@ struct receiver_action {
 	enum reply_row row; /* REPLY: likewise */
 	bool ehlo;          /* ASK_HELO: EHLO, not HELO */
 	bool chunked;       /* ASK_DATA: BDAT, not DATA */
-	uint64_t size;    /* ASK_COMMIT: bytes of the message; ASK_DATA: of the first chunk, or 0 */
-	struct span data; /* REPLY, BODY */
+	uint64_t size; /* ASK_COMMIT: bytes of the message; ASK_DATA: of the first chunk, or 0 */
+	struct span
+		data; /* REPLY, BODY, ASK_AUTH, ASK_AUTH_DATA: secrets are wiped by the caller */
+	enum sasl_mechanism mechanism; /* ASK_AUTH */
+	bool has_data; /* ASK_AUTH: the client has sent `data`, if only nothing, with the command */
 	struct span name; /* ASK_HELO: the argument as given: 1 to 255 printable bytes, no space */
-	struct address path;                /* ASK_MAIL, ASK_RCPT */
-	struct mail_params mail;            /* ASK_MAIL */
-	struct rcpt_params rcpt;            /* ASK_RCPT */
-	uint8_t memory[RECEIVER_REPLY_MAX]; /* behind `data` of rendered replies; not to be copied
-					     */
+	struct address path;     /* ASK_MAIL, ASK_RCPT */
+	struct mail_params mail; /* ASK_MAIL */
+	struct rcpt_params rcpt; /* ASK_RCPT */
+	/* Behind `data` of rendered replies and of ASK_AUTH...; not to be copied. */
+	uint8_t memory[RECEIVER_SASL_DATA_MAX];
 };
 
 /* Yes is `{ .row = REPLY_NONE }`: the usual reply. Any other row is sent as it is; its class says
@@ -117,14 +150,17 @@ struct receiver_answer {
 	enum reply_row row;
 	enum close_reason reason; /* for a row that closes; CLOSE_NONE means CLOSE_REFUSED */
 	struct span text;         /* in place of the row's text, copied; empty means the row's */
-	bool input_waiting;       /* bytes behind those consumed are held at this moment */
+	/* Of AUTH_CONTINUE, not encoded; not copied: it stays until the REPLY has come. */
+	struct span challenge;
+	bool input_waiting; /* bytes behind those consumed are held at this moment */
 };
 
 /* What the session is waiting for, to choose a timeout (RFC 5321 4.5.3.2). */
 enum receiver_phase {
-	RECEIVER_PHASE_OURS,    /* for an answer or to be stepped: no timeout of the client's */
-	RECEIVER_PHASE_COMMAND, /* for a command: 5 minutes */
-	RECEIVER_PHASE_DATA,    /* for bytes of a message: 3 minutes, for each piece anew */
+	RECEIVER_PHASE_OURS,      /* for an answer or to be stepped: no timeout of the client's */
+	RECEIVER_PHASE_COMMAND,   /* for a command: 5 minutes */
+	RECEIVER_PHASE_DATA,      /* for bytes of a message: 3 minutes, for each piece anew */
+	RECEIVER_PHASE_HANDSHAKE, /* for TLS */
 	RECEIVER_PHASE_CLOSED,
 };
 
@@ -140,6 +176,8 @@ enum receiver_state {
 	RECEIVER_DATA,    /* in a body, up to CRLF.CRLF */
 	RECEIVER_CHUNK,   /* in a chunk, chunk_left bytes to come */
 	RECEIVER_LINE,    /* in a line that is too long, up to its LF */
+	RECEIVER_AUTH,    /* AUTH accepted: lines of the exchange */
+	RECEIVER_TLS,     /* STARTTLS accepted, up to receiver_secured() */
 	RECEIVER_CLOSED,
 	RECEIVER_STATE_COUNT
 };
@@ -160,6 +198,9 @@ struct receiver {
 	bool helo;         /* HELO or EHLO was accepted in this session */
 	bool smtputf8;     /* asked for in this transaction */
 	bool last;         /* the chunk is the last one */
+	bool secure;       /* behind TLS */
+	bool external;     /* the client's certificate says who it is */
+	bool authenticated;
 	struct body_in body;
 	uint32_t recipients;
 	uint32_t recipients_refused;
@@ -171,11 +212,15 @@ struct receiver {
 	uint64_t dropped;    /* bytes of a refused body, or of a too long line, dropped so far */
 	uint64_t chunk_left; /* bytes of the chunk that are still to come */
 	const struct receiver_options *options;
+	struct span challenge; /* the caller's, for the reply due */
 	uint8_t text[RECEIVER_TEXT_MAX];
 };
 
 void receiver_init(struct receiver *r, const struct receiver_options *options);
 void receiver_fini(struct receiver *r);
+/* What comes from now on comes through TLS: behind START_TLS, or before the first step. external:
+ * the client has shown a certificate that maps to a user. */
+void receiver_secured(struct receiver *r, bool external);
 
 /* Consumes a prefix of `in`, emits exactly one action, and says how much it consumed. After CLOSE
  * it says CLOSE again. */

@@ -73,7 +73,8 @@ parse_mail(struct receiver *r, struct span argument, struct receiver_action *out
 		return REPLY_SENDER_LITERAL;
 	if (error != ADDRESS_OK)
 		return REPLY_BAD_SENDER;
-	enum reply_row row = params_parse_mail(argument, &out->mail);
+	unsigned offered = r->secure && r->options->auth != 0 ? PARAMS_AUTH : 0;
+	enum reply_row row = params_parse_mail(argument, offered, &out->mail);
 	if (row != REPLY_NONE)
 		return row;
 	if (out->path.utf8 && !out->mail.smtputf8)
@@ -86,6 +87,8 @@ run_mail(struct receiver *r, struct span argument, struct receiver_action *out)
 {
 	const struct receiver_options *options = r->options;
 
+	if (options->auth_required && !r->authenticated)
+		return reply(r, r->secure ? REPLY_NEED_AUTH : REPLY_NEED_STARTTLS);
 	if (options->mails_max > 0 && r->mails >= options->mails_max) {
 		verb_end(r, REPLY_TOO_MANY_MAILS, CLOSE_TOO_MANY_MAILS);
 		return true;
@@ -255,6 +258,45 @@ run_quit(struct receiver *r, struct span argument, struct receiver_action *out)
 }
 
 static bool
+run_starttls(struct receiver *r, struct span argument, struct receiver_action *out)
+{
+	if (!r->options->starttls && !r->secure)
+		return reply(r, REPLY_NOT_IMPLEMENTED);
+	if (r->secure)
+		return reply(r, REPLY_BAD_SEQUENCE);
+	if (argument.size > 0)
+		return reply(r, REPLY_SYNTAX);
+	verb_ask(r, RECEIVER_ASK_STARTTLS, REPLY_START_TLS, out);
+	return true;
+}
+
+/* AUTH mechanism [initial response], which is "=" where it is empty. */
+static bool
+run_auth(struct receiver *r, struct span argument, struct receiver_action *out)
+{
+	struct span name = line_word(&argument);
+	enum sasl_mechanism mechanism = sasl_find(name);
+
+	if (r->options->auth == 0)
+		return reply(r, REPLY_NOT_IMPLEMENTED);
+	if (!r->secure)
+		return reply(r, REPLY_AUTH_NEEDS_TLS);
+	if (r->authenticated)
+		return reply(r, REPLY_BAD_SEQUENCE);
+	if (name.size == 0)
+		return reply(r, REPLY_SYNTAX);
+	if (mechanism == SASL_MECHANISM_COUNT || !(verb_auth_offered(r) & SASL_BIT(mechanism)))
+		return reply(r, REPLY_BAD_MECHANISM);
+	bool is_empty = span_eq(argument, SPAN("="));
+	if (!verb_decode(is_empty ? span_none() : argument, out))
+		return reply(r, REPLY_BAD_BASE64);
+	verb_ask(r, RECEIVER_ASK_AUTH, REPLY_AUTH_OK, out);
+	out->mechanism = mechanism;
+	out->has_data = argument.size > 0;
+	return true;
+}
+
+static bool
 run_not_implemented(struct receiver *r, struct span argument, struct receiver_action *out)
 {
 	(void)argument;
@@ -285,10 +327,12 @@ static const struct verb verbs[] = {
 	{ SPAN("NOOP"), ANYWHERE, VERB_LAST | VERB_JUNK, run_noop },
 	{ SPAN("VRFY"), ANYWHERE, VERB_LAST | VERB_JUNK, run_vrfy },
 	{ SPAN("HELP"), ANYWHERE, VERB_JUNK, run_help },
+	/* Neither within a transaction: TLS would leave half of it in plain text, and RFC 4954 4
+	 * says so of AUTH. */
+	{ SPAN("STARTTLS"), IN(READY), VERB_LAST, run_starttls },
+	{ SPAN("AUTH"), IN(READY), VERB_LAST, run_auth },
 	/* Known, but not here (RFC 5321 4.2.4). */
 	{ SPAN("EXPN"), ANYWHERE, VERB_LAST, run_not_implemented },
-	{ SPAN("STARTTLS"), ANYWHERE, VERB_LAST, run_not_implemented },
-	{ SPAN("AUTH"), ANYWHERE, VERB_LAST, run_not_implemented },
 	{ SPAN("TURN"), ANYWHERE, VERB_LAST, run_not_implemented },
 	{ SPAN("ETRN"), ANYWHERE, VERB_LAST, run_not_implemented },
 	{ SPAN("SEND"), ANYWHERE, 0, run_not_implemented },

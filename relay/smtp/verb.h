@@ -21,6 +21,7 @@ enum due {
 	DUE_REPLY = 1 << 1,    /* receiver.row */
 	DUE_FAREWELL = 1 << 2, /* receiver.farewell */
 	DUE_CLOSE = 1 << 3,    /* receiver.reason */
+	DUE_CANCEL = 1 << 4,   /* before all others: CANCEL_AUTH */
 };
 
 enum {
@@ -52,6 +53,10 @@ void verb_ask(struct receiver *r, enum receiver_action_kind question, enum reply
 	      struct receiver_action *out);
 /* Ends a transaction, if there is one: ABORT is due. Says whether there was one. */
 bool verb_abort(struct receiver *r);
+/* The mechanisms that are offered now: SASL_BITs. */
+unsigned verb_auth_offered(const struct receiver *r);
+/* Decodes what an exchange says into out->memory; false where it is no base64. */
+bool verb_decode(struct span text, struct receiver_action *out);
 /* The bytes of a chunk follow: to be kept, or dropped where r->refusal is set. */
 void verb_begin_chunk(struct receiver *r);
 

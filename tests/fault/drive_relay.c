@@ -14,6 +14,7 @@
 #include "core/base/clock.h"
 #include "core/config.h"
 #include "core/limits.h"
+#include "core/strikes.h"
 #include "core/log.h"
 #include "core/metric.h"
 #include "relay/flow/flow.h"
@@ -46,6 +47,7 @@ static struct log *logs;
 static int log_file;
 static unsigned log_rests; /* out of 1000 turns of the world */
 static struct limits *limits;
+static struct strikes *strikes;
 static struct resolver *resolvers[WORKERS_MAX];
 static struct routing *routing;
 static struct queue_store *store;
@@ -263,7 +265,8 @@ make_parts(void)
 	memset(metrics, 0, drive_worker_count * sizeof *metrics);
 	make_log();
 	limits = limits_new(1024);
-	ASSERT(limits != NULL);
+	strikes = strikes_new(1024);
+	ASSERT(limits != NULL && strikes != NULL);
 	routing = routing_new(config, NULL, &why);
 	ASSERT(routing != NULL);
 }
@@ -278,6 +281,7 @@ start_workers(void)
 		w->metrics = &metrics[i];
 		w->log = log_ring(logs, i, w->metrics);
 		w->limits = limits;
+		w->strikes = strikes;
 		w->config = config;
 		w->resolver = resolvers[i] = sim_resolver_new(w, PORT_SINKS);
 		ASSERT(flow_new(w, routing, 4711) != NULL);
@@ -356,6 +360,7 @@ stop(void)
 	for (unsigned i = 0; i < drive_worker_count; i++)
 		sim_resolver_free(resolvers[i]);
 	limits_free(limits);
+	strikes_free(strikes);
 	log_rests = 0;
 	drain_log();
 	log_free(logs);

@@ -45,7 +45,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_again(&a);
 		in = span_after(in, used);
 	}
-	params_parse_mail(in, &mail);
+	params_parse_mail(in, PARAMS_AUTH, &mail);
 	if (params_parse_rcpt(in, true, &rcpt) == REPLY_NONE && rcpt.orcpt.size > 0)
 		ASSERT(rcpt.orcpt.size <= PARAMS_ORCPT_MAX);
 	address_parse_mailbox(span_of(data, size), &a);

@@ -55,6 +55,13 @@ answer_for(enum receiver_action_kind kind, uint8_t salt, struct output *o)
 						   REPLY_NO_MEMORY };
 	struct receiver_answer answer = { .row = REPLY_NONE };
 
+	if (kind == RECEIVER_ASK_AUTH || kind == RECEIVER_ASK_AUTH_DATA) {
+		static const enum reply_row rows[] = { REPLY_AUTH_CONTINUE, REPLY_AUTH_FAILED,
+						       REPLY_AUTH_CONTINUE, REPLY_AUTH_OK };
+		answer.row = rows[o->count % 4];
+		answer.challenge = SPAN("any challenge");
+		return answer;
+	}
 	/* One kind of question is refused, now and then. */
 	if (kind == (enum receiver_action_kind)(salt % 16) && o->count % 3 == 0) {
 		answer.row = refusals[salt >> 4 & 3];
@@ -75,14 +82,21 @@ act(struct receiver *r, const struct receiver_action *action, uint8_t salt, stru
 	if (action->kind == RECEIVER_NEED_INPUT)
 		return false;
 	note(o, (uint8_t)action->kind);
-	if (action->kind == RECEIVER_REPLY) {
+	if (action->kind == RECEIVER_START_TLS) {
+		receiver_secured(r, (salt & 1) != 0);
+	} else if (action->kind == RECEIVER_REPLY) {
 		ASSERT(action->data.size >= 6);
 		note_span(o, 'r', action->data);
 	} else if (action->kind == RECEIVER_CLOSE) {
 		note(o, (uint8_t)action->reason);
 		o->closed = true;
 		return false;
-	} else if (action->kind >= RECEIVER_ASK_GREETING && action->kind != RECEIVER_ABORT) {
+	} else if (action->kind >= RECEIVER_ASK_GREETING && action->kind != RECEIVER_ABORT &&
+		   action->kind != RECEIVER_CANCEL_AUTH) {
+		if (action->kind == RECEIVER_ASK_AUTH || action->kind == RECEIVER_ASK_AUTH_DATA) {
+			ASSERT(r->secure && !r->authenticated);
+			note_span(o, 'a', action->data);
+		}
 		if (action->kind == RECEIVER_ASK_MAIL || action->kind == RECEIVER_ASK_RCPT) {
 			note_span(o, 'l', action->path.local);
 			note_span(o, 'd', action->path.domain);
@@ -102,6 +116,8 @@ run(struct span in, const struct receiver_options *options, uint8_t salt, size_t
 	size_t delivered = 0;
 
 	receiver_init(&r, options);
+	if (salt & 0x80)
+		receiver_secured(&r, false);
 	*o = (struct output){ .hash = 0xcbf29ce484222325ULL };
 	do {
 		delivered = in.size - delivered < chunk ? in.size : delivered + chunk;
@@ -113,7 +129,8 @@ run(struct span in, const struct receiver_options *options, uint8_t salt, size_t
 			ASSERT(used <= held.size);
 			consumed += used;
 		} while (act(&r, &action, salt, o));
-		ASSERT(o->closed || delivered - consumed < options->line_max);
+		ASSERT(o->closed || delivered - consumed < options->line_max ||
+		       (r.state == RECEIVER_AUTH && delivered - consumed < RECEIVER_SASL_LINE_MAX));
 		ASSERT(o->count < OUTPUT_MAX * 64);
 	} while (delivered < in.size && !o->closed);
 	receiver_fini(&r);
@@ -128,6 +145,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	options.bare_newline = data[0] & 1 ? BODY_NORMALIZE : BODY_REJECT;
 	if (data[0] & 2)
 		options.size_max = 100000;
+	options.starttls = (data[0] & 4) != 0;
+	options.auth = data[0] >> 4;
+	options.auth_required = (data[0] & 8) != 0;
 	struct span in = span_of(data + HEADER, size - HEADER);
 	struct output whole;
 	struct output cut;

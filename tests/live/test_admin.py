@@ -440,6 +440,14 @@ def test_an_unknown_site_is_not_suspended(relay):
     assert relay.log.events("site_suspended") == []
 
 
+def test_nobody_is_locked_out(relay):
+    assert relay.ctl("lock", "list") == {"count": 0, "rows": []}
+    for login in ("192.0.2.1", "ann@example.test"):
+        refused = relay.ctl("lock", "lift", login, "--reason", "x", status=EX_REFUSED)
+        assert refused["error"] == "not_found"
+    assert relay.log.events("login_lifted") == []
+
+
 def test_explain(relay, site, folder):
     fill(relay, 1)
     down = relay.ctl("explain", "one@example.test")

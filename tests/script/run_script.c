@@ -92,6 +92,30 @@ show_rcpt(struct text *t, const struct receiver_action *action)
 		text_printf(t, " orcpt=%.*s", SPAN_ARG(action->rcpt.orcpt));
 }
 
+/* "auth PLAIN", "auth PLAIN data", "auth PLAIN =" for nothing that was said; "auth data". */
+static const char *
+show_auth(struct run *run, const struct receiver_action *action, struct buf *argument)
+{
+	struct text *t = &run->outcome->events;
+	bool begins = action->kind == RECEIVER_ASK_AUTH;
+
+	text_append(t, SPAN("auth"));
+	if (begins) {
+		text_append(t, SPAN(" "));
+		text_append(t, sasl_name(action->mechanism));
+	}
+	if (!begins || action->has_data) {
+		text_append(t, SPAN(" "));
+		text_append(t, action->data.size > 0 ? action->data : SPAN("="));
+	}
+	text_append(t, SPAN("\n"));
+	buf_append(argument, begins ? sasl_name(action->mechanism)
+				    : span_first(action->data, argument->capacity));
+	if (!run->receiver.secure || run->receiver.authenticated)
+		run->outcome->wrong = "a question about AUTH where there must be none";
+	return begins ? "auth" : "auth-data";
+}
+
 /* Logs the question; its name and argument, for the policy, come back. */
 static const char *
 show_question(struct run *run, const struct receiver_action *action, struct buf *argument)
@@ -128,6 +152,12 @@ show_question(struct run *run, const struct receiver_action *action, struct buf 
 		run->body_given = 0;
 		run->body_refused = false;
 		return "data";
+	case RECEIVER_ASK_STARTTLS:
+		text_printf(t, "starttls\n");
+		return "starttls";
+	case RECEIVER_ASK_AUTH:
+	case RECEIVER_ASK_AUTH_DATA:
+		return show_auth(run, action, argument);
 	case RECEIVER_ASK_SYNC:
 		text_printf(t, "sync\n");
 		return "sync";
@@ -151,6 +181,7 @@ answer(struct run *run, const struct receiver_action *action, struct span rest, 
 	struct receiver_answer reply = {
 		.row = policy == NULL ? REPLY_NONE : policy->row,
 		.text = policy == NULL ? span_none() : text_span(&policy->text),
+		.challenge = policy == NULL ? span_none() : text_span(&policy->text),
 		.input_waiting = run->consumed + used < run->group_end,
 	};
 
@@ -194,9 +225,13 @@ keep_body(struct run *run, struct span data)
 static bool
 act(struct run *run, const struct receiver_action *action, struct span rest, size_t used)
 {
+	struct receiver_action wait;
+
 	switch (action->kind) {
 	case RECEIVER_NEED_INPUT:
-		if (rest.size >= run->script->options.line_max)
+		if (rest.size >= (run->receiver.state == RECEIVER_AUTH
+					  ? (size_t)RECEIVER_SASL_LINE_MAX
+					  : run->script->options.line_max))
 			run->outcome->wrong = "NEED_INPUT with a full buffer";
 		return false;
 	case RECEIVER_REPLY:
@@ -210,6 +245,17 @@ act(struct run *run, const struct receiver_action *action, struct span rest, siz
 	case RECEIVER_ABORT:
 		text_printf(&run->outcome->events, "abort %llu\n",
 			    (unsigned long long)run->body_given);
+		return true;
+	case RECEIVER_CANCEL_AUTH:
+		text_printf(&run->outcome->events, "cancel auth\n");
+		return true;
+	case RECEIVER_START_TLS:
+		text_printf(&run->outcome->events, "start tls\n");
+		if (rest.size > 0)
+			run->outcome->wrong = "input behind STARTTLS";
+		if (receiver_step(&run->receiver, rest, &wait) != 0 || wait.kind != RECEIVER_WAIT)
+			run->outcome->wrong = "a handshake did not wait";
+		receiver_secured(&run->receiver, run->script->external);
 		return true;
 	case RECEIVER_CLOSE:
 		run->outcome->close = action->reason;
@@ -265,6 +311,8 @@ play(const struct script *s, struct cutting cutting, struct outcome *outcome)
 	size_t delivered = 0;
 
 	receiver_init(&run.receiver, &s->options);
+	if (s->implicit)
+		receiver_secured(&run.receiver, s->external);
 	for (size_t g = 0; g < s->group_count; g++) {
 		run.group_end = s->groups[g].end;
 		do {

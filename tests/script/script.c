@@ -150,13 +150,33 @@ close_of(const struct place *at, const char *name)
 	fail(at, "no such row in closes.def");
 }
 
-static void
-read_option(const struct place *at, struct receiver_options *o, char *rest)
+/* "PLAIN LOGIN", as SASL_BITs. */
+static uint8_t
+mechanisms_of(const struct place *at, char *rest)
 {
+	unsigned bits = 0;
+
+	while (*rest != '\0') {
+		enum sasl_mechanism m = sasl_find(span_of_string(next_word(at, &rest)));
+		if (m == SASL_MECHANISM_COUNT)
+			fail(at, "no such mechanism");
+		bits |= SASL_BIT(m);
+	}
+	return (uint8_t)bits;
+}
+
+static void
+read_option(const struct place *at, struct script *s, char *rest)
+{
+	struct receiver_options *o = &s->options;
 	const char *name = next_word(at, &rest);
 
 	if (strcmp(name, "bare_newline") == 0) {
 		o->bare_newline = strcmp(rest, "normalize") == 0 ? BODY_NORMALIZE : BODY_REJECT;
+		return;
+	}
+	if (strcmp(name, "auth") == 0) {
+		o->auth = mechanisms_of(at, rest);
 		return;
 	}
 	uint64_t value = number_of(at, rest);
@@ -174,6 +194,14 @@ read_option(const struct place *at, struct receiver_options *o, char *rest)
 		o->junk_max = (uint32_t)value;
 	else if (strcmp(name, "line_max") == 0)
 		o->line_max = (uint32_t)value;
+	else if (strcmp(name, "starttls") == 0)
+		o->starttls = value != 0;
+	else if (strcmp(name, "auth_required") == 0)
+		o->auth_required = value != 0;
+	else if (strcmp(name, "implicit_tls") == 0)
+		s->implicit = value != 0;
+	else if (strcmp(name, "external") == 0)
+		s->external = value != 0;
 	else
 		fail(at, "no such option");
 }
@@ -272,7 +300,7 @@ read_line(const struct place *at, struct script *s, char *line)
 	else if ((rest = after(line, "S= ")) != NULL)
 		add_reply(at, s, true, rest);
 	else if ((rest = after(line, "option: ")) != NULL)
-		read_option(at, &s->options, rest);
+		read_option(at, s, rest);
 	else if ((rest = after(line, "policy: ")) != NULL)
 		read_policy(at, s, rest);
 	else if ((rest = after(line, "expect: ")) != NULL)

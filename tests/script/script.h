@@ -72,6 +72,8 @@ struct script {
 	size_t expect_count;
 	enum close_reason close;
 	struct receiver_options options;
+	bool implicit; /* TLS came before the greeting */
+	bool external; /* a certificate maps to a user */
 };
 
 struct script *script_read(const char *file);

@@ -357,8 +357,11 @@ static const struct {
 	  "smtp://192.0.2.1:25, \"smtp://[2001:db8::1]:25\" or smtp://mail.example.org:25" },
 	{ "routes: [{ domain: \"*\", to: \"http://192.0.2.1\" }]\n",
 	  "test.yaml:3: routes[0].to: 'http://192.0.2.1' is no next hop; write mx, "
-	  "smtp://HOST:port, "
+	  "smtp://HOST:port, smtps://HOST:port, "
 	  "lmtp://HOST:port, lmtp:///path/to/socket or discard" },
+	{ "routes: [{ domain: \"*\", to: \"smtps://192.0.2.1\", tls: none }]\n",
+	  "test.yaml:3: routes[0].tls: is none, but smtps:// is TLS; write smtp:// or another "
+	  "word" },
 	{ "routes: [{ domain: \"*\", to: \"smtp://192.0.2.1:99999\" }]\n",
 	  "test.yaml:3: routes[0].to: 'smtp://192.0.2.1:99999' has no valid host; write it as "
 	  "smtp://192.0.2.1:25, \"smtp://[2001:db8::1]:25\" or smtp://mail.example.org:25" },
@@ -500,6 +503,7 @@ static const char full[] =
 	     "  - { domain: \"*\", to: [\"smtp://192.0.2.1\", \"smtp://[::1]:26\"] }\n"
 	     "  - { domain: a.example, to: \"lmtp:///tmp/it's \\\"x\\\".sock\" }\n"
 	     "  - { domain: .a.example, to: discard, connections: 7 }\n"
+	     "  - { domain: s.example, to: [\"smtps://192.0.2.1\", \"smtps://b.example:25\"] }\n"
 	     "  - domain: f.example\n"
 	     "    to: \"smtp://192.0.2.1\"\n"
 	     "    tls: fingerprint\n"

@@ -247,7 +247,7 @@ a_route_by_names(void **state)
 
 	(void)state;
 	assert_true(net_address_parse(SPAN("192.0.2.9:25"), &hosts[0].address));
-	struct plan *p = plan_of_target(&target, &any, answers, &reason);
+	struct plan *p = plan_of_target(&target, &any, span_none(), answers, &reason);
 	assert_non_null(p);
 	assert_true(span_eq(span_after(p->name, target.text.size), SPAN(" tls=dane")));
 	assert_int_equal(p->host_count, 2);
@@ -255,7 +255,7 @@ a_route_by_names(void **state)
 	assert_int_equal(p->hosts[1].dane, DANE_USABLE);
 	assert_true(p->hosts[1].secure && reason.size == 0);
 	plan_put(p);
-	p = plan_of_target(&target, &only, answers, &reason);
+	p = plan_of_target(&target, &only, span_none(), answers, &reason);
 	assert_non_null(p);
 	show_hosts(p, &out);
 	assert_string_equal(shown, "m1 dane route");

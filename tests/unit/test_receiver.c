@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "core/base/base64.h"
 #include "relay/smtp/receiver.h"
 
 static const struct receiver_options options = {
@@ -136,7 +137,10 @@ longest_names_and_texts_fit(void **state)
 	wide.hostname = span_of(name, sizeof name);
 	wide.size_max = UINT64_MAX;
 	wide.recipients_max = wide.mails_max = UINT32_MAX;
+	wide.starttls = true;
+	wide.auth = SASL_BIT(SASL_MECHANISM_COUNT) - 1;
 	receiver_init(&r, &wide);
+	receiver_secured(&r, true);
 	say(&r, "EHLO x\r\n"); /* asserts that nothing overflows */
 	receiver_step(&r, SPAN("MAIL FROM:<a@b>\r\n"), &action);
 	receiver_answer(&r, &(struct receiver_answer){ .row = REPLY_ACCESS_DENIED,
@@ -144,6 +148,101 @@ longest_names_and_texts_fit(void **state)
 	receiver_step(&r, span_none(), &action);
 	assert_int_equal(action.kind, RECEIVER_REPLY);
 	assert_int_equal(action.data.size, strlen("554 5.7.1 \r\n") + RECEIVER_TEXT_MAX);
+	receiver_fini(&r);
+}
+
+/* A session that speaks through TLS. */
+static void
+begin_secure(struct receiver *r, const struct receiver_options *o)
+{
+	receiver_init(r, o);
+	receiver_secured(r, false);
+	assert_int_equal(say(r, "HELO x\r\n"), RECEIVER_REPLY);
+}
+
+static void
+handshakes_have_a_phase_of_their_own(void **state)
+{
+	struct receiver_options tls = options;
+	struct receiver r;
+	struct receiver_action action;
+
+	(void)state;
+	tls.starttls = true;
+	receiver_init(&r, &tls);
+	say(&r, "HELO x\r\n");
+	assert_int_equal(receiver_step(&r, SPAN("STARTTLS\r\n"), &action), 10);
+	assert_int_equal(action.kind, RECEIVER_ASK_STARTTLS);
+	receiver_answer(&r, &(struct receiver_answer){ .row = REPLY_NONE });
+	receiver_step(&r, span_none(), &action);
+	assert_int_equal(action.kind, RECEIVER_REPLY);
+	assert_int_equal(action.code, 220);
+	receiver_step(&r, span_none(), &action);
+	assert_int_equal(action.kind, RECEIVER_START_TLS);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(receiver_phase(&r), RECEIVER_PHASE_HANDSHAKE);
+		assert_false(receiver_is_idle(&r));
+		assert_int_equal(receiver_step(&r, SPAN("RSET\r\n"), &action), 0);
+		assert_int_equal(action.kind, RECEIVER_WAIT);
+	}
+	receiver_secured(&r, false);
+	assert_int_equal(receiver_phase(&r), RECEIVER_PHASE_COMMAND);
+	assert_true(receiver_is_idle(&r));
+	receiver_fini(&r);
+}
+
+static void
+sessions_can_be_ended_while_they_authenticate(void **state)
+{
+	struct receiver_options auth = options;
+
+	(void)state;
+	auth.auth = SASL_BIT(SASL_LOGIN);
+	for (unsigned step = 0; step < 3; step++) {
+		struct receiver r;
+		struct receiver_action action;
+		begin_secure(&r, &auth);
+		receiver_step(&r, SPAN("AUTH LOGIN\r\n"), &action);
+		assert_int_equal(action.kind, RECEIVER_ASK_AUTH);
+		assert_false(action.has_data);
+		if (step > 0) {
+			receiver_answer(&r, &(struct receiver_answer){ .row = REPLY_AUTH_CONTINUE,
+								       .challenge = SPAN("who?") });
+			receiver_step(&r, span_none(), &action);
+			assert_int_equal(action.code, 334);
+			assert_int_equal(receiver_phase(&r), RECEIVER_PHASE_COMMAND);
+			assert_false(receiver_is_idle(&r));
+		}
+		if (step > 1) {
+			receiver_step(&r, SPAN("am9l\r\n"), &action);
+			assert_int_equal(action.kind, RECEIVER_ASK_AUTH_DATA);
+			assert_true(span_eq(action.data, SPAN("joe")));
+			assert_int_equal(receiver_phase(&r), RECEIVER_PHASE_OURS);
+		}
+		receiver_end(&r, REPLY_TIMED_OUT, CLOSE_TIMEOUT);
+		expect_end(&r, "421 4.4.2", CLOSE_TIMEOUT);
+	}
+}
+
+static void
+longest_challenges_fit(void **state)
+{
+	struct receiver_options auth = options;
+	char challenge[RECEIVER_CHALLENGE_MAX];
+	struct receiver r;
+	struct receiver_action action;
+
+	(void)state;
+	memset(challenge, 'c', sizeof challenge);
+	auth.auth = SASL_BIT(SASL_LOGIN);
+	begin_secure(&r, &auth);
+	receiver_step(&r, SPAN("AUTH LOGIN\r\n"), &action);
+	receiver_answer(
+		&r, &(struct receiver_answer){ .row = REPLY_AUTH_CONTINUE,
+					       .challenge = span_of(challenge, sizeof challenge) });
+	receiver_step(&r, span_none(), &action);
+	assert_int_equal(action.kind, RECEIVER_REPLY);
+	assert_int_equal(action.data.size, 4 + BASE64_ENCODED(sizeof challenge) + 2);
 	receiver_fini(&r);
 }
 
@@ -169,6 +268,9 @@ main(void)
 		cmocka_unit_test(sessions_can_be_ended_from_outside),
 		cmocka_unit_test(phases_say_what_is_awaited),
 		cmocka_unit_test(longest_names_and_texts_fit),
+		cmocka_unit_test(handshakes_have_a_phase_of_their_own),
+		cmocka_unit_test(sessions_can_be_ended_while_they_authenticate),
+		cmocka_unit_test(longest_challenges_fit),
 		cmocka_unit_test(sessions_are_small),
 	};
 

@@ -218,6 +218,29 @@ test_a_file_is_read_whole(void **state)
 	assert_int_equal(now.inode, 0);
 }
 
+static void
+test_secrets_are_private(void **state)
+{
+	static const mode_t open_modes[] = { 0640, 0604, 0620, 0602, 0777 };
+
+	(void)state;
+	write_file("f", "secret");
+	for (size_t i = 0; i < sizeof open_modes / sizeof open_modes[0]; i++) {
+		why = buf_of(why_memory, sizeof why_memory);
+		assert_int_equal(chmod(path_of("f"), open_modes[i]), 0);
+		assert_false(file_is_private(path_of("f"), &why));
+		assert_true(span_ends_with_nocase(buf_span(&why), span_of_string(path_of("f"))));
+		assert_non_null(memmem(why_memory, why.size, "chmod 600 /", 11));
+	}
+	why = buf_of(why_memory, sizeof why_memory);
+	assert_int_equal(chmod(path_of("f"), 0600), 0);
+	assert_true(file_is_private(path_of("f"), &why));
+	assert_int_equal(chmod(path_of("f"), 0400), 0);
+	assert_true(file_is_private(path_of("f"), &why));
+	assert_true(file_is_private(path_of("none"), &why));
+	assert_int_equal(why.size, 0);
+}
+
 static int
 make_folder(void **state)
 {
@@ -244,6 +267,7 @@ main(void)
 		cmocka_unit_test(test_only_what_changed_is_read),
 		cmocka_unit_test(test_what_cannot_be_read),
 		cmocka_unit_test(test_a_file_is_read_whole),
+		cmocka_unit_test(test_secrets_are_private),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, drop_folder);

@@ -170,7 +170,7 @@ test_plan_keeps_its_policy(void **state)
 {
 	struct routing *r = make_routing();
 	struct routing_step step = routing_find(r, SPAN("u@f.example"));
-	struct plan *p = plan_of_target(step.target, &step.way->policy, NULL, NULL);
+	struct plan *p = plan_of_target(step.target, &step.way->policy, step.way->auth, NULL, NULL);
 
 	(void)state;
 	assert_non_null(p);
@@ -189,7 +189,7 @@ test_plan_of_a_list(void **state)
 {
 	struct routing *r = make_routing();
 	struct routing_step step = routing_find(r, SPAN("u@a.example"));
-	struct plan *p = plan_of_target(step.target, &step.way->policy, NULL, NULL);
+	struct plan *p = plan_of_target(step.target, &step.way->policy, step.way->auth, NULL, NULL);
 
 	(void)state;
 	assert_non_null(p);

@@ -1,0 +1,965 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test: uses core machine */
+/*
+ * Connections with a layer: a toy that cuts plain text into records of a type, a size and hidden
+ * bytes, after a handshake of three records. What TLS does to it is tested with TLS.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/conn.h"
+
+enum { WAIT_US = 10 * 1000 * 1000, RING_BUFFERS = 2, RING_BUFFER_SIZE = 16 * 1024 };
+
+static const struct worker_options options = {
+	.ring = { .entries = 64,
+		  .buffers = { RING_BUFFERS, RING_BUFFERS },
+		  .buffer_size = { RING_BUFFER_SIZE, RING_BUFFER_SIZE } },
+	.mailbox_places = 8,
+	.buffers_max = 64,
+};
+
+static struct worker w;
+static struct worker *peers[] = { &w };
+static unsigned layers;      /* that live */
+static unsigned heavy_reads; /* of this turn */
+
+/* ---- the toy ---- */
+
+enum { HEAD = 3, RECORD_MAX = 3000, HIDE = 0x5a };
+
+struct toy {
+	struct layer layer; /* first */
+	bool is_server, end_said;
+	uint8_t record[HEAD + RECORD_MAX]; /* being gathered */
+	size_t got;
+	size_t given; /* of the plain text of a whole record */
+	bool gives;
+	uint8_t words[64]; /* of its own */
+	size_t words_size;
+};
+
+static void
+say(struct toy *t, char type)
+{
+	assert_true(t->words_size + HEAD <= sizeof t->words);
+	memcpy(t->words + t->words_size, (uint8_t[]){ (uint8_t)type, 0, 0 }, HEAD);
+	t->words_size += HEAD;
+}
+
+static size_t
+body_size(const struct toy *t)
+{
+	return (size_t)t->record[1] << 8 | t->record[2];
+}
+
+static void
+fail_toy(struct toy *t)
+{
+	t->layer.state = LAYER_FAILED;
+	say(t, 'a');
+}
+
+static void
+on_handshake_record(struct toy *t, uint8_t type)
+{
+	if (t->is_server && type == 'h') {
+		say(t, 's');
+	} else if (!t->is_server && type == 's') {
+		say(t, 'f');
+		t->layer.state = LAYER_OPEN;
+	} else if (t->is_server && type == 'f') {
+		t->layer.state = LAYER_OPEN;
+	} else {
+		fail_toy(t);
+	}
+}
+
+static void
+on_record(struct toy *t)
+{
+	uint8_t type = t->record[0];
+
+	if (t->layer.state == LAYER_HANDSHAKE)
+		on_handshake_record(t, type);
+	else if (type == 'e')
+		t->layer.state = LAYER_ENDED;
+	else if (type == 'd')
+		t->gives = true;
+	else
+		fail_toy(t);
+	if (!t->gives)
+		t->got = 0;
+}
+
+static void
+give(struct toy *t, struct buf *plain)
+{
+	size_t size = body_size(t);
+
+	for (; t->given < size && buf_room(plain) > 0; t->given++)
+		buf_append_byte(plain, t->record[HEAD + t->given] ^ HIDE);
+	if (t->given < size)
+		return;
+	t->gives = false;
+	t->given = t->got = 0;
+}
+
+static size_t
+toy_read(struct layer *l, struct span wire, struct buf *plain)
+{
+	struct toy *t = CONTAINER_OF(l, struct toy, layer);
+	size_t used = 0;
+
+	heavy_reads += l->state == LAYER_HANDSHAKE;
+	for (;;) {
+		if (t->gives)
+			give(t, plain);
+		if (l->state == LAYER_FAILED || l->state == LAYER_ENDED)
+			return wire.size;
+		if (t->gives || used == wire.size)
+			return used;
+		t->record[t->got++] = wire.data[used++];
+		if (t->got >= HEAD && body_size(t) > RECORD_MAX)
+			fail_toy(t);
+		else if (t->got >= HEAD && t->got == HEAD + body_size(t))
+			on_record(t);
+	}
+}
+
+static size_t
+toy_write(struct layer *l, struct span plain, struct buf *wire)
+{
+	struct toy *t = CONTAINER_OF(l, struct toy, layer);
+	size_t used = 0;
+
+	assert_true(plain.size == 0 || !t->end_said);
+	if (!buf_append(wire, span_of(t->words, t->words_size)))
+		return 0;
+	t->words_size = 0;
+	if (l->state != LAYER_OPEN && l->state != LAYER_ENDED)
+		return 0;
+	while (used < plain.size && buf_room(wire) > HEAD) {
+		size_t n = buf_room(wire) - HEAD;
+		n = n < RECORD_MAX ? n : RECORD_MAX;
+		n = n < plain.size - used ? n : plain.size - used;
+		buf_append(wire, span_of((uint8_t[]){ 'd', (uint8_t)(n >> 8), (uint8_t)n }, HEAD));
+		for (size_t i = 0; i < n; i++)
+			buf_append_byte(wire, plain.data[used + i] ^ HIDE);
+		used += n;
+	}
+	return used;
+}
+
+static bool
+toy_wants_write(const struct layer *l)
+{
+	return CONTAINER_OF(l, struct toy, layer)->words_size > 0;
+}
+
+static bool
+toy_has_more(const struct layer *l)
+{
+	return CONTAINER_OF(l, struct toy, layer)->gives;
+}
+
+static void
+toy_end(struct layer *l)
+{
+	struct toy *t = CONTAINER_OF(l, struct toy, layer);
+
+	assert_false(t->end_said);
+	t->end_said = true;
+	say(t, 'e');
+}
+
+static void
+toy_free(struct layer *l)
+{
+	free(CONTAINER_OF(l, struct toy, layer));
+	layers--;
+}
+
+static const struct layer_ops toy_ops = {
+	.read = toy_read,
+	.write = toy_write,
+	.wants_write = toy_wants_write,
+	.has_more = toy_has_more,
+	.end = toy_end,
+	.free = toy_free,
+};
+
+static struct layer *
+toy_new(bool is_server)
+{
+	struct toy *t = calloc(1, sizeof *t);
+
+	t->layer = (struct layer){ .ops = &toy_ops, .is_heavy = true };
+	t->is_server = is_server;
+	layers++;
+	if (!is_server)
+		say(t, 'h');
+	return &t->layer;
+}
+
+/* ---- the owner ---- */
+
+struct session {
+	struct conn conn; /* first */
+	void (*step)(struct session *s);
+	unsigned secured, drained, deadlines, lost, closed;
+	enum err error;
+	uint8_t *seen; /* what was consumed */
+	size_t seen_size;
+};
+
+static struct session *
+session_of(struct conn *c)
+{
+	return CONTAINER_OF(c, struct session, conn);
+}
+
+static void
+on_secured(struct conn *c, enum err e)
+{
+	struct session *s = session_of(c);
+
+	assert_int_equal(s->secured, 0);
+	s->secured++;
+	s->error = e;
+	if (e != ERR_OK)
+		conn_finish(c, CLOSE_TLS_FAILED);
+	else
+		conn_read_more(c);
+}
+
+static void
+on_input(struct conn *c)
+{
+	assert_true(c->layer == NULL || session_of(c)->secured == 1);
+	session_of(c)->step(session_of(c));
+}
+
+static void
+on_drained(struct conn *c)
+{
+	session_of(c)->drained++;
+	conn_run(c);
+}
+
+static void
+on_deadline(struct conn *c)
+{
+	session_of(c)->deadlines++;
+	assert_false(session_of(c)->secured == 0 && conn_write(c, SPAN("421 too slow\r\n")));
+	conn_finish(c, CLOSE_TIMEOUT);
+}
+
+static void
+on_lost(struct conn *c, enum err e)
+{
+	session_of(c)->lost++;
+	session_of(c)->error = e;
+	conn_close(c, CLOSE_RESET);
+}
+
+static void
+on_closed(struct conn *c)
+{
+	session_of(c)->closed++;
+}
+
+static const struct conn_events events = {
+	.on_secured = on_secured,
+	.on_input = on_input,
+	.on_drained = on_drained,
+	.on_deadline = on_deadline,
+	.on_lost = on_lost,
+	.on_closed = on_closed,
+};
+
+static int
+setup(void **state)
+{
+	char text[256];
+	struct buf why = buf_of(text, sizeof text);
+
+	(void)state;
+	worker_init(&w, 0, 1, peers, &options);
+	if (!worker_open(&w, &options, &why))
+		fail_msg("%.*s", (int)why.size, text);
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	assert_int_equal(w.conn_count, 0);
+	assert_int_equal(w.buffers.used, 0);
+	assert_int_equal(ring_ops(w.ring), 0);
+	assert_int_equal(layers, 0);
+	worker_close(&w);
+	return 0;
+}
+
+#define UNTIL(condition)                                   \
+	do {                                               \
+		while (!(condition))                       \
+			assert_true(one_turn(#condition)); \
+	} while (0)
+
+static bool
+one_turn(const char *what)
+{
+	heavy_reads = 0;
+	if (!worker_turn(&w, WAIT_US) && !worker_turn(&w, WAIT_US)) {
+		print_error("nothing happens while waiting for %s\n", what);
+		return false;
+	}
+	assert_true(heavy_reads <= w.heavy_steps);
+	return true;
+}
+
+static void
+step_eat(struct session *s)
+{
+	struct span in = conn_input(&s->conn);
+
+	s->seen = realloc(s->seen, s->seen_size + in.size + 1);
+	if (in.size > 0)
+		memcpy(s->seen + s->seen_size, in.data, in.size);
+	s->seen_size += in.size;
+	conn_consume(&s->conn, in.size);
+	conn_read_more(&s->conn);
+	if (conn_input_is_over(&s->conn))
+		conn_finish(&s->conn, CLOSE_PEER_CLOSED);
+}
+
+/* Looks and goes away. */
+static void
+step_pause(struct session *s)
+{
+	(void)s;
+}
+
+/* Eats until a line "STARTTLS" has come, and answers that in the middle of its input. */
+static void
+step_starttls(struct session *s)
+{
+	struct span in = conn_input(&s->conn);
+
+	assert_true(span_starts_with(in, SPAN("STARTTLS\n")));
+	conn_write(&s->conn, SPAN("220 go on\n"));
+	s->step = step_eat;
+	conn_secure(&s->conn, toy_new(true));
+	assert_int_equal(conn_input(&s->conn).size, 0);
+	assert_true(span_starts_with(in, SPAN("STARTTLS\n"))); /* still there, seen by ASan */
+	conn_consume(&s->conn, 9);
+	assert_false(conn_write(&s->conn, SPAN("not now")));
+	conn_read_more(&s->conn);
+}
+
+static int
+start(struct session *s, void (*step)(struct session *s))
+{
+	int fds[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	*s = (struct session){ .step = step };
+	conn_init(&s->conn, &w, fds[0], RING_CLIENTS, &events);
+	conn_read_more(&s->conn);
+	return fds[1];
+}
+
+static void
+put(int fd, struct span bytes)
+{
+	assert_int_equal(send(fd, bytes.data, bytes.size, MSG_NOSIGNAL), bytes.size);
+}
+
+/* Reads exactly what is expected while the worker turns. */
+static void
+expect(int fd, struct span bytes)
+{
+	uint8_t got[256];
+
+	assert_true(bytes.size <= sizeof got);
+	for (size_t n = 0; n < bytes.size;) {
+		ssize_t more = recv(fd, got + n, bytes.size - n, MSG_DONTWAIT);
+		assert_true(more > 0 || (more < 0 && errno == EAGAIN));
+		if (more > 0)
+			n += (size_t)more;
+		else
+			worker_turn(&w, 1000);
+	}
+	assert_memory_equal(got, bytes.data, bytes.size);
+}
+
+#define HELLO  SPAN("h\0\0")
+#define ANSWER SPAN("s\0\0")
+#define FINISH SPAN("f\0\0")
+#define END    SPAN("e\0\0")
+#define ALERT  SPAN("a\0\0")
+
+static struct span
+record_of(struct span plain)
+{
+	static uint8_t memory[HEAD + RECORD_MAX];
+
+	memcpy(memory, (uint8_t[]){ 'd', (uint8_t)(plain.size >> 8), (uint8_t)plain.size }, HEAD);
+	for (size_t i = 0; i < plain.size; i++)
+		memory[HEAD + i] = plain.data[i] ^ HIDE;
+	return span_of(memory, HEAD + plain.size);
+}
+
+static void
+shake_hands(struct session *s, int fd)
+{
+	conn_secure(&s->conn, toy_new(true));
+	put(fd, HELLO);
+	expect(fd, ANSWER);
+	put(fd, FINISH);
+	UNTIL(s->secured == 1);
+	assert_int_equal(s->error, ERR_OK);
+}
+
+static void
+end(struct session *s, int fd)
+{
+	if (s->closed == 0)
+		conn_close(&s->conn, CLOSE_QUIT);
+	UNTIL(s->closed == 1);
+	close(fd);
+	free(s->seen);
+}
+
+/* ---- tests ---- */
+
+/* RFC 3207 5: what was sent in the clear behind STARTTLS must not be taken for protected. */
+static void
+what_came_with_starttls_is_never_seen(void **state)
+{
+	struct session s;
+	int fd = start(&s, step_starttls);
+
+	(void)state;
+	put(fd, SPAN("STARTTLS\nMAIL FROM:<evil@example>\n"));
+	expect(fd, SPAN("220 go on\n"));
+	put(fd, HELLO);
+	expect(fd, ANSWER);
+	put(fd, FINISH);
+	put(fd, record_of(SPAN("EHLO me\n")));
+	UNTIL(s.seen_size == 8);
+	assert_memory_equal(s.seen, "EHLO me\n", 8);
+	assert_int_equal(w.buffers.used, 0); /* an idle connection holds none */
+	conn_write(&s.conn, SPAN("250 hello\n"));
+	expect(fd, record_of(SPAN("250 hello\n")));
+	end(&s, fd);
+}
+
+/* What was written in the clear leaves in the clear, also behind a send that is still under way. */
+static void
+what_was_written_before_leaves_as_it_was(void **state)
+{
+	struct session s;
+	int fd = start(&s, step_eat);
+
+	(void)state;
+	conn_write(&s.conn, SPAN("one "));
+	worker_turn(&w, 0);
+	assert_true(s.conn.send.in_kernel);
+	conn_write(&s.conn, SPAN("two "));
+	conn_secure(&s.conn, toy_new(false));
+	expect(fd, SPAN("one two h\0\0"));
+	put(fd, ANSWER);
+	expect(fd, FINISH);
+	UNTIL(s.secured == 1);
+	conn_write(&s.conn, SPAN("three"));
+	expect(fd, record_of(SPAN("three")));
+	end(&s, fd);
+}
+
+/* The whole conversation in two pieces cut at every place, and byte by byte (cut 0). */
+static void
+it_does_not_matter_how_the_wire_is_cut(void **state)
+{
+	static const char wire[] = "h\0\0f\0\0d\0\3\x3b\x38\x39"
+				   "d\0\0d\0\1\x3e"
+				   "e\0\0";
+
+	(void)state;
+	for (size_t cut = 0; cut < sizeof wire - 1; cut++) {
+		struct session s;
+		int fd = start(&s, step_eat);
+		size_t size = cut == 0 ? 1 : cut;
+
+		conn_secure(&s.conn, toy_new(true));
+		for (size_t done = 0; done < sizeof wire - 1; done += size) {
+			size = done == 0 || cut == 0 ? size : sizeof wire - 1 - done;
+			put(fd, span_of(wire + done, size));
+			for (unsigned i = 0; i < 4; i++)
+				worker_turn(&w, 0);
+		}
+		/* The peer's end is the end of the stream; ours is said, too. */
+		expect(fd, SPAN("s\0\0e\0\0"));
+		UNTIL(s.closed == 1);
+		assert_int_equal(s.conn.reason, CLOSE_PEER_CLOSED);
+		assert_int_equal(s.seen_size, 4);
+		assert_memory_equal(s.seen, "abcd", 4);
+		assert_int_equal(s.lost, 0);
+		end(&s, fd);
+	}
+}
+
+/* As in plain SMTP: a peer that just goes has ended its stream, and takes nothing with it. */
+static void
+a_stream_that_is_cut_off_has_ended(void **state)
+{
+	struct session s;
+	int fd = start(&s, step_eat);
+
+	(void)state;
+	shake_hands(&s, fd);
+	put(fd, record_of(SPAN("last words")));
+	put(fd, SPAN("d\0\7bla"));
+	shutdown(fd, SHUT_WR);
+	UNTIL(s.closed == 1);
+	assert_int_equal(s.conn.reason, CLOSE_PEER_CLOSED);
+	assert_int_equal(s.seen_size, 10);
+	assert_int_equal(s.lost, 0);
+	end(&s, fd);
+}
+
+/* The owner pauses: no receive is armed, and what has come waits in two buffers at most. */
+static void
+a_paused_owner_holds_up_the_peer(void **state)
+{
+	struct session s;
+	int fd = start(&s, step_pause);
+	uint8_t bytes[RECORD_MAX];
+	size_t written = 0;
+
+	(void)state;
+	shake_hands(&s, fd);
+	for (size_t i = 0; i < sizeof bytes; i++)
+		bytes[i] = (uint8_t)i;
+	for (unsigned idle = 0; idle < 3;) {
+		struct span record = record_of(span_of(bytes, sizeof bytes));
+		ssize_t n = written < 1000000 ? send(fd, record.data, record.size,
+						     MSG_DONTWAIT | MSG_NOSIGNAL)
+					      : -1;
+		if (n > 0) {
+			assert_int_equal(n, record.size);
+			written += sizeof bytes;
+		}
+		idle = n > 0 || worker_turn(&w, 0) ? 0 : idle + 1;
+	}
+	assert_false(s.conn.receive.in_kernel);
+	assert_true(w.buffers.used <= 2);
+	s.step = step_eat;
+	conn_run(&s.conn);
+	UNTIL(s.seen_size == written);
+	for (size_t i = 0; i < written; i++)
+		assert_int_equal(s.seen[i], (uint8_t)(i % sizeof bytes));
+	assert_int_equal(w.buffers.used, 0);
+	end(&s, fd);
+}
+
+/* Takes a part of what is there, so that records end in a buffer that is nearly full. */
+static void
+step_nibble(struct session *s)
+{
+	struct span in = conn_input(&s->conn);
+	size_t n = in.size > 8000 ? in.size - 8000 : in.size;
+
+	s->seen_size += n;
+	conn_consume(&s->conn, n);
+	conn_read_more(&s->conn);
+	if (in.size > n && s->seen_size > 0)
+		conn_run(&s->conn);
+}
+
+static void
+an_owner_that_keeps_a_part_gets_all(void **state)
+{
+	enum { RECORDS = 200 };
+	struct session s;
+	int fd = start(&s, step_nibble);
+	uint8_t bytes[RECORD_MAX] = { 0 };
+
+	(void)state;
+	shake_hands(&s, fd);
+	for (unsigned i = 0; i < RECORDS;) {
+		struct span record = record_of(span_of(bytes, sizeof bytes));
+		if (send(fd, record.data, record.size, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+			i++;
+		else
+			worker_turn(&w, 1000);
+	}
+	UNTIL(s.seen_size == RECORDS * sizeof bytes);
+	end(&s, fd);
+}
+
+static void
+a_failed_handshake_says_why_and_ends(void **state)
+{
+	struct session s;
+	int fd = start(&s, step_eat);
+
+	(void)state;
+	conn_secure(&s.conn, toy_new(true));
+	put(fd, SPAN("EHLO plain\r\n"));
+	expect(fd, ALERT);
+	char byte;
+	UNTIL(s.conn.shut_down);
+	close(fd);
+	UNTIL(s.closed == 1);
+	assert_int_equal(s.secured, 1);
+	assert_int_equal(s.error, ERR_TLS);
+	assert_int_equal(s.conn.reason, CLOSE_TLS_FAILED);
+
+	/* The peer just goes. */
+	fd = start(&s, step_eat);
+	conn_secure(&s.conn, toy_new(true));
+	put(fd, HELLO);
+	expect(fd, ANSWER);
+	close(fd);
+	UNTIL(s.closed == 1);
+	assert_int_equal(s.secured, 1);
+	assert_int_equal(s.error, ERR_RESET);
+
+	/* It says nothing at all. */
+	fd = start(&s, step_eat);
+	conn_secure(&s.conn, toy_new(true));
+	conn_deadline(&s.conn, w.now_ms + 20);
+	UNTIL(s.conn.shut_down && !s.conn.end.in_kernel);
+	assert_int_equal(s.deadlines, 1);
+	assert_int_equal(recv(fd, &byte, 1, 0), 0); /* nothing was said in the clear */
+	close(fd);
+	UNTIL(s.closed == 1);
+	assert_int_equal(s.secured, 0);
+	assert_int_equal(s.conn.reason, CLOSE_TIMEOUT);
+}
+
+static void
+what_is_not_of_the_layer_is_a_loss(void **state)
+{
+	struct session s;
+	int fd = start(&s, step_eat);
+
+	(void)state;
+	shake_hands(&s, fd);
+	conn_write(&s.conn, SPAN("never mind"));
+	put(fd, record_of(SPAN("good")));
+	put(fd, SPAN("garbage"));
+	UNTIL(s.closed == 1);
+	assert_int_equal(s.lost, 1);
+	assert_int_equal(s.error, ERR_TLS);
+	assert_int_equal(s.seen_size, 4);
+	end(&s, fd);
+}
+
+/* One heavy step a turn, eight handshakes: UNTIL looks at each turn. */
+static void
+handshakes_wait_for_their_turn(void **state)
+{
+	enum { CROWD = 8 };
+	struct session crowd[CROWD];
+	int fds[CROWD];
+
+	(void)state;
+	w.heavy_steps = 1;
+	for (unsigned i = 0; i < CROWD; i++) {
+		fds[i] = start(&crowd[i], step_eat);
+		conn_secure(&crowd[i].conn, toy_new(true));
+		put(fds[i], HELLO);
+		put(fds[i], FINISH);
+	}
+	for (unsigned i = 0; i < CROWD; i++)
+		UNTIL(crowd[i].secured == 1);
+	UNTIL(w.buffers.used == 0);
+	for (unsigned i = 0; i < CROWD; i++)
+		end(&crowd[i], fds[i]);
+}
+
+static void
+without_memory_a_connection_is_closed(void **state)
+{
+	struct session s;
+	int fd = start(&s, step_eat);
+
+	(void)state;
+	shake_hands(&s, fd);
+	pool_set_limit(&w.buffers, 0);
+	put(fd, record_of(SPAN("hello")));
+	UNTIL(s.closed == 1);
+	assert_int_equal(s.conn.reason, CLOSE_NO_MEMORY);
+	end(&s, fd);
+
+	pool_set_limit(&w.buffers, 64);
+	fd = start(&s, step_eat);
+	shake_hands(&s, fd);
+	conn_write(&s.conn, SPAN("hello"));
+	pool_set_limit(&w.buffers, 1); /* the plain text has one, its wire form none */
+	UNTIL(s.closed == 1);
+	assert_int_equal(s.conn.reason, CLOSE_NO_MEMORY);
+	end(&s, fd);
+}
+
+static void
+a_layer_for_a_closing_connection_is_freed(void **state)
+{
+	struct session s;
+	int fd = start(&s, step_eat);
+
+	(void)state;
+	conn_close(&s.conn, CLOSE_QUIT);
+	conn_secure(&s.conn, toy_new(true));
+	assert_int_equal(layers, 0);
+	assert_null(conn_layer(&s.conn));
+	end(&s, fd);
+}
+
+/* ---- two ends, each with a layer ---- */
+
+static void
+start_couple(struct session couple[2], void (*step)(struct session *s))
+{
+	int fds[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		couple[i] = (struct session){ .step = step };
+		conn_init(&couple[i].conn, &w, fds[i], i == 0 ? RING_CLIENTS : RING_PEERS, &events);
+		conn_secure(&couple[i].conn, toy_new(i == 0));
+	}
+}
+
+static void
+end_couple(struct session couple[2])
+{
+	for (unsigned i = 0; i < 2; i++)
+		if (couple[i].closed == 0)
+			conn_close(&couple[i].conn, CLOSE_QUIT);
+	for (unsigned i = 0; i < 2; i++) {
+		UNTIL(couple[i].closed == 1);
+		free(couple[i].seen);
+	}
+}
+
+/* SplitMix64: what the owners do can be repeated, when the kernel is ready cannot. */
+static uint64_t seed = 1;
+
+static uint64_t
+anything(void)
+{
+	uint64_t z = seed += 0x9e3779b97f4a7c15u;
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+	return z ^ (z >> 31);
+}
+
+static uint8_t
+position_byte(size_t i)
+{
+	return (uint8_t)(i * 131 >> 3);
+}
+
+/* Writes of all sizes, as many as fit, arrive in order; the memory is bounded. */
+static void
+large_writes_arrive_as_they_were(void **state)
+{
+	enum { BYTES = 3 * 1000 * 1000, LARGEST = 50 * 1000 };
+	static uint8_t bytes[LARGEST];
+	struct session couple[2];
+	size_t sent = 0;
+
+	(void)state;
+	start_couple(couple, step_eat);
+	UNTIL(couple[0].secured == 1 && couple[1].secured == 1);
+	while (sent < BYTES) {
+		size_t room = conn_output_room(&couple[1].conn);
+		assert_true(room <= CONN_OUTPUT_MAX - 2 * LAYER_OVERHEAD);
+		size_t n = anything() % LARGEST + 1;
+		if (n > room) {
+			worker_turn(&w, 0);
+			continue;
+		}
+		for (size_t i = 0; i < n; i++)
+			bytes[i] = position_byte(sent + i);
+		assert_true(conn_write(&couple[1].conn, span_of(bytes, n)));
+		sent += n;
+		assert_true(w.buffers.used <= 5);
+	}
+	/* Its last words and its end leave together. */
+	conn_finish(&couple[1].conn, CLOSE_QUIT);
+	UNTIL(couple[0].closed == 1 && couple[1].closed == 1);
+	assert_int_equal(couple[0].seen_size, sent);
+	for (size_t i = 0; i < sent; i++)
+		assert_int_equal(couple[0].seen[i], position_byte(i));
+	assert_int_equal(couple[0].lost, 0);
+	assert_int_equal(couple[0].conn.reason, CLOSE_PEER_CLOSED);
+	end_couple(couple);
+}
+
+static void
+lent_memory_is_sent_in_its_place(void **state)
+{
+	enum { LENT_SIZE = 1024 * 1024 };
+	struct session couple[2];
+	uint8_t *lent = malloc(LENT_SIZE);
+
+	(void)state;
+	memset(lent, 'L', LENT_SIZE);
+	start_couple(couple, step_eat);
+	UNTIL(couple[0].secured == 1 && couple[1].secured == 1);
+	conn_write(&couple[1].conn, SPAN("a"));
+	conn_write_lent(&couple[1].conn, lent, LENT_SIZE);
+	conn_write(&couple[1].conn, SPAN("b"));
+	worker_turn(&w, 0);
+	assert_int_equal(couple[1].drained, 0);
+	/* As much as there is room for, while the lent memory is on its way. */
+	size_t room = conn_output_room(&couple[1].conn);
+	assert_true(room < WORKER_BUFFER_SIZE);
+	uint8_t *rest = calloc(1, room);
+	conn_write(&couple[1].conn, span_of(rest, room));
+	UNTIL(couple[1].drained > 0);
+	memset(lent, 'x', LENT_SIZE);
+	UNTIL(couple[0].seen_size == LENT_SIZE + 2 + room);
+	assert_int_equal(couple[0].seen[0], 'a');
+	for (size_t i = 1; i <= LENT_SIZE; i++)
+		assert_int_equal(couple[0].seen[i], 'L');
+	assert_int_equal(couple[0].seen[LENT_SIZE + 1], 'b');
+	assert_int_equal(couple[0].seen[LENT_SIZE + 2], 0);
+	free(lent);
+	free(rest);
+	end_couple(couple);
+}
+
+/* ---- anything at any time ---- */
+
+enum { CROWD = 24, CROWD_TURNS = 20000 };
+
+static void
+write_anything(struct conn *c)
+{
+	static uint8_t lent[100000];
+
+	if (c->state != CONN_OPEN)
+		return;
+	if (c->secured && c->lent == NULL && anything() % 4 == 0)
+		conn_write_lent(c, lent, anything() % sizeof lent + 1);
+	else if (!conn_output_full(c))
+		conn_write(c, span_of(lent, anything() % conn_output_room(c)));
+}
+
+static void
+do_anything(struct session *s)
+{
+	struct conn *c = &s->conn;
+
+	switch (anything() % 10) {
+	case 0:
+	case 1:
+		conn_consume(c, conn_input(c).size);
+		conn_read_more(c);
+		break;
+	case 2:
+		conn_consume(c, conn_input(c).size / 2);
+		break;
+	case 3:
+	case 4:
+		write_anything(c);
+		break;
+	case 5:
+		conn_run(c);
+		break;
+	case 6:
+		conn_deadline(c, w.now_ms + anything() % 500);
+		break;
+	case 7:
+		if (anything() % 8 == 0)
+			conn_finish(c, CLOSE_QUIT);
+		break;
+	case 8:
+		if (anything() % 8 == 0)
+			conn_close(c, CLOSE_QUIT);
+		break;
+	default:
+		if (c->state == CONN_OPEN && anything() % 64 == 0)
+			send(c->fd, "garbage", 7, MSG_DONTWAIT | MSG_NOSIGNAL);
+		break;
+	}
+}
+
+static void
+step_anything(struct session *s)
+{
+	for (unsigned n = anything() % 4; n > 0; n--)
+		do_anything(s);
+}
+
+static void
+nothing_is_left_whatever_owners_do(void **state)
+{
+	struct session *crowd = calloc(CROWD, sizeof *crowd);
+	unsigned lives = 0;
+
+	(void)state;
+	for (unsigned turn = 0; turn < CROWD_TURNS; turn++) {
+		for (unsigned i = 0; i < CROWD; i += 2) {
+			if (crowd[i].conn.worker == NULL ||
+			    (crowd[i].closed == 1 && crowd[i + 1].closed == 1)) {
+				start_couple(&crowd[i], step_anything);
+				lives++;
+			}
+		}
+		struct session *s = &crowd[anything() % CROWD];
+		assert_true(s->closed <= 1);
+		if (s->closed == 0)
+			do_anything(s);
+		worker_turn(&w, 0);
+	}
+	for (unsigned i = 0; i < CROWD; i += 2)
+		end_couple(&crowd[i]);
+	assert_true(lives > CROWD);
+	free(crowd);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+/* Another seed for the last test may be given. */
+int
+main(int count, char **arguments)
+{
+	static const struct CMUnitTest tests[] = {
+		TEST(what_came_with_starttls_is_never_seen),
+		TEST(what_was_written_before_leaves_as_it_was),
+		TEST(it_does_not_matter_how_the_wire_is_cut),
+		TEST(a_stream_that_is_cut_off_has_ended),
+		TEST(a_paused_owner_holds_up_the_peer),
+		TEST(an_owner_that_keeps_a_part_gets_all),
+		TEST(a_failed_handshake_says_why_and_ends),
+		TEST(what_is_not_of_the_layer_is_a_loss),
+		TEST(handshakes_wait_for_their_turn),
+		TEST(without_memory_a_connection_is_closed),
+		TEST(a_layer_for_a_closing_connection_is_freed),
+		TEST(large_writes_arrive_as_they_were),
+		TEST(lent_memory_is_sent_in_its_place),
+		TEST(nothing_is_left_whatever_owners_do),
+	};
+
+	if (count > 1)
+		seed = strtoull(arguments[1], NULL, 10);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
