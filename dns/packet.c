@@ -214,7 +214,8 @@ read_data(struct span in, const struct rr *rr, struct packet *p, struct dns_reco
 	case DNS_TXT:
 		return keep_strings(data, p, r, room);
 	default:
-		/* TLSA: one that is too short is a record all the same, which nobody can use. */
+		/* TLSA, SOA. One that is too short is a record all the same, which nobody can use.
+		 */
 		*room = keep(p, data, &r->data);
 		return true;
 	}

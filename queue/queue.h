@@ -326,37 +326,6 @@ struct queue_show {
 };
 void queue_show(struct queue *q, struct queue_show *s);
 
-/* ---- counting: what lies there, by one of its properties ---- */
-
-enum queue_tally_by {
-	TALLY_RECIPIENT_DOMAIN,
-	TALLY_SITE, /* keys are numbers, in decimal, of the worker that was asked */
-	TALLY_SENDER,
-	TALLY_AGE,
-	TALLY_REPLY,
-	TALLY_STATE,
-};
-
-/* A table of at most so many keys; what is beyond falls under no key. Each worker fills one of its
- * own, in slices; when all have done so they are merged by any thread. It lives in tally.c, above
- * queue_list: it is the same for every store. */
-struct queue_tally;
-struct queue_tally *queue_tally_new(enum queue_tally_by by, uint32_t keys_max, uint64_t now_ms);
-void queue_tally_free(struct queue_tally *t);
-/* Like queue_list: goes on at *cursor for at most slice_us; false when the end was reached. */
-bool queue_tally(struct queue *q, struct queue_tally *t, const struct queue_filter *f,
-		 uint64_t *cursor, uint64_t slice_us);
-void queue_tally_merge(struct queue_tally *to, const struct queue_tally *from);
-struct queue_tally_row {
-	struct span key; /* the table's; empty: the null sender, or nothing is known */
-	bool is_rest;    /* of keys that the table had no place for */
-	uint64_t items;
-	uint64_t recipients; /* pending ones */
-	uint64_t oldest_accepted_at_ms;
-};
-/* The `most` rows of most items, descending; how many there are. Candidates count. */
-uint32_t queue_tally_rows(struct queue_tally *t, struct queue_tally_row *out, uint32_t most);
-
 /* Classes of ages (up to 5 min, 1 h, 4 h, 1 d, 3 d; older) and attempts (0, 1, 2 to 3, 4 to 7,
  * more). */
 enum { QUEUE_AGES = 6, QUEUE_ATTEMPTS = 5 };

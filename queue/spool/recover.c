@@ -30,8 +30,9 @@ struct found {
 	bool good;
 	struct segment_head head;
 	struct spool_segment *segment;
-	uint64_t void_lsn;  /* batches from here on do not count */
-	uint64_t acked_lsn; /* of its log, as far as any batch tells */
+	uint64_t frames_end; /* behind the last batch of its epoch, once it was looked for */
+	uint64_t void_lsn;   /* batches from here on do not count */
+	uint64_t acked_lsn;  /* of its log, as far as any batch tells */
 };
 
 struct recovery {
@@ -138,6 +139,7 @@ read_head(struct recovery *r, struct found *f)
 	}
 	int64_t size = disk_size(f->fd);
 	f->size = size < 0 ? 0 : (uint64_t)size / SPOOL_BLOCK * SPOOL_BLOCK;
+	f->frames_end = f->size;
 	if (f->size < SEGMENT_FIRST) {
 		f->blank = true; /* made, never used */
 		return true;
@@ -522,11 +524,11 @@ use_index(struct recovery *r, struct found *f)
 
 /* ---- a segment that was open: all of it ---- */
 
-/* The bytes at `at`, at least one batch of them, or fewer at the end of the file. */
+/* The bytes at `at`, at least one batch of them, or fewer behind the last. */
 static struct span
 window_at(struct recovery *r, struct found *f, uint64_t at, size_t wanted)
 {
-	uint64_t left = f->size - at;
+	uint64_t left = f->frames_end - at;
 
 	wanted = wanted < left ? wanted : left;
 	if (at < r->window_at || at + wanted > r->window_at + r->window_size) {
@@ -541,19 +543,22 @@ window_at(struct recovery *r, struct found *f, uint64_t at, size_t wanted)
 static bool
 next_frame(struct recovery *r, struct found *f, uint64_t *at, struct frame *frame)
 {
-	for (; *at + SPOOL_BLOCK <= f->size; *at += SPOOL_BLOCK) {
+	for (; *at + SPOOL_BLOCK <= f->frames_end; *at += SPOOL_BLOCK) {
 		struct span in = window_at(r, f, *at, SPOOL_BLOCK);
 		if (frame_parse(in, f->segment->epoch, *at, frame) && frame->size <= SPOOL_BATCH &&
-		    *at + frame->size <= f->size)
+		    *at + frame->size <= f->frames_end)
 			return true;
 	}
 	return false;
 }
 
+/* All of the file is read for it, since good batches may follow a bad one. What lies behind the
+ * last of them is not read again. */
 static void
 find_acked(struct recovery *r, struct found *f)
 {
 	uint64_t at = SEGMENT_FIRST;
+	uint64_t end = SEGMENT_FIRST;
 	struct frame frame;
 
 	r->window_size = 0;
@@ -561,7 +566,9 @@ find_acked(struct recovery *r, struct found *f)
 		if (frame.acked > f->acked_lsn)
 			f->acked_lsn = frame.acked;
 		at += block_up(frame.size);
+		end = at;
 	}
+	f->frames_end = end;
 }
 
 static void

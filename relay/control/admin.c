@@ -202,9 +202,7 @@ send_answer(struct admin_client *c)
 	ASSERT(c->state == CLIENT_WORKING && c->ask == NULL);
 	c->state = CLIENT_WRITING;
 	protocol_put(&c->request);
-	if (c->found != NULL)
-		mx_hosts_put(c->found);
-	c->found = NULL;
+	admin_explain_end(c);
 	if (c->answer.size == 0 || c->answer.overflow) {
 		conn_close(&c->conn, CLOSE_NO_MEMORY);
 	} else {

@@ -185,7 +185,7 @@ is_valid(const struct policy_entry *e)
 	return e->held != NULL && e->held->expires_at_ms > e->policies->worker->now_wall_ms;
 }
 
-const struct sts_held *
+struct sts_held *
 policies_find(const struct policies *p, struct span domain)
 {
 	const struct policy_entry *e = find(p, domain);

@@ -95,6 +95,6 @@ void policies_drain(struct policies *p);
 void policies_stop(struct policies *p, void (*on_stopped)(struct policies *p));
 
 /* The policy of a domain that has not expired, lent; NULL: none. */
-const struct sts_held *policies_find(const struct policies *p, struct span domain);
+struct sts_held *policies_find(const struct policies *p, struct span domain);
 
 #endif

@@ -13,6 +13,7 @@ enum {
 	DISCARD_FACTOR = 2,
 	INTERFACES_MAX = 64,
 	TEXTS_CHUNK = 4096,
+	NAME_MAX_TRIED = 64 * 300, /* a route's list of hosts */
 };
 
 /* What one listener offers. */
@@ -225,6 +226,25 @@ routing_new(const struct config *config, const struct routing *old, struct buf *
 	return r;
 }
 
+static uint32_t
+slot_without_dane(const struct routing *r, struct span name)
+{
+	static const char word[] = " tls=dane";
+	const uint8_t *at = memmem(name.data, name.size, word, sizeof word - 1);
+	uint8_t memory[NAME_MAX_TRIED];
+	struct buf rest = buf_of(memory, sizeof memory);
+
+	if (at == NULL)
+		return 0;
+	size_t front = (size_t)(at - name.data);
+	struct span behind = span_after(name, front + sizeof word - 1);
+	if (behind.size > 0 && behind.data[0] != ' ')
+		return 0;
+	buf_append(&rest, span_first(name, front));
+	buf_append(&rest, behind);
+	return rest.overflow ? 0 : *slot_of(r, buf_span(&rest));
+}
+
 uint32_t
 routing_connections(const struct routing *r, struct span name)
 {
@@ -232,7 +252,7 @@ routing_connections(const struct routing *r, struct span name)
 
 	/* What the hosts publish (DANE) makes another site of it, not another route. */
 	if (slot == 0)
-		slot = *slot_of(r, plan_hosts_of_name(name));
+		slot = slot_without_dane(r, name);
 	return slot == 0 ? 1 : r->connections[slot - 1];
 }
 

@@ -69,7 +69,7 @@ struct routing_step {
 struct routing_step routing_find(const struct routing *r, struct span address);
 struct routing_step routing_find_domain(const struct routing *r, struct span domain);
 /* The limit of the routes with this name ("mx", "smtp://192.0.2.1:25", "smtp://192.0.2.1:25
- * tls=verify"), or with the hosts of this name; 1 where there is none. */
+ * tls=verify"), also of the site that it becomes with DANE; 1 where there is none. */
 uint32_t routing_connections(const struct routing *r, struct span name);
 /* The domain of an address; empty for "postmaster". */
 struct span address_domain(struct span address);

@@ -180,6 +180,7 @@ rows_say_what_is_known(void **state)
 	struct queue_item *claimed;
 	struct world *w = open_with_mails(state, &claimed);
 	const struct queue_filter third = { .by_id = true, .id = world_id(2), .attempts_min = 2 };
+	const struct queue_filter fourth = { .by_id = true, .id = world_id(3) };
 	const struct queue_filter fifth = { .by_id = true, .id = world_id(4) };
 
 	for (unsigned life = 0; life < 2; life++) {
@@ -190,12 +191,19 @@ rows_say_what_is_known(void **state)
 		assert_int_equal(rows.last.attempts, 2);
 		assert_true(rows.last.due_at_ms == far_ms);
 		assert_true(rows.last.sender_is_known);
+		assert_int_equal(rows.last.state, QUEUE_WAITING);
+		assert_int_equal(rows.last.site.number, 3);
 		assert_string_equal(rows.texts[0], "b@two.example");
 		assert_string_equal(rows.texts[1], "3.example");
 		assert_string_equal(rows.texts[2], "450 mailbox is busy");
 		rows = list_all(w, fifth);
 		assert_string_equal(rows.texts[0], "b@two.example");
 		assert_string_equal(rows.texts[2], "");
+		assert_int_equal(rows.last.state, life == 0 ? QUEUE_CLAIMED : QUEUE_WAITING);
+		rows = list_all(w, fourth);
+		assert_int_equal(rows.last.state, QUEUE_HELD);
+		assert_true(rows.last.sender_is_known);
+		assert_string_equal(rows.texts[0], "");
 		if (life == 0)
 			queue_release(queue_end(w->store, 0), claimed, far_ms);
 		world_stop(w);
@@ -314,84 +322,6 @@ shows_meet_claims(void **state)
 
 /* ---- counts ---- */
 
-static void
-expect_tally(struct world *w, enum queue_tally_by by, uint32_t keys_max, const char *expected)
-{
-	const struct queue_filter all = { 0 };
-	struct queue_tally *t = queue_tally_new(by, keys_max, 2000);
-	struct queue_tally *sum = queue_tally_new(by, keys_max, 2000);
-	struct queue_tally_row rows[16];
-	char text[512];
-	struct buf out = buf_of(text, sizeof text - 1);
-	uint64_t cursor = 0;
-
-	while (queue_tally(queue_end(w->store, 0), t, &all, &cursor, 200))
-		;
-	queue_tally_merge(sum, t);
-	queue_tally_merge(sum, t);
-	uint32_t count = queue_tally_rows(sum, rows, 16);
-	for (uint32_t i = 0; i < count; i++)
-		buf_printf(&out, "%.*s%s:%u ", SPAN_ARG(rows[i].key), rows[i].is_rest ? "*" : "",
-			   (unsigned)rows[i].items);
-	text[out.size] = 0;
-	/* Keys of as many items stand in any order: look for each. */
-	for (const char *at = expected; *at != 0; at = strchr(at, ' ') + 1) {
-		char one[64];
-		snprintf(one, sizeof one, "%.*s", (int)(strchr(at, ' ') + 1 - at), at);
-		if (strstr(text, one) == NULL)
-			fail_msg("%s is not in %s", one, text);
-	}
-	assert_int_equal(strlen(text), strlen(expected));
-	queue_tally_free(t);
-	queue_tally_free(sum);
-}
-
-static void
-counts_are_by_key(void **state)
-{
-	struct queue_item *claimed;
-	struct world *w = open_with_mails(state, &claimed);
-
-	expect_tally(w, TALLY_SENDER, 9, "b@two.example:6 a@one.example:4 :2 c@one.example:2 ");
-	expect_tally(w, TALLY_RECIPIENT_DOMAIN, 9,
-		     "1.example:6 2.example:4 3.example:2 4.example:2 ");
-	expect_tally(w, TALLY_SITE, 9, "1:6 2:4 3:2 4:2 ");
-	expect_tally(w, TALLY_STATE, 9, "waiting:10 held:2 claimed:2 ");
-	expect_tally(w, TALLY_AGE, 9, "5m:14 ");
-	expect_tally(w, TALLY_REPLY, 9,
-		     ":8 451 4.7.1 Greylisted:2 450 mailbox is locked:2 450 mailbox is busy:2 ");
-	queue_release(queue_end(w->store, 0), claimed, far_ms);
-	world_stop(w);
-}
-
-static void
-counts_are_bounded(void **state)
-{
-	static struct world w;
-	const struct queue_suite_store *kind = *state;
-	const struct queue_filter all = { 0 };
-	struct queue_tally *t = queue_tally_new(TALLY_SENDER, 10, 2000);
-	struct queue_tally_row rows[16];
-	uint64_t cursor = 0;
-	uint64_t items = 0;
-
-	kind->reset();
-	world_open(&w, kind, 1);
-	for (unsigned i = 0; i < 50; i++)
-		world_put_waiting(&w, 0, i, 10);
-	while (queue_tally(queue_end(w.store, 0), t, &all, &cursor, 200))
-		;
-	assert_int_equal(queue_tally_rows(t, rows, 16), 11);
-	assert_true(rows[0].is_rest);
-	assert_int_equal(rows[0].items, 40);
-	assert_int_equal(rows[0].recipients, 40);
-	for (unsigned i = 0; i < 11; i++)
-		items += rows[i].items;
-	assert_int_equal(items, 50);
-	queue_tally_free(t);
-	world_stop(&w);
-}
-
 /* As of the last walk over all mails, which takes less than a minute. */
 static void
 classes_are_counted(void **state)
@@ -429,8 +359,6 @@ queue_suite_seeing_run(const struct queue_suite_store *kind)
 		TEST(rows_say_what_is_known),
 		TEST(a_mail_is_shown_with_its_recipients),
 		TEST(shows_meet_claims),
-		TEST(counts_are_by_key),
-		TEST(counts_are_bounded),
 		TEST(classes_are_counted),
 	};
 #undef TEST

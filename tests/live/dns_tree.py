@@ -226,20 +226,21 @@ class Front:
     answers some of them as it is told.
 
         front.faults["_25._tcp.mx1.good.test", "TLSA"] = SERVFAIL      # or SILENT
+
+    With `strips` it is a resolver that does not hand on DNSSEC records. With `vouches` it says of
+    what comes from signed zones that it was validated, for who leaves that to it.
     """
 
-    TYPES = {1: "A", 5: "CNAME", 15: "MX", 16: "TXT", 28: "AAAA", 43: "DS", 48: "DNSKEY",
+    TYPES = {1: "A", 5: "CNAME", 6: "SOA", 15: "MX", 16: "TXT", 28: "AAAA", 43: "DS", 48: "DNSKEY",
              52: "TLSA"}
 
-    def __init__(self, tree):
-        self.tree = tree
+    def __init__(self, tree, strips=False, vouches=False, port=None):
+        self.tree, self.strips, self.vouches = tree, strips, vouches
         self.lock = threading.Lock()
         self.asked = []  # (name, type)
         self.faults = {}
         self.host = ports.address()
-        with socket.socket() as probe:
-            probe.bind((self.host, 0))
-            self.port = probe.getsockname()[1]
+        self.port = port or ports.free_port()
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.udp.bind((self.host, self.port))
         self.tcp = socket.create_server((self.host, self.port), backlog=128)
@@ -275,13 +276,23 @@ class Front:
         if fault is not None:
             return question[:2] + bytes([0x81, 0x80 | fault]) + question[4:6] + bytes(6) + \
                 question[12:at + 5]
+        if self.strips:  # without its additional section, the question does not want them
+            question = question[:10] + bytes(2) + question[12:at + 5]
         with socket.create_connection((self.tree.host, self.tree.port), timeout=10) as s:
             s.sendall(len(question).to_bytes(2, "big") + question)
             reply = self.read_frame(s)
+        if reply is not None and self.vouches and self.is_signed(key[0]):
+            reply = reply[:3] + bytes([reply[3] | 0x20]) + reply[4:]
         if reply is not None and not tcp and len(reply) > 1200:
             reply = reply[:2] + bytes([reply[2] | 2]) + reply[3:4] + question[4:6] + bytes(6) + \
                 question[12:at + 5]
         return reply
+
+    def is_signed(self, name):
+        """All zones from the root down to the one that the name is in."""
+        above = [zone for zone in self.tree.zones.values()
+                 if zone.name == "" or f".{name}".endswith(f".{zone.name}")]
+        return all(zone.signed for zone in above)
 
     @staticmethod
     def read_frame(s):

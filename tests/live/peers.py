@@ -41,8 +41,8 @@ class Peer:
     copies_per_mail = False  # one copy a transaction instead of one a recipient
     ALTERS, REFUSES = {}, {}
 
-    def __init__(self):
-        self.host, self.port = ports.address(), ports.free_port()
+    def __init__(self, host=None, port=None):
+        self.host, self.port = host or ports.address(), port or ports.free_port()
         self.folder = open_folder(type(self).__name__.lower())
 
     @property
@@ -103,12 +103,12 @@ class FilePeer(Peer):
 
 class Postfix(FilePeer):
     """As a server into a maildir, of all recipients or of these `users`; with relay_to, as a client
-    that sends everything there."""
+    that sends everything there. `settings` go into main.cf, in place of those below."""
     adds = (b"Return-Path", b"Delivered-To", b"X-Original-To", b"Received")
 
-    def __init__(self, relay_to=None, users=None):
-        super().__init__()
-        self.relay_to, self.users = relay_to, users
+    def __init__(self, relay_to=None, users=None, settings=None, **where):
+        super().__init__(**where)
+        self.relay_to, self.users, self.settings = relay_to, users, settings or {}
 
     def command(self, verb):
         return subprocess.run(["postfix", "-c", str(self.folder / "etc"), verb], timeout=60,
@@ -150,7 +150,9 @@ class Postfix(FilePeer):
             "disable_dns_lookups = yes", "smtpd_tls_security_level = none", "smtp_bind_address =",
             "smtp_address_preference = ipv4", "master_service_disable =",
             "minimal_backoff_time = 1s", "maximal_backoff_time = 2s", "queue_run_delay = 1s"]
-        (etc / "main.cf").write_text("\n".join(lines) + "\n")
+        kept = [line for line in lines if line.split(" =")[0] not in self.settings]
+        kept += [f"{name} = {value}" for name, value in self.settings.items()]
+        (etc / "main.cf").write_text("\n".join(kept) + "\n")
         services = [f"{self.host}:{self.port} inet n - n - - smtpd"]
         for row in ("pickup unix n - n 60 1", "cleanup unix n - n - 0", "qmgr unix n - n 300 1",
                     "rewrite unix - - n - -", "bounce unix - - n - 0", "defer unix - - n - 0",
@@ -183,7 +185,13 @@ class Postfix(FilePeer):
 
 
 class Exim(FilePeer):
+    """`settings` go into the main section, in place of those below; with `envelope` each copy tells
+    for whom it is."""
     ALTERS = {"header-only": "adds the empty line that ends the header"}
+
+    def __init__(self, settings=None, envelope=False, **where):
+        super().__init__(**where)
+        self.settings, self.envelope = settings or {}, envelope
 
     def start(self):
         user = "Debian-exim"
@@ -191,7 +199,7 @@ class Exim(FilePeer):
         for name in ("spool", "log"):
             (self.folder / name).mkdir()
             shutil.chown(self.folder / name, user)
-        settings = f"""
+        main = f"""
 primary_hostname = exim.test
 exim_path = {exim_program()}
 deliver_drop_privilege = true
@@ -221,6 +229,10 @@ acl_smtp_data = accept
 acl_smtp_vrfy = accept
 smtp_enforce_sync = false
 allow_utf8_domains = true
+"""
+        lines = [line for line in main.split("\n") if line.split(" =")[0] not in self.settings]
+        lines += [f"{name} = {value}" for name, value in self.settings.items()]
+        rest = f"""
 begin acl
 begin routers
 all:
@@ -237,11 +249,12 @@ box:
   message_prefix =
   message_suffix =
   quota =
+  envelope_to_add = {str(self.envelope).lower()}
 begin retry
 * * F,1h,1s
 """
         config = self.folder / "exim.conf"
-        config.write_text(settings)
+        config.write_text("\n".join(lines) + rest)
         self.process = subprocess.Popen(
             [exim_program(), "-C", str(config), "-bdf", "-oX", f"<; [{self.host}]:{self.port}",
              "-oP", str(self.folder / "log" / "pid")],

@@ -11,10 +11,12 @@ import socket
 _used = set()
 
 
-def address():
-    """This process's own loopback address. Never 127.0.x.y, where other things live."""
+def address(number=0):
+    """A loopback address of this process's own; there are three (0, 1, 2), for hosts that must
+    have the same port. Never 127.0.x.y, where other things live."""
+    assert number < 3
     pid = os.getpid()
-    return f"127.{64 + (pid >> 16 & 63)}.{pid >> 8 & 255}.{max(pid & 255, 1)}"
+    return f"127.{64 * (number + 1) + (pid >> 16 & 63)}.{pid >> 8 & 255}.{max(pid & 255, 1)}"
 
 
 def free_port(host=None):

@@ -379,6 +379,35 @@ def test_the_daemon_says_whether_it_validates(tree, folder):
         assert ready["validates"] is False and "dns.trust_anchors" in ready["why"]
 
 
+def test_the_daemon_says_whether_validation_works(tree, folder):
+    """By one event after the start."""
+    with Front(tree, strips=True) as stripping, Silent() as silent:
+        rows = {
+            "works": (tree.options, True, "", ""),
+            "none": ({**tree.options, "trust_anchors": "none"}, False, "no trust anchors",
+                     "dns.trust_anchors"),
+            "strips": (stripping.options, False, "validation failure", "dns.forwarders"),
+            "silent": ({**tree.options, "forwarders": [silent.forwarder], "deadline": "1s"}, False,
+                       "no answer in time", "can be reached"),
+        }
+        for name, (options, works, why, remedy) in rows.items():
+            with Ringpost(folder / name, {"dns": options}) as relay:
+                event = relay.log.wait("dnssec_works" if works else "dnssec_fails")
+                assert why in event.get("why", "") and remedy in event.get("remedy", ""), event
+                assert works or "DANE" in event["means"] or "waits" in event["means"], event
+                told = [e for e in relay.log.events() if e["event"].startswith("dnssec")]
+                assert len(told) == 1, told
+
+
+def test_the_daemon_says_when_validation_begins_to_work(tree, folder):
+    with Front(tree) as front:
+        front.faults["", "SOA"] = SERVFAIL
+        with Ringpost(folder / "relay", {"dns": front.options}) as relay:
+            assert "SERVFAIL" in relay.log.wait("dnssec_fails")["why"]
+            del front.faults["", "SOA"]
+            relay.log.wait("dnssec_works", timeout_s=60)
+
+
 @pytest.mark.parametrize("option, value, said", [
     ("trust_anchors", "/nonexistent/root.key", "dns.trust_anchors: /nonexistent/root.key: No such"),
     ("hosts_file", "/nonexistent/hosts", "dns.hosts_file: /nonexistent/hosts: No such"),

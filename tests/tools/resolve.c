@@ -158,6 +158,7 @@ put_record(struct buf *out, enum dns_type type, const struct dns_record *r)
 		buf_append_json(out, r->data, SIZE_MAX);
 		buf_append_byte(out, '"');
 		return;
+	case DNS_SOA:
 	case DNS_TLSA:
 		buf_append_byte(out, '"');
 		for (size_t i = 0; i < r->data.size; i++)
