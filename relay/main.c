@@ -629,7 +629,6 @@ static void
 go_down(struct daemon *d)
 {
 	http_stop(d->http);
-	web_stop(d->control.web);
 	policies_fini(&d->control.policies);
 	reports_fini(&d->control.reports);
 	if (d->store != NULL)
@@ -667,6 +666,7 @@ run(struct daemon *d)
 	event_stop(c->worker.log, &(struct event_stop){ .why = span_of_string(c->drain_why),
 							.queued = queued_mails(d) });
 	end_threads(d);
+	web_stop(c->web); /* it may still ring the bell for its last answer */
 	worker_close(&c->worker);
 	go_down(d);
 	return 0;
