@@ -170,6 +170,15 @@ bool config_restart_needed(const struct config *old, const struct config *new, s
 /* The reference page of all options, Markdown. */
 bool config_doc(struct buf *out);
 
+/* Does an option of kind FILE name one? */
+static inline bool
+config_names_file(struct span file)
+{
+	return file.size > 0 && !span_eq(file, SPAN("none"));
+}
+
+/* The word of a role: "relay". */
+const char *config_role_word(enum config_role role);
 /* The number of workers: as configured, or the processors that this process may run on. */
 unsigned config_worker_count(const struct config *config);
 /* The memory budget of the process in bytes: as configured, or half of the least of the control

@@ -112,6 +112,13 @@ const size_t option_rows_count = sizeof option_rows / sizeof option_rows[0];
 /* The parser writes enums as unsigned. */
 _Static_assert(sizeof(enum config_role) == sizeof(unsigned), "an enum is an unsigned");
 
+const char *
+config_role_word(enum config_role role)
+{
+	ASSERT(role < sizeof words_config_role / sizeof words_config_role[0]);
+	return words_config_role[role].word;
+}
+
 size_t
 option_skip(size_t row)
 {

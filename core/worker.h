@@ -29,6 +29,7 @@
 #include "core/timer.h"
 
 struct config;
+struct helpers;
 struct limits;
 struct log_ring;
 struct metrics;
@@ -90,6 +91,7 @@ struct worker {
 	struct log_ring *log;
 	struct limits *limits;   /* shared by all workers */
 	struct strikes *strikes; /* likewise */
+	struct helpers *helpers; /* likewise; NULL: there are none */
 
 	struct resolver *resolver;
 	struct queue *queue; /* this worker's end of the store */

@@ -16,6 +16,7 @@
 
 #include "core/base/clock.h"
 #include "core/config.h"
+#include "core/helpers.h"
 #include "core/limits.h"
 #include "core/log.h"
 #include "core/metric.h"
@@ -59,6 +60,7 @@ struct daemon {
 	struct log *log;
 	struct limits *limits;
 	struct strikes *strikes;
+	struct helpers *helpers;
 	struct queue_store *store;
 	struct http *http;
 	struct buf why;
@@ -483,6 +485,18 @@ run_worker(void *argument)
 	return NULL;
 }
 
+/* The workers have their rings, and wait. */
+static bool
+start_helpers(struct daemon *d)
+{
+	const struct config_helpers *o = &d->config->helpers;
+
+	d->helpers = helpers_start(o->threads, o->jobs_max, &d->why);
+	for (unsigned i = 0; i < d->workers; i++)
+		d->crew[i].worker.helpers = d->helpers;
+	return d->helpers != NULL;
+}
+
 /* Starts all threads; they have their rings and wait for the word when it returns. */
 static bool
 start_threads(struct daemon *d)
@@ -510,6 +524,7 @@ start_threads(struct daemon *d)
 static void
 end_threads(struct daemon *d)
 {
+	helpers_stop(d->helpers);
 	pthread_barrier_wait(&d->barrier);
 	for (unsigned i = 0; i < d->workers; i++)
 		pthread_join(d->threads[i], NULL);
@@ -565,9 +580,10 @@ log_start_events(struct daemon *d, uint64_t queued)
 	for (size_t i = 0; i < d->config->listeners_count; i++) {
 		uint8_t memory[128];
 		struct buf address = buf_of(memory, sizeof memory);
+		struct span role = span_of_string(config_role_word(d->config->listeners[i].role));
 		net_address_show(&d->config->listeners[i].address, &address);
 		event_listening(log, &(struct event_listening){ .address = buf_span(&address),
-								.role = SPAN("relay") });
+								.role = role });
 	}
 	log_resolver(d);
 	log_reports(d);
@@ -655,7 +671,7 @@ run(struct daemon *d)
 	d->workers = config_worker_count(d->config);
 	if (!come_up(d))
 		return CONFIG_EXIT;
-	if (log_start(d->log) != ERR_OK || !start_threads(d)) {
+	if (log_start(d->log) != ERR_OK || !start_threads(d) || !start_helpers(d)) {
 		fail(d, "the workers cannot start");
 		return CONFIG_EXIT;
 	}

@@ -135,7 +135,8 @@ write_listeners(struct admin_client *c)
 		net_address_show(&config->listeners[i].address, &address);
 		admin_row(c, ADMIN_SHAPE_listener,
 			  &(struct admin_listener){ .address = buf_span(&address),
-						    .role = SPAN("relay") });
+						    .role = span_of_string(config_role_word(
+							    config->listeners[i].role)) });
 	}
 	admin_rows_end(c);
 }

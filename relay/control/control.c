@@ -206,7 +206,7 @@ control_tell_users(struct control *c, const struct users *before)
 	const struct users *u = c->routing->users;
 
 	METRIC_SET(c->worker.metrics, USERS_LISTED, u->count);
-	if (u == before || !users_have_file(c->routing->config))
+	if (u == before || !config_names_file(c->routing->config->users.file))
 		return;
 	event_users_loaded(c->worker.log, &(struct event_users_loaded){
 						  .file = c->routing->config->users.file,
@@ -220,7 +220,7 @@ control_tell_secrets(struct control *c, const struct secrets *before)
 {
 	const struct secrets *s = c->routing->secrets;
 
-	if (s == before || span_eq(c->routing->config->secrets, SPAN("none")))
+	if (s == before || !config_names_file(c->routing->config->secrets))
 		return;
 	event_secrets_loaded(c->worker.log, &(struct event_secrets_loaded){
 						    .file = c->routing->config->secrets,

@@ -420,7 +420,7 @@ use_config(struct user_command *c, const char *path)
 
 	if (config == NULL)
 		return refuse(REFUSED, "%s", errors.lines[0]);
-	if (config->users.file.size == 0)
+	if (!config_names_file(config->users.file))
 		return refuse(REFUSED, "%s names no users.file; add it, or use --file", path);
 	c->path = (const char *)config->users.file.data; /* kept to the end of the program */
 	if (config->user.size > 0 && geteuid() == 0) {

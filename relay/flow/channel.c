@@ -335,8 +335,9 @@ answer_auth(struct channel *c, const struct sender_auth *asked)
 	struct span answer = span_none();
 
 	if (c->login == NULL && secret != NULL)
-		c->login = login_new(&c->flow->logins, secrets, secret);
-	if (c->login != NULL && login_answer(&c->flow->logins, c->login, asked, &answer)) {
+		c->login = peer_login_new(&c->flow->peer_logins, secrets, secret);
+	if (c->login != NULL &&
+	    peer_login_answer(&c->flow->peer_logins, c->login, asked, &answer)) {
 		sender_auth_answer(&c->sender, answer);
 		return;
 	}
@@ -621,7 +622,7 @@ on_closed(struct conn *conn)
 	routing_put(c->routing);
 	plan_put(c->plan);
 	if (c->login != NULL)
-		login_free(&c->flow->logins, c->login);
+		peer_login_free(&c->flow->peer_logins, c->login);
 	pool_put(&c->flow->channels, c);
 	site_pump_soon(s);
 }

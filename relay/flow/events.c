@@ -216,6 +216,39 @@ flow_event_recipient(struct flow *f, const struct session *s, const struct addre
 					      });
 }
 
+_Static_assert((int)LABEL_MECHANISM_COUNT == (int)SASL_MECHANISM_COUNT,
+	       "labels are the mechanisms");
+
+void
+flow_event_auth_ok(struct flow *f, const struct session *s, enum sasl_mechanism m)
+{
+	uint8_t memory[PEER_TEXT_MAX];
+
+	METRIC_ADD_LABEL(f->worker->metrics, AUTH_OK, (unsigned)m, 1);
+	event_auth_ok(f->worker->log, &(struct event_auth_ok){
+					      .peer = peer_text(&s->peer, memory),
+					      .helo = span_of(s->hello, s->hello_size),
+					      .user = s->user->name,
+					      .mechanism = sasl_name(m),
+				      });
+}
+
+void
+flow_event_auth_failed(struct flow *f, const struct session *s, enum sasl_mechanism m,
+		       const struct user *user, const char *reason)
+{
+	uint8_t memory[PEER_TEXT_MAX];
+
+	METRIC_ADD_LABEL(f->worker->metrics, AUTH_FAILED, (unsigned)m, 1);
+	event_auth_failed(f->worker->log, &(struct event_auth_failed){
+						  .peer = peer_text(&s->peer, memory),
+						  .helo = span_of(s->hello, s->hello_size),
+						  .user = user == NULL ? span_none() : user->name,
+						  .mechanism = sasl_name(m),
+						  .reason = span_of_string(reason),
+					  });
+}
+
 void
 flow_event_received(struct flow *f, const struct session *s, const struct transaction *t,
 		    enum err e)
@@ -235,18 +268,20 @@ flow_event_received(struct flow *f, const struct session *s, const struct transa
 	METRIC_ADD(m, RECIPIENTS_ACCEPTED, envelope->recipient_count);
 	METRIC_ADD_LABEL(m, MAIL_BYTES, LABEL_SIDE_RECEIVE, envelope->body_size);
 	METRIC_OBSERVE(m, COMMIT_TIME, commit_us);
-	unsigned flags = (s->esmtp ? TRACE_ESMTP : 0U) |
+	unsigned flags = (s->esmtp ? TRACE_ESMTP : 0U) | (s->user != NULL ? TRACE_AUTH : 0U) |
 			 ((envelope->flags & MAIL_UTF8) != 0 ? TRACE_UTF8 : 0U);
-	event_received(f->worker->log, &(struct event_received){
-					       .id = id_text(envelope->id, id_memory),
-					       .peer = peer_text(&s->peer, memory),
-					       .helo = span_of(s->hello, s->hello_size),
-					       .protocol = span_of_string(trace_protocol(flags)),
-					       .sender = envelope->sender,
-					       .recipients = envelope->recipient_count,
-					       .size = envelope->body_size,
-					       .commit = commit_us / 1000,
-				       });
+	event_received(f->worker->log,
+		       &(struct event_received){
+			       .id = id_text(envelope->id, id_memory),
+			       .peer = peer_text(&s->peer, memory),
+			       .helo = span_of(s->hello, s->hello_size),
+			       .protocol = span_of_string(trace_protocol(flags)),
+			       .user = s->user == NULL ? span_none() : s->user->name,
+			       .sender = envelope->sender,
+			       .recipients = envelope->recipient_count,
+			       .size = envelope->body_size,
+			       .commit = commit_us / 1000,
+		       });
 }
 
 void

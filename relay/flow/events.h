@@ -22,6 +22,10 @@ struct channel;
 	METRIC_ADD_LABEL((f)->worker->metrics, LIMIT_HITS, LABEL_LIMIT_##name, 1)
 
 /* Clients. */
+void flow_event_auth_ok(struct flow *f, const struct session *s, enum sasl_mechanism m);
+/* user: whose name was given, or NULL. */
+void flow_event_auth_failed(struct flow *f, const struct session *s, enum sasl_mechanism m,
+			    const struct user *user, const char *reason);
 void flow_event_accepted(struct flow *f, const struct session *s);
 void flow_event_accept_failed(struct flow *f, enum err e);
 void flow_event_refused(struct flow *f, const struct session *s, unsigned refusal_label);

@@ -33,8 +33,10 @@ make_pools(struct flow *f)
 	pool_init(&f->transactions, sizeof(struct transaction), sessions);
 	pool_init(&f->channels, sizeof(struct channel),
 		  share(c->delivery.connections, workers) * 2 + CHANNEL_MARGIN);
-	logins_init(&f->logins, share(c->delivery.connections, workers) * 2 + CHANNEL_MARGIN);
+	peer_logins_init(&f->peer_logins,
+			 share(c->delivery.connections, workers) * 2 + CHANNEL_MARGIN);
 	pool_init(&f->jobs, sizeof(struct job), c->queue.active_max);
+	logins_init(f);
 	bounces_init(f);
 }
 
@@ -150,8 +152,9 @@ flow_free(struct flow *f)
 	pool_fini(&f->sessions);
 	pool_fini(&f->transactions);
 	pool_fini(&f->channels);
-	logins_fini(&f->logins);
+	peer_logins_fini(&f->peer_logins);
 	pool_fini(&f->jobs);
+	logins_fini(f);
 	bounces_fini(f);
 	tls_tally_free(f->tls_tally);
 	routing_put(f->routing);

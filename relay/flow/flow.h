@@ -25,6 +25,7 @@
 #include "relay/flow/inbound.h"
 #include "relay/flow/listener.h"
 #include "relay/flow/lockout.h"
+#include "relay/flow/peer_login.h"
 #include "relay/flow/login.h"
 #include "relay/flow/routing.h"
 #include "relay/flow/site.h"
@@ -48,7 +49,7 @@ struct flow {
 	struct pool transactions;
 	struct pool channels;
 	struct pool jobs;
-	struct logins logins;
+	struct peer_logins peer_logins;
 	size_t session_count;
 	size_t channel_count;
 	size_t job_count;
@@ -69,6 +70,7 @@ struct flow {
 	struct tls_tally *tls_tally; /* NULL: nothing was counted since it was taken */
 	struct sts_asker sts;        /* its source is set before the worker starts */
 	struct lockouts lockouts;
+	struct logins logins;
 	struct buf scratch; /* of the sender machines; empty between steps */
 	uint8_t *scratch_memory;
 	uint64_t key_seed; /* of the limits' keys: the same for all workers, secret */

@@ -231,16 +231,22 @@ act(struct session *s, const struct receiver_action *a, bool input_waiting)
 	case RECEIVER_ABORT:
 		transaction_free(s);
 		return true;
+	case RECEIVER_ASK_AUTH:
+		login_begin(s, a, input_waiting);
+		return true;
+	case RECEIVER_ASK_AUTH_DATA:
+		login_go_on(s, a, input_waiting);
+		return true;
+	case RECEIVER_CANCEL_AUTH:
+		login_cancel(s);
+		return true;
 	case RECEIVER_CLOSE:
 		conn_finish(&s->conn, a->reason);
 		return false;
 	case RECEIVER_WAIT:
 		return false;
-	case RECEIVER_ASK_STARTTLS: /* none of these is offered */
+	case RECEIVER_ASK_STARTTLS: /* neither is offered */
 	case RECEIVER_START_TLS:
-	case RECEIVER_ASK_AUTH:
-	case RECEIVER_ASK_AUTH_DATA:
-	case RECEIVER_CANCEL_AUTH:
 	case RECEIVER_NEED_INPUT:
 	case RECEIVER_NONE:
 	case RECEIVER_ACTION_COUNT:
@@ -348,6 +354,8 @@ step(struct session *s)
 		bool more = act(s, &action, in.size > used);
 		if (s->conn.state != CONN_OPEN)
 			return;
+		if (action.kind == RECEIVER_ASK_AUTH || action.kind == RECEIVER_ASK_AUTH_DATA)
+			explicit_bzero((void *)(uintptr_t)in.data, used); /* of our own buffer */
 		/* Last: action.data may point into the input. */
 		conn_consume(&s->conn, used);
 		if (more)
@@ -411,10 +419,12 @@ on_closed(struct conn *c)
 	ASSERT(!s->committing);
 	task_cancel(&s->resume);
 	callout_forget(&s->waiter);
+	login_cancel(s);
 	transaction_free(s);
 	policy_release(s);
 	flow_event_session_end(f, s);
 	receiver_fini(&s->receiver);
+	user_put(s->user);
 	routing_put(s->routing);
 	pool_put(&f->sessions, s);
 	f->session_count--;
@@ -491,6 +501,7 @@ end_sessions(struct flow *f, bool all)
 		if (s->committing || !(all || receiver_is_idle(&s->receiver)))
 			continue;
 		callout_forget(&s->waiter);
+		login_cancel(s);
 		receiver_end(&s->receiver, REPLY_SHUTTING_DOWN, CLOSE_SHUTDOWN);
 		conn_run(c);
 	}

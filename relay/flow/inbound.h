@@ -33,6 +33,8 @@ struct session {
 	struct routing *routing;
 	const struct config_listener *listener; /* of the routing's configuration */
 	struct transaction *transaction;        /* or NULL */
+	struct login *login;                    /* while AUTH is under way */
+	const struct user *user;                /* who has logged in, or NULL */
 	struct task resume;                     /* the draft has room again */
 	struct callout_waiter waiter; /* for what the next hop says of the last recipient */
 	uint64_t started_ms;          /* monotonic */

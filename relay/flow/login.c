@@ -1,141 +1,419 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/flow/login.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-#include "core/base/assert.h"
 #include "core/base/clock.h"
+#include "core/helpers.h"
+#include "relay/flow/events.h"
+#include "relay/flow/flow.h"
+#include "relay/flow/lockout.h"
+
+#define LOGIN_MAGIC 0x4c4f474eU
+
+struct login {
+	uint32_t magic;
+	struct session *session;
+	enum sasl_mechanism mechanism;
+	struct sasl_server sasl;
+	struct users *users;     /* as they were when the name was told; NULL before */
+	const struct user *user; /* of them; NULL: there is none of that name */
+	struct sasl_verifier verifier;
+	struct helper_job job;
+	bool in_helper;
+	bool fits;      /* what the helper found */
+	bool forgotten; /* meanwhile nobody waits for it any more */
+	bool late;      /* answered behind the step that asked */
+	struct timer delay;
+	enum reply_row row; /* to be answered behind the delay */
+	enum close_reason reason;
+	struct buf challenge;
+	uint8_t memory[SASL_MESSAGE_MAX];
+};
+
+static const struct config_users *
+options_of(const struct session *s)
+{
+	return &s->flow->routing->config->users;
+}
 
 void
-logins_init(struct logins *l, size_t most)
+logins_init(struct flow *f)
 {
-	*l = (struct logins){ 0 };
-	pool_init(&l->pool, sizeof(struct login), most);
+	pool_init(&f->logins.pool, sizeof(struct login), LOGINS_MAX);
+	for (size_t i = 0; i < sizeof f->logins.key; i += sizeof(uint64_t)) {
+		uint64_t random = random_u64();
+		memcpy(f->logins.key + i, &random, sizeof random);
+	}
+}
+
+void
+logins_fini(struct flow *f)
+{
+	pool_fini(&f->logins.pool);
+	if (f->logins.remembered != NULL)
+		explicit_bzero(f->logins.remembered,
+			       LOGIN_REMEMBERED * sizeof *f->logins.remembered);
+	free(f->logins.remembered);
+	explicit_bzero(f->logins.key, sizeof f->logins.key);
+}
+
+/* ---- the end ---- */
+
+static void
+drop(struct login *l)
+{
+	struct session *s = l->session;
+	struct flow *f = s->flow;
+
+	ASSERT(s->login == l && !l->in_helper);
+	s->login = NULL;
+	timer_stop(&f->worker->timers, &l->delay);
+	users_put(l->users);
+	sasl_server_fini(&l->sasl);
+	explicit_bzero(l, sizeof *l);
+	pool_put(&f->logins.pool, l);
+}
+
+/* Answers the receiver, now or behind the delay; the login is over. */
+static void
+end(struct login *l, enum reply_row row, enum close_reason reason)
+{
+	struct session *s = l->session;
+	struct receiver_answer a = { .row = row, .reason = reason };
+
+	/* What came meanwhile came too early. Within the step itself login_begin() has asked. */
+	a.input_waiting = l->late && conn_input(&s->conn).size > 0;
+	drop(l);
+	receiver_answer(&s->receiver, &a);
 }
 
 static void
-forget(struct login_keys *k)
+on_delay(struct timer *t)
 {
-	secrets_put(k->secrets);
-	explicit_bzero(k, sizeof *k);
-}
+	struct login *l = CONTAINER_OF(t, struct login, delay);
+	struct session *s = l->session;
 
-void
-logins_fini(struct logins *l)
-{
-	for (unsigned i = 0; i < LOGIN_KEYS; i++)
-		forget(&l->kept[i]);
-	pool_fini(&l->pool);
-}
-
-struct login *
-login_new(struct logins *l, struct secrets *s, const struct secret *secret)
-{
-	struct login *login = pool_get(&l->pool);
-
-	if (login == NULL)
-		return NULL;
-	login->secrets = secrets_get(s);
-	login->secret = secret;
-	login->begun = false;
-	return login;
+	OBJ_CHECK(l, LOGIN_MAGIC);
+	l->late = true;
+	end(l, l->row, l->reason);
+	conn_run(&s->conn);
 }
 
 static void
-end(struct login *login)
+end_later(struct login *l, enum reply_row row, enum close_reason reason, uint64_t delay_ms)
 {
-	if (login->begun)
-		sasl_client_fini(&login->client);
-	login->begun = false;
-	explicit_bzero(login->answer, sizeof login->answer);
+	struct worker *w = l->session->flow->worker;
+
+	l->row = row;
+	l->reason = reason;
+	timer_set(&w->timers, &l->delay, w->now_ms + delay_ms);
 }
 
-void
-login_free(struct logins *l, struct login *login)
+static void
+succeed(struct login *l)
 {
-	end(login);
-	secrets_put(login->secrets);
-	pool_put(&l->pool, login);
+	struct session *s = l->session;
+
+	ASSERT(l->user != NULL && !l->user->disabled && s->user == NULL);
+	s->user = user_get(l->user);
+	lockout_ok(s, l->user->name);
+	flow_event_auth_ok(s->flow, s, l->mechanism);
+	end(l, REPLY_AUTH_OK, CLOSE_NONE);
 }
 
-/* ---- the keys of SCRAM ---- */
+static void
+unavailable(struct login *l)
+{
+	struct flow *f = l->session->flow;
+
+	METRIC_ADD_LABEL(f->worker->metrics, AUTH_UNAVAILABLE, (unsigned)l->mechanism, 1);
+	end(l, REPLY_AUTH_UNAVAILABLE, CLOSE_NONE);
+}
+
+/* Why its proof does not fit, for the log; the client is not told. */
+static const char *
+reason_of(const struct login *l)
+{
+	if (l->user == NULL)
+		return "no such user";
+	if (l->user->disabled)
+		return "user is disabled";
+	return l->user->has_verifier ? "wrong password" : "user has no password";
+}
+
+static void
+keyed_hash(const struct login *l, const uint8_t *context, uint8_t out[SASL_HASH_SIZE])
+{
+	sasl_keyed_hash(l->session->flow->logins.key, sasl_server_name(&l->sasl),
+			sasl_server_password(&l->sasl), context, out);
+}
+
+/* The same for the same name and password; 0 where there is none. */
+static uint64_t
+attempt_of(const struct login *l)
+{
+	uint8_t hash[SASL_HASH_SIZE];
+	uint64_t attempt = 0;
+
+	if (sasl_server_password(&l->sasl).size == 0)
+		return 0;
+	keyed_hash(l, NULL, hash);
+	memcpy(&attempt, hash, sizeof attempt);
+	return attempt | 1;
+}
+
+static void
+fail(struct login *l, const char *reason)
+{
+	struct session *s = l->session;
+
+	flow_event_auth_failed(s->flow, s, l->mechanism, l->user, reason);
+	uint64_t delay_ms = lockout_failed(s, sasl_server_name(&l->sasl), attempt_of(l));
+	end_later(l, REPLY_AUTH_FAILED, CLOSE_NONE, delay_ms);
+}
+
+/* ---- passwords ---- */
+
+static struct remembered *
+place_of(struct flow *f, const uint8_t hash[SASL_HASH_SIZE])
+{
+	uint64_t number;
+
+	memcpy(&number, hash + LOGIN_HASH_SIZE, sizeof number);
+	return &f->logins.remembered[number % LOGIN_REMEMBERED];
+}
 
 static bool
-recall(struct logins *l, struct login *login)
+is_remembered(const struct login *l)
 {
-	for (unsigned i = 0; i < LOGIN_KEYS; i++) {
-		if (l->kept[i].secrets == login->secrets && l->kept[i].secret == login->secret &&
-		    sasl_client_recall(&login->client, &l->kept[i].keys))
-			return true;
-	}
-	return false;
+	struct flow *f = l->session->flow;
+	uint8_t hash[SASL_HASH_SIZE];
+
+	if (f->logins.remembered == NULL)
+		return false;
+	keyed_hash(l, l->verifier.stored_key, hash);
+	const struct remembered *r = place_of(f, hash);
+	/* Who can make the hash equal has the password. */
+	bool found = r->until_ms > f->worker->now_ms && memcmp(r->hash, hash, sizeof r->hash) == 0;
+	explicit_bzero(hash, sizeof hash);
+	METRIC_ADD(f->worker->metrics, PASSWORDS_REMEMBERED, found ? 1 : 0);
+	return found;
 }
 
 static void
-keep(struct logins *l, struct login *login)
+remember(const struct login *l)
 {
-	struct login_keys *k = &l->kept[l->next];
-	struct sasl_keys keys;
+	struct flow *f = l->session->flow;
+	uint64_t keep_ms = options_of(l->session)->remember_ms;
+	uint8_t hash[SASL_HASH_SIZE];
 
-	if (!sasl_client_keys(&login->client, &keys))
+	if (keep_ms == 0)
 		return;
-	l->next = (l->next + 1) % LOGIN_KEYS;
-	forget(k);
-	*k = (struct login_keys){
-		.secrets = secrets_get(login->secrets),
-		.secret = login->secret,
-		.keys = keys,
-	};
-	explicit_bzero(&keys, sizeof keys);
+	if (f->logins.remembered == NULL)
+		f->logins.remembered = calloc(LOGIN_REMEMBERED, sizeof *f->logins.remembered);
+	if (f->logins.remembered == NULL)
+		return;
+	keyed_hash(l, l->verifier.stored_key, hash);
+	struct remembered *r = place_of(f, hash);
+	memcpy(r->hash, hash, sizeof r->hash);
+	r->until_ms = f->worker->now_ms + keep_ms;
+	explicit_bzero(hash, sizeof hash);
 }
 
-static enum sasl_outcome
-derive(struct logins *l, struct login *login, struct buf *out)
+/* On a helper thread: touches the login alone. */
+static void
+check(struct helper_job *j)
 {
-	if (!recall(l, login)) {
-		sasl_client_derive(&login->client);
-		keep(l, login);
+	struct login *l = CONTAINER_OF(j, struct login, job);
+
+	l->fits = sasl_verifier_check(&l->verifier, sasl_server_password(&l->sasl));
+}
+
+static void
+on_checked(struct helper_job *j)
+{
+	struct login *l = CONTAINER_OF(j, struct login, job);
+	struct session *s = l->session;
+
+	OBJ_CHECK(l, LOGIN_MAGIC);
+	l->in_helper = false;
+	l->late = true;
+	if (l->forgotten || s->conn.state != CONN_OPEN) {
+		drop(l);
+	} else if (l->fits && l->user != NULL && l->user->has_verifier && !l->user->disabled) {
+		remember(l);
+		succeed(l);
+		conn_run(&s->conn);
+	} else {
+		fail(l, reason_of(l));
 	}
-	return sasl_client_derived(&login->client, out);
+	conn_unhold(&s->conn);
+}
+
+static void
+check_password(struct login *l)
+{
+	struct session *s = l->session;
+	struct worker *w = s->flow->worker;
+
+	if (l->user != NULL && l->user->has_verifier && !l->user->disabled && is_remembered(l)) {
+		succeed(l);
+		return;
+	}
+	l->job = (struct helper_job){ .work = check, .on_done = on_checked };
+	if (w->helpers == NULL || !helpers_submit(w->helpers, w, &l->job)) {
+		METRIC_ADD_LABEL(w->metrics, POOL_EXHAUSTED, LABEL_POOL_HELPER_JOBS, 1);
+		unavailable(l);
+		return;
+	}
+	METRIC_ADD(w->metrics, PASSWORDS_CHECKED, 1);
+	l->in_helper = true;
+	conn_hold(&s->conn);
 }
 
 /* ---- the exchange ---- */
 
-static void
-begin(struct login *login, enum sasl_mechanism mechanism)
+/* The name is known: whose is it, and may it try? False: it was answered. */
+static bool
+identify(struct login *l)
 {
-	uint8_t random[SASL_RANDOM_SIZE];
+	struct session *s = l->session;
+	struct span name = sasl_server_name(&l->sasl);
 
-	for (size_t at = 0; at < sizeof random; at += sizeof(uint64_t)) {
-		uint64_t bits = random_u64();
-		size_t rest = sizeof random - at;
-		memcpy(random + at, &bits, rest < sizeof bits ? rest : sizeof bits);
-	}
-	end(login);
-	sasl_client_init(&login->client, mechanism, login->secret->user, login->secret->password,
-			 random);
-	login->begun = true;
+	l->users = users_get(s->flow->routing->users);
+	l->user = users_find(l->users, name);
+	if (l->user != NULL && l->user->has_verifier && !l->user->disabled)
+		l->verifier = l->user->verifier;
+	else
+		users_fake(l->users, name, &l->verifier);
+	struct lockout_answer judged = lockout_judge(s, name);
+	if (judged.row == REPLY_NONE)
+		return true;
+	flow_event_auth_failed(s->flow, s, l->mechanism, l->user, "locked out");
+	end_later(l, judged.row, judged.reason, judged.delay_ms);
+	return false;
 }
 
-bool
-login_answer(struct logins *l, struct login *login, const struct sender_auth *asked,
-	     struct span *answer)
+static void
+say(struct login *l)
 {
-	struct buf out = buf_of(login->answer, sizeof login->answer);
-	enum sasl_outcome outcome = SASL_CONTINUE;
+	struct receiver_answer a = {
+		.row = REPLY_AUTH_CONTINUE,
+		.challenge = buf_span(&l->challenge),
+	};
 
-	*answer = span_none();
-	if (asked->first)
-		begin(login, asked->mechanism);
-	if (asked->over) {
-		bool satisfied = sasl_client_is_satisfied(&login->client);
-		end(login);
-		return satisfied;
+	receiver_answer(&l->session->receiver, &a);
+}
+
+static void
+step(struct login *l, bool has_data, struct span data)
+{
+	l->challenge = buf_of(l->memory, sizeof l->memory);
+	switch (sasl_server_step(&l->sasl, has_data, data, &l->challenge)) {
+	case SASL_CONTINUE:
+		say(l);
+		break;
+	case SASL_LOOKUP:
+		if (!identify(l))
+			break;
+		sasl_server_verifier(&l->sasl, &l->verifier, &l->challenge);
+		say(l);
+		break;
+	case SASL_CHECK:
+		if (identify(l))
+			check_password(l);
+		break;
+	case SASL_OK:
+		if (l->users == NULL && !identify(l))
+			break;
+		if (l->user != NULL && !l->user->disabled)
+			succeed(l);
+		else
+			fail(l, reason_of(l));
+		break;
+	case SASL_WRONG:
+		if (l->users != NULL)
+			fail(l, reason_of(l));
+		else if (identify(l))
+			fail(l, "a name or password that cannot be one, or two names");
+		break;
+	default:
+		end(l, REPLY_BAD_BASE64, CLOSE_NONE);
+		break;
 	}
-	if (!asked->first || sasl_client_speaks_first(asked->mechanism))
-		outcome = sasl_client_step(&login->client, asked->data, &out);
-	if (outcome == SASL_DERIVE)
-		outcome = derive(l, login, &out);
-	*answer = buf_span(&out);
-	return outcome == SASL_CONTINUE;
+}
+
+/* Whoever goes on without waiting for the answer is not asked further (receiver.h). */
+static bool
+is_too_early(struct session *s, bool input_waiting)
+{
+	struct receiver_answer a = { .row = REPLY_AUTH_UNAVAILABLE, .input_waiting = true };
+
+	if (!input_waiting)
+		return false;
+	if (s->login != NULL)
+		drop(s->login);
+	receiver_answer(&s->receiver, &a);
+	return true;
+}
+
+static void
+wipe(const struct receiver_action *a)
+{
+	/* It points into memory of the action's. */
+	if (a->data.size > 0)
+		explicit_bzero((void *)(uintptr_t)a->data.data, a->data.size);
+}
+
+void
+login_begin(struct session *s, const struct receiver_action *a, bool input_waiting)
+{
+	struct flow *f = s->flow;
+	uint64_t random[3] = { random_u64(), random_u64(), random_u64() };
+
+	ASSERT(s->login == NULL && s->user == NULL);
+	_Static_assert(sizeof random >= SASL_RANDOM_SIZE, "of a nonce");
+	if (is_too_early(s, input_waiting))
+		return;
+	struct login *l = pool_get(&f->logins.pool);
+	if (l == NULL) {
+		struct receiver_answer full = { .row = REPLY_AUTH_UNAVAILABLE };
+		METRIC_ADD_LABEL(f->worker->metrics, POOL_EXHAUSTED, LABEL_POOL_LOGINS, 1);
+		METRIC_ADD_LABEL(f->worker->metrics, AUTH_UNAVAILABLE, (unsigned)a->mechanism, 1);
+		receiver_answer(&s->receiver, &full);
+	} else {
+		memset(l, 0, sizeof *l);
+		OBJ_INIT(l, LOGIN_MAGIC);
+		l->session = s;
+		l->mechanism = a->mechanism;
+		timer_init(&l->delay, on_delay);
+		sasl_server_init(&l->sasl, a->mechanism, span_none(), (const uint8_t *)random);
+		s->login = l;
+		step(l, a->has_data, a->data);
+	}
+	wipe(a);
+}
+
+void
+login_go_on(struct session *s, const struct receiver_action *a, bool input_waiting)
+{
+	ASSERT(s->login != NULL);
+	OBJ_CHECK(s->login, LOGIN_MAGIC);
+	if (!is_too_early(s, input_waiting))
+		step(s->login, true, a->data);
+	wipe(a);
+}
+
+void
+login_cancel(struct session *s)
+{
+	if (s->login == NULL)
+		return;
+	OBJ_CHECK(s->login, LOGIN_MAGIC);
+	if (s->login->in_helper)
+		s->login->forgotten = true; /* on_checked drops it */
+	else
+		drop(s->login);
 }

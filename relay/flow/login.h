@@ -1,51 +1,48 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * login: how a channel proves to a smarthost who we are (RFC 4954): the exchange that the sender
- * machine carries, with an entry of the secrets. What SCRAM computes of a password is kept for the
- * next connection, by worker and in a few places; where it is long and not at hand, a helper
- * computes it.
+ * login: how a session comes to have a user: AUTH (relay/smtp/sasl.h), checked against the file of
+ * users (users.h), with what lockout.h says of those who fail.
+ *
+ * To check a password takes a verifier's iterations, far too long for a worker: a helper does it
+ * (core/helpers.h), and the session waits. Where the helpers are busy the client is told to come
+ * again (454). A password that was right is remembered for a while, as a hash whose key nobody
+ * outside the process knows, together with the verifier that it fits: another verifier makes it
+ * worthless at once. A name that nobody has costs the same as one that somebody has.
+ *
+ * The answer to a failure is held back by a timer of the login. A login is of one session, ends
+ * with the receiver's answer, and wipes what it knew.
  */
 #ifndef RELAY_FLOW_LOGIN_H
 #define RELAY_FLOW_LOGIN_H
 
 #include "core/base/pool.h"
-#include "relay/flow/secrets.h"
-#include "relay/smtp/sasl.h"
-#include "relay/smtp/sender.h"
+#include "relay/flow/users.h"
+#include "relay/smtp/receiver.h"
 
 struct flow;
+struct session;
 
-enum { LOGIN_KEYS = 16 };
+enum { LOGINS_MAX = 1024, LOGIN_REMEMBERED = 2048, LOGIN_HASH_SIZE = 16 };
 
-/* Of one channel. */
-struct login {
-	struct secrets *secrets; /* a reference: has the entry */
-	const struct secret *secret;
-	bool begun; /* `client` is in use */
-	struct sasl_client client;
-	size_t answer_size;
-	uint8_t answer[SASL_MESSAGE_MAX];
+struct remembered {
+	uint8_t hash[LOGIN_HASH_SIZE];
+	uint64_t until_ms; /* monotonic; 0: nothing */
 };
 
-/* Of one worker. */
+/* Of a worker. */
 struct logins {
 	struct pool pool;
-	unsigned next; /* place to be used for the next keys */
-	struct login_keys {
-		struct secrets *secrets; /* a reference; NULL: the place is free */
-		const struct secret *secret;
-		struct sasl_keys keys;
-	} kept[LOGIN_KEYS];
+	uint8_t key[SASL_HASH_SIZE];
+	struct remembered *remembered; /* LOGIN_REMEMBERED, by hash; NULL until the first */
 };
 
-void logins_init(struct logins *l, size_t most);
-void logins_fini(struct logins *l);
+void logins_init(struct flow *f);
+void logins_fini(struct flow *f);
 
-/* NULL: no memory. The entry must be there. */
-struct login *login_new(struct logins *l, struct secrets *s, const struct secret *secret);
-void login_free(struct logins *l, struct login *login);
-/* What to say to this; false: nothing, the exchange has failed. The answer lives in the login. */
-bool login_answer(struct logins *l, struct login *login, const struct sender_auth *asked,
-		  struct span *answer);
+/* ASK_AUTH and ASK_AUTH_DATA: answered now or later. `data` of the action is wiped. */
+void login_begin(struct session *s, const struct receiver_action *a, bool input_waiting);
+void login_go_on(struct session *s, const struct receiver_action *a, bool input_waiting);
+/* The exchange is over without an answer. */
+void login_cancel(struct session *s);
 
 #endif

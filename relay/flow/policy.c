@@ -140,14 +140,15 @@ policy_of_callout(const struct session *s, enum callout_answer answer)
 	}
 }
 
-/* Who may send to whom: networks to anywhere, everyone to our domains. */
+/* Who may send to whom: users and networks to anywhere, everyone to our
+ * domains. */
 enum reply_row
 policy_recipient(const struct session *s, const struct address *path, struct routing **ask)
 {
 	const struct config *config = s->routing->config;
 	struct span domain = path->domain.size > 0 ? path->domain : config->hostname;
 
-	if (!config_network_contains(&config->relay.networks, &s->peer.any) &&
+	if (s->user == NULL && !config_network_contains(&config->relay.networks, &s->peer.any) &&
 	    path->kind != ADDRESS_POSTMASTER && config_domain_find(config, domain) == NULL)
 		return REPLY_RELAY_DENIED;
 	if (config_route_find(config, domain) == NULL)

@@ -18,7 +18,7 @@ enum {
 
 /* What one listener offers. */
 static struct receiver_options
-receiver_options(const struct config *c)
+receiver_options(const struct config *c, const struct config_listener *l)
 {
 	return (struct receiver_options){
 		.hostname = c->hostname,
@@ -30,6 +30,7 @@ receiver_options(const struct config *c)
 		.junk_max = c->limits.junk_max,
 		.line_max = (uint32_t)c->limits.command_size_max,
 		.bare_newline = c->bare_newline == NEWLINE_NORMALIZE ? BODY_NORMALIZE : BODY_REJECT,
+		.auth_required = l->role == ROLE_SUBMISSION,
 	};
 }
 
@@ -43,7 +44,7 @@ fill_options(struct routing *r)
 	if (r->receivers == NULL)
 		return false;
 	for (size_t i = 0; i < c->listeners_count; i++)
-		r->receivers[i] = receiver_options(c);
+		r->receivers[i] = receiver_options(c, &c->listeners[i]);
 	for (unsigned lmtp = 0; lmtp < 2; lmtp++) {
 		r->sender[lmtp] = (struct sender_options){
 			.hello_name = c->hostname,

@@ -134,12 +134,6 @@ secrets_parse(struct span name, struct span text, struct buf *why)
 
 /* ---- the file ---- */
 
-static bool
-has_file(const struct config *config)
-{
-	return !span_eq(config->secrets, SPAN("none"));
-}
-
 static struct secrets *
 read_file(struct span path, struct buf *why)
 {
@@ -188,9 +182,9 @@ secrets_load(const struct config *config, struct secrets *old, struct buf *why)
 	struct file_identity now = { 0 };
 	struct secrets *s;
 
-	if (has_file(config))
+	if (config_names_file(config->secrets))
 		now = file_look((const char *)config->secrets.data);
-	if (!has_file(config))
+	if (!config_names_file(config->secrets))
 		s = secrets_parse(span_none(), span_none(), why);
 	else if (old != NULL && now.inode != 0 && file_identity_eq(&now, &old->identity))
 		s = secrets_get(old);
@@ -258,7 +252,7 @@ secrets_state_on_disk(const struct config *config)
 {
 	struct file_identity now = { 0 };
 
-	if (has_file(config))
+	if (config_names_file(config->secrets))
 		now = file_look((const char *)config->secrets.data);
 	return mix(&now);
 }

@@ -182,7 +182,7 @@ write_trace(struct transaction *t)
 		.id = buf_span(&id),
 		.recipient = t->envelope.recipient_count == 1 ? t->first->recipient.address
 							      : span_none(),
-		.flags = (s->esmtp ? TRACE_ESMTP : 0U) |
+		.flags = (s->esmtp ? TRACE_ESMTP : 0U) | (s->user != NULL ? TRACE_AUTH : 0U) |
 			 ((t->envelope.flags & MAIL_UTF8) != 0 ? TRACE_UTF8 : 0U),
 		.wall_ms = worker_of(t)->now_wall_ms,
 	};

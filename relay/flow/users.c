@@ -286,18 +286,12 @@ read_file(struct span path, struct buf *why)
 	return u;
 }
 
-bool
-users_have_file(const struct config *config)
-{
-	return !span_eq(config->users.file, SPAN("none"));
-}
-
 struct users *
 users_load(const struct config *config, struct users *old, struct buf *why)
 {
 	struct span path = config->users.file;
 
-	if (!users_have_file(config))
+	if (!config_names_file(path))
 		return users_parse(span_none(), span_none(), why);
 	struct file_identity now = file_look((const char *)path.data);
 	if (old != NULL && now.inode != 0 && file_identity_eq(&now, &old->identity))
@@ -406,7 +400,7 @@ users_state_on_disk(const struct config *config)
 {
 	struct file_identity now = { 0 };
 
-	if (users_have_file(config))
+	if (config_names_file(config->users.file))
 		now = file_look((const char *)config->users.file.data);
 	return mix(&now);
 }

@@ -63,8 +63,6 @@ struct users {
 
 /* Of a file's text, which is copied. NULL with `name:line: message; remedy`. */
 struct users *users_parse(struct span name, struct span text, struct buf *why);
-/* Does the configuration name one? */
-bool users_have_file(const struct config *config);
 /* Of the file that the configuration names, or none; `old` where that has not changed. NULL with
  * one line, `file:line: message; remedy`. */
 struct users *users_load(const struct config *config, struct users *old, struct buf *why);

@@ -72,7 +72,7 @@ sasl_hmac(const uint8_t key[SASL_HASH_SIZE], struct span text, uint8_t out[SASL_
 		memcpy(block + SHA256_CBLOCK, text.data, text.size);
 	SHA256(block, SHA256_CBLOCK + text.size, outer + SHA256_CBLOCK);
 	SHA256(outer, sizeof outer, out);
-	OPENSSL_cleanse(block, SHA256_CBLOCK);
+	OPENSSL_cleanse(block, SHA256_CBLOCK + text.size);
 	OPENSSL_cleanse(outer, sizeof outer);
 }
 
@@ -208,6 +208,25 @@ sasl_verifier_show(const struct sasl_verifier *v, struct buf *out)
 	base64_encode(span_of(v->stored_key, SASL_HASH_SIZE), out);
 	buf_append_byte(out, ':');
 	base64_encode(span_of(v->server_key, SASL_HASH_SIZE), out);
+}
+
+void
+sasl_keyed_hash(const uint8_t key[SASL_HASH_SIZE], struct span name, struct span password,
+		const uint8_t *context, uint8_t out[SASL_HASH_SIZE])
+{
+	uint8_t memory[1 + SASL_NAME_MAX + SASL_PASSWORD_MAX + SASL_HASH_SIZE];
+	struct buf text = buf_of(memory, sizeof memory);
+
+	/* The size in front: no two pairs are one text. */
+	buf_append_byte(&text, (uint8_t)name.size);
+	for (size_t i = 0; i < name.size; i++)
+		buf_append_byte(&text, ascii_lower(name.data[i]));
+	if (context != NULL)
+		buf_append(&text, span_of(context, SASL_HASH_SIZE));
+	buf_append(&text, password);
+	ASSERT(!text.overflow);
+	sasl_hmac(key, buf_span(&text), out);
+	OPENSSL_cleanse(memory, sizeof memory);
 }
 
 /* ---- texts of SCRAM ---- */

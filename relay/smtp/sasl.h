@@ -84,6 +84,11 @@ void sasl_verifier_fake(struct sasl_verifier *v, struct span key, struct span na
 bool sasl_verifier_parse(struct span text, struct sasl_verifier *v);
 void sasl_verifier_show(const struct sasl_verifier *v, struct buf *out);
 
+/* A keyed hash of what a client said, and of `context` (SASL_HASH_SIZE bytes, or NULL): to tell
+ * whether it is the same again. Names differ in more than ASCII case. */
+void sasl_keyed_hash(const uint8_t key[SASL_HASH_SIZE], struct span name, struct span password,
+		     const uint8_t *context, uint8_t out[SASL_HASH_SIZE]);
+
 /* ---- exchanges ---- */
 
 /* What a step comes to. */

@@ -430,14 +430,12 @@ what_the_head_needs_is_missed(void **state)
 		  "x:1: hostname: '-a' is no host name; write one such as mx1.example.org",
 		  "x:1: listeners has 0 items; give 1 to 64" },
 		{ "hostname: a\nlisteners:\n"
-		  " - { address: \"0.0.0.0:25\", role: submission }\n"
-		  " - { address: \"0.0.0.0:24\", role: lmtp }\n",
-		  "x:3: listeners[0].role: 'submission' cannot be used yet; submission needs TLS "
-		  "and "
-		  "AUTH, which come in a later version; use relay with relay.networks",
-		  "x:4: listeners[1].role: 'lmtp' cannot be used yet; receiving over LMTP comes in "
+		  " - { address: \"0.0.0.0:24\", role: lmtp }\n"
+		  " - { address: \"0.0.0.0:25\", role: mx }\n",
+		  "x:3: listeners[0].role: 'lmtp' cannot be used yet; receiving over LMTP comes in "
 		  "a "
-		  "later version; use relay" },
+		  "later version; use relay",
+		  "x:4: listeners[1].role: 'mx' is not valid; write relay or submission" },
 		{ "hostname: a\nlisteners:\n"
 		  " - { address: \"0.0.0.0:25\" }\n - { address: \"0.0.0.0:25\" }\n"
 		  "routes: [{domain: a, to: discard}, {domain: a, to: discard}]\n",

@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "relay/flow/login.h"
+#include "relay/flow/peer_login.h"
 #include "relay/flow/routing.h"
 #include "relay/flow/secrets.h"
 
@@ -173,9 +173,10 @@ static const uint8_t server_random[SASL_RANDOM_SIZE] = "server's randomnes";
 
 /* Plays a server that has this verifier; true where both sides are content. */
 static bool
-log_in(struct logins *l, struct secrets *s, enum sasl_mechanism m, const struct sasl_verifier *v)
+log_in(struct peer_logins *l, struct secrets *s, enum sasl_mechanism m,
+       const struct sasl_verifier *v)
 {
-	struct login *login = login_new(l, s, secrets_find(s, SPAN("one")));
+	struct peer_login *login = peer_login_new(l, s, secrets_find(s, SPAN("one")));
 	struct sender_auth asked = { .mechanism = m, .first = true };
 	uint8_t memory[SASL_MESSAGE_MAX];
 	struct sasl_server server;
@@ -185,7 +186,7 @@ log_in(struct logins *l, struct secrets *s, enum sasl_mechanism m, const struct 
 
 	assert_non_null(login);
 	sasl_server_init(&server, m, span_none(), server_random);
-	for (unsigned turn = 0; turn < 8 && login_answer(l, login, &asked, &answer); turn++) {
+	for (unsigned turn = 0; turn < 8 && peer_login_answer(l, login, &asked, &answer); turn++) {
 		struct buf out = buf_of(memory, sizeof memory);
 		if (asked.over) {
 			both = true;
@@ -205,7 +206,7 @@ log_in(struct logins *l, struct secrets *s, enum sasl_mechanism m, const struct 
 		asked.data = buf_span(&out);
 	}
 	sasl_server_fini(&server);
-	login_free(l, login);
+	peer_login_free(l, login);
 	return both;
 }
 
@@ -217,18 +218,18 @@ every_mechanism_logs_in(void **state)
 	struct sasl_verifier v = { .iterations = 4096, .salt_size = 4, .salt = "salt" };
 	struct secrets *s = parse("one ann pencil\n");
 	struct secrets *wrong = parse("one ann pen\n");
-	static struct logins l;
+	static struct peer_logins l;
 
 	(void)state;
 	assert_true(sasl_verifier_make(&v, SPAN("pencil")));
-	logins_init(&l, 4);
+	peer_logins_init(&l, 4);
 	for (unsigned i = 0; i < 3; i++) {
 		assert_true(log_in(&l, s, mechanisms[i], &v));
 		assert_false(log_in(&l, wrong, mechanisms[i], &v));
 		/* With the keys that are kept. */
 		assert_true(log_in(&l, s, mechanisms[i], &v));
 	}
-	logins_fini(&l);
+	peer_logins_fini(&l);
 	secrets_put(s);
 	secrets_put(wrong);
 }
@@ -240,21 +241,21 @@ keys_are_kept_by_salt_and_entry(void **state)
 	struct sasl_verifier v = { .iterations = 4096, .salt_size = 4, .salt = "salt" };
 	struct sasl_verifier w = { .iterations = 4096, .salt_size = 4, .salt = "tlas" };
 	struct secrets *s = parse("one ann pencil\n");
-	static struct logins l;
+	static struct peer_logins l;
 
 	(void)state;
 	assert_true(sasl_verifier_make(&v, SPAN("pencil")));
 	assert_true(sasl_verifier_make(&w, SPAN("pencil")));
-	logins_init(&l, 4);
-	for (unsigned i = 0; i < 2 * LOGIN_KEYS; i++) {
+	peer_logins_init(&l, 4);
+	for (unsigned i = 0; i < 2 * PEER_LOGIN_KEYS; i++) {
 		v.iterations = 4096;
 		assert_true(log_in(&l, s, SASL_SCRAM_SHA_256, i % 3 == 0 ? &w : &v));
 	}
 	unsigned kept = 0;
-	for (unsigned i = 0; i < LOGIN_KEYS; i++)
+	for (unsigned i = 0; i < PEER_LOGIN_KEYS; i++)
 		kept += l.kept[i].secrets != NULL;
 	assert_int_equal(kept, 2);
-	logins_fini(&l);
+	peer_logins_fini(&l);
 	secrets_put(s);
 }
 
