@@ -558,8 +558,8 @@ is_in_handshake(const struct conn *c)
 	return c->layer != NULL && !c->secured;
 }
 
-void
-conn_secure(struct conn *c, struct layer *layer)
+static void
+secure(struct conn *c, struct layer *layer, bool unread)
 {
 	OBJ_CHECK(c, CONN_MAGIC);
 	if (c->state != CONN_OPEN) {
@@ -576,10 +576,23 @@ conn_secure(struct conn *c, struct layer *layer)
 	c->layer = layer;
 	c->wire = c->wire_memory = NULL;
 	c->wire_size = 0;
+	c->secures_unread = unread;
 	if (c->in_on_input)
 		c->secures = true;
 	else
 		begin_handshake(c);
+}
+
+void
+conn_secure(struct conn *c, struct layer *layer)
+{
+	secure(c, layer, false);
+}
+
+void
+conn_secure_unread(struct conn *c, struct layer *layer)
+{
+	secure(c, layer, true);
 }
 
 struct layer *
@@ -593,7 +606,16 @@ static void
 begin_handshake(struct conn *c)
 {
 	c->secures = false;
-	release_input(c);
+	if (c->secures_unread && c->input_size > 0) {
+		c->wire = c->input;
+		c->wire_size = c->input_size;
+		c->wire_memory = c->input_memory;
+		c->input = c->input_memory = NULL;
+		c->input_size = 0;
+		c->wants_input = true;
+	} else {
+		release_input(c);
+	}
 	worker_soon(c->worker, &c->run);
 	worker_last(c->worker, &c->late);
 }

@@ -97,7 +97,8 @@ struct conn {
 	bool shut_down : 1;      /* our FIN is on its way */
 	bool receive_cancelled : 1;
 	bool send_cancelled : 1;
-	bool secures : 1;   /* conn_secure was called and the handshake has not begun: see there */
+	bool secures : 1; /* conn_secure was called and the handshake has not begun: see there */
+	bool secures_unread : 1;
 	bool raw_first : 1; /* what is being filled was written before the layer came */
 	bool secured : 1;   /* on_secured has been told */
 	bool end_said : 1;  /* the layer was ended by us */
@@ -176,6 +177,8 @@ bool conn_output_is_empty(const struct conn *c);
  * the stream alone, as without a layer. Bytes that are not of the layer are a loss (ERR_TLS),
  * behind what came before them. */
 void conn_secure(struct conn *c, struct layer *layer);
+/* The same, but what was not consumed is the layer's: behind what only announces the client. */
+void conn_secure_unread(struct conn *c, struct layer *layer);
 /* NULL: there is none. It lives until on_closed has returned. */
 struct layer *conn_layer(const struct conn *c);
 

@@ -37,6 +37,7 @@ struct queue;
 struct flow;
 struct strikes;
 struct resolver;
+struct tls;
 
 /* Something to run later on the same thread; embedded in its owner. */
 struct task;
@@ -59,8 +60,6 @@ enum {
 	WORKER_BUFFER_SIZE = 32 * 1024,
 	WORKER_HEAVY_STEPS = 4, /* a turn, where nothing else is said */
 };
-
-struct tls;
 
 struct worker {
 	uint32_t magic;

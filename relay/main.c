@@ -203,11 +203,13 @@ check_files(struct daemon *d)
 	struct recipients *r = recipients_load(d->config, NULL, &d->why);
 	struct users *u = r == NULL ? NULL : users_load(d->config, NULL, &d->why);
 	struct secrets *s = u == NULL ? NULL : secrets_load(d->config, NULL, &d->why);
+	struct tls_setup *t = s == NULL ? NULL : tls_setup_load(d->config, NULL, &d->why);
 
 	recipients_free(r);
 	users_put(u);
 	secrets_put(s);
-	return s != NULL || fail(d, "the files cannot be read");
+	tls_setup_put(t);
+	return (s != NULL && t != NULL) || fail(d, "the files cannot be read");
 }
 
 /* ---- the way up ---- */
@@ -295,6 +297,9 @@ make_workers(struct daemon *d)
 	if (d->control.routing == NULL)
 		return false;
 	d->control.routing->templates = d->templates;
+	d->control.routing->tls = tls_setup_load(d->config, NULL, &d->why);
+	if (d->control.routing->tls == NULL)
+		return false;
 	for (unsigned i = 0; i < d->workers; i++)
 		d->peers[i] = &d->crew[i].worker;
 	for (unsigned i = 0; i < d->workers; i++) {
@@ -305,7 +310,8 @@ make_workers(struct daemon *d)
 		w->limits = d->limits;
 		w->strikes = d->strikes;
 		w->config = d->config;
-		if (flow_new(w, d->control.routing, key_seed) == NULL)
+		w->tls = tls_new(d->control.routing->tls, &d->why);
+		if (w->tls == NULL || flow_new(w, d->control.routing, key_seed) == NULL)
 			return false;
 	}
 	return true;
@@ -572,6 +578,19 @@ log_reports(struct daemon *d)
 		});
 }
 
+static struct span
+listener_tls(const struct config *config, size_t listener)
+{
+	switch (routing_listener_tls(config, listener)) {
+	case LISTENER_TLS_STARTTLS:
+		return SPAN("starttls");
+	case LISTENER_TLS_IMPLICIT:
+		return SPAN("implicit");
+	default:
+		return SPAN("none");
+	}
+}
+
 static void
 log_start_events(struct daemon *d, uint64_t queued)
 {
@@ -582,11 +601,17 @@ log_start_events(struct daemon *d, uint64_t queued)
 		struct buf address = buf_of(memory, sizeof memory);
 		struct span role = span_of_string(config_role_word(d->config->listeners[i].role));
 		net_address_show(&d->config->listeners[i].address, &address);
-		event_listening(log, &(struct event_listening){ .address = buf_span(&address),
-								.role = role });
+		event_listening(log, &(struct event_listening){
+					     .address = buf_span(&address),
+					     .role = role,
+					     .tls = listener_tls(d->config, i),
+				     });
 	}
 	log_resolver(d);
 	log_reports(d);
+	certificates_init(&d->control.certificates, &d->control.worker);
+	certificates_take(&d->control.certificates, d->control.routing->tls,
+			  d->config->tls.look_ms);
 	control_tell_recipients(&d->control, true);
 	control_tell_users(&d->control, NULL);
 	control_tell_secrets(&d->control, NULL);
@@ -634,9 +659,9 @@ come_up(struct daemon *d)
 	/* Everything that needs root first: ports. Then everything that the user will own. */
 	d->crew = calloc(d->workers, sizeof *d->crew);
 	if (d->crew == NULL || !listen_all(d) || !start_http(d) ||
-	    !startup_drop_user(d->config, &d->why) || !open_log(d) || !make_workers(d) ||
-	    !bind_admin(d) || !open_resolvers(d) || !open_queue(d) || !take_suspended(d) ||
-	    !make_control(d) || !make_web(d))
+	    !startup_drop_user(d->config, &d->why) || !startup_hide(d->config, &d->why) ||
+	    !open_log(d) || !make_workers(d) || !bind_admin(d) || !open_resolvers(d) ||
+	    !open_queue(d) || !take_suspended(d) || !make_control(d) || !make_web(d))
 		return fail(d, "out of memory");
 	return true;
 }
@@ -649,8 +674,10 @@ go_down(struct daemon *d)
 	reports_fini(&d->control.reports);
 	if (d->store != NULL)
 		queue_close(d->store);
-	for (unsigned i = 0; i < d->workers; i++)
+	for (unsigned i = 0; i < d->workers; i++) {
 		flow_free(d->crew[i].worker.flow);
+		tls_free(d->crew[i].worker.tls);
+	}
 	for (unsigned i = 0; i < d->workers; i++)
 		resolver_free(d->crew[i].worker.resolver);
 	routing_put(d->control.routing);

@@ -201,7 +201,7 @@ tls_accept(struct tls *t, const struct tls_accept_options *o)
 {
 	struct accepted *a = calloc(1, sizeof *a);
 
-	ASSERT(t->server != NULL);
+	ASSERT(tls_can_accept(t));
 	if (a == NULL || !engine_init(&a->engine, t->server, t->setup, &server_side)) {
 		free(a);
 		return NULL;

@@ -72,6 +72,12 @@ tls_new(struct tls_setup *s, struct buf *why)
 	return NULL;
 }
 
+bool
+tls_can_accept(const struct tls *t)
+{
+	return t != NULL && t->server != NULL;
+}
+
 void
 tls_free(struct tls *t)
 {

@@ -6,9 +6,12 @@
 
 #include "core/base/assert.h"
 #include "core/base/clock.h"
+#include "tls/context.h"
 
 /* Of the package ca-certificates. */
 #define TRUST_FILE "/etc/ssl/certs/ca-certificates.crt"
+
+enum { SIGNATURES_MEASURED = 5, SIGNATURE_MAX = 2048 };
 
 /* What the setup before has read of the same files, where they are still the same. */
 static struct certificate *
@@ -98,6 +101,19 @@ load_tickets(struct tls_setup *s, const struct tls_setup *old, struct buf *why)
 	return true;
 }
 
+/* What OpenSSL refuses (a key that is too short) is told now, not to the workers. */
+static bool
+can_serve(struct tls_setup *s, struct buf *why)
+{
+	if (s->certificate_count == 0)
+		return true;
+	SSL_CTX *x = tls_server_context(s, why);
+	SSL_CTX_free(x);
+	if (x == NULL && why->size == 0)
+		buf_append_string(why, "out of memory for TLS");
+	return x != NULL;
+}
+
 struct tls_setup *
 tls_setup_load(const struct config *config, const struct tls_setup *old, struct buf *why)
 {
@@ -109,7 +125,8 @@ tls_setup_load(const struct config *config, const struct tls_setup *old, struct 
 	}
 	atomic_init(&s->references, 1);
 	s->config = config_get(config);
-	if (load_certificates(s, old, why) && load_trust(s, old, why) && load_tickets(s, old, why))
+	if (load_certificates(s, old, why) && load_trust(s, old, why) &&
+	    load_tickets(s, old, why) && can_serve(s, why))
 		return s;
 	ERR_clear_error();
 	tls_setup_put(s);
@@ -201,6 +218,32 @@ tls_setup_certificate(const struct tls_setup *s, size_t i, struct tls_certificat
 		.key_bits = (unsigned)EVP_PKEY_get_bits(c->key),
 		.is_fresh = s->is_fresh[i],
 	};
+}
+
+/* The least of some, since the first one also makes tables. */
+uint64_t
+tls_setup_signing_us(const struct tls_setup *s, size_t i)
+{
+	static const uint8_t text[32];
+	EVP_PKEY *key = s->certificates[i]->key;
+	uint64_t least_us = 0;
+
+	ASSERT(i < s->certificate_count);
+	for (unsigned n = 0; n < SIGNATURES_MEASURED; n++) {
+		EVP_MD_CTX *x = EVP_MD_CTX_new();
+		uint8_t signature[SIGNATURE_MAX];
+		size_t size = sizeof signature;
+		uint64_t started_us = clock_monotonic_us();
+		bool is_done = x != NULL &&
+			       EVP_DigestSignInit(x, NULL, EVP_sha256(), NULL, key) == 1 &&
+			       EVP_DigestSign(x, signature, &size, text, sizeof text) == 1;
+		uint64_t us = clock_monotonic_us() - started_us;
+		EVP_MD_CTX_free(x);
+		if (is_done && (least_us == 0 || us < least_us))
+			least_us = us;
+	}
+	ERR_clear_error();
+	return least_us;
 }
 
 size_t

@@ -57,6 +57,8 @@ struct tls_certificate {
 	bool is_fresh; /* read for this setup, not taken over */
 };
 
+/* How long one signature with its key takes on this machine now; 0: it could not be measured. */
+uint64_t tls_setup_signing_us(const struct tls_setup *s, size_t i);
 size_t tls_setup_certificate_count(const struct tls_setup *s);
 void tls_setup_certificate(const struct tls_setup *s, size_t i, struct tls_certificate *out);
 
@@ -72,6 +74,8 @@ struct tls_accept_options {
 	bool ask_certificate; /* the client may show one; it is not judged, only told */
 };
 
+/* Is there a certificate to show? */
+bool tls_can_accept(const struct tls *t);
 /* NULL: no memory. */
 struct layer *tls_accept(struct tls *t, const struct tls_accept_options *o);
 

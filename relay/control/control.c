@@ -234,6 +234,8 @@ count_files(struct control *c, const struct routing *old)
 {
 	const struct routing *now = c->routing;
 
+	if (now->tls != old->tls)
+		METRIC_ADD_LABEL(c->worker.metrics, TLS_RELOADS, LABEL_RELOAD_OK, 1);
 	if (now->users != old->users)
 		METRIC_ADD_LABEL(c->worker.metrics, USER_RELOADS, LABEL_RELOAD_OK, 1);
 	if (recipients_state(now->recipients) != recipients_state(old->recipients))
@@ -252,6 +254,8 @@ finish_reload(struct control *c)
 	control_tell_recipients(c, config_is_new);
 	control_tell_users(c, old->users);
 	control_tell_secrets(c, old->secrets);
+	if (c->routing->tls != old->tls)
+		certificates_take(&c->certificates, c->routing->tls, config->tls.look_ms);
 	if (!config_is_new)
 		count_files(c, old);
 	routing_put(old);
@@ -352,19 +356,22 @@ reopen_log(struct control *c, const struct config *config)
 	event_log_reopened(c->worker.log, &(struct event_log_reopened){ .file = *file });
 }
 
-/* With the files that the configuration names. NULL with a line in `why`. */
+/* With the files that the configuration names; `tls` is taken. NULL with a line in `why`. */
 static struct routing *
-make_routing(struct control *c, const struct config *config, struct buf *why)
+make_routing(struct control *c, const struct config *config, struct tls_setup *tls, struct buf *why)
 {
 	struct dsn_template *templates = NULL;
 	struct routing *r = NULL;
 
 	if (templates_load(config, &templates, why))
 		r = routing_new(config, c->routing, why);
-	if (r == NULL)
+	if (r == NULL) {
 		free(templates);
-	else
-		r->templates = templates;
+		tls_setup_put(tls);
+		return NULL;
+	}
+	r->templates = templates;
+	r->tls = tls;
 	return r;
 }
 
@@ -380,7 +387,9 @@ reload(struct control *c)
 	const struct config *next = load_next(c);
 	if (next == NULL)
 		return;
-	c->next_routing = make_routing(c, next, &why);
+	struct tls_setup *tls = tls_setup_load(next, c->routing->tls, &why);
+	if (tls != NULL)
+		c->next_routing = make_routing(c, next, tls, &why);
 	config_put(next);
 	if (c->next_routing == NULL) {
 		refuse_reload(c, buf_span(&why), span_none());
@@ -435,7 +444,7 @@ reload_files(struct control *c)
 	c->files_refused = c->files_seen;
 	if (!users_are_fit(c) || !secrets_are_fit(c))
 		return;
-	c->next_routing = make_routing(c, c->routing->config, &why);
+	c->next_routing = make_routing(c, c->routing->config, tls_setup_get(c->routing->tls), &why);
 	if (c->next_routing != NULL) {
 		c->files_refused = 0;
 		send_all(c, CONTROL_RELOAD);
@@ -444,6 +453,35 @@ reload_files(struct control *c)
 	METRIC_ADD_LABEL(c->worker.metrics, RECIPIENT_RELOADS, LABEL_RELOAD_REFUSED, 1);
 	event_recipients_refused(c->worker.log,
 				 &(struct event_recipients_refused){ .error = buf_span(&why) });
+}
+
+/* Reads the files of TLS that have changed. */
+static void
+reload_certificates(struct control *c)
+{
+	uint8_t memory[WHY_SIZE];
+	struct buf why = buf_of(memory, sizeof memory);
+	struct tls_setup *tls = tls_setup_load(c->routing->config, c->routing->tls, &why);
+
+	c->certificates.refused = c->certificates.seen;
+	if (tls != NULL)
+		c->next_routing = make_routing(c, c->routing->config, tls, &why);
+	if (c->next_routing != NULL) {
+		c->certificates.refused = 0;
+		send_all(c, CONTROL_RELOAD);
+		return;
+	}
+	METRIC_ADD_LABEL(c->worker.metrics, TLS_RELOADS, LABEL_RELOAD_REFUSED, 1);
+	event_tls_refused(c->worker.log, &(struct event_tls_refused){ .error = buf_span(&why) });
+}
+
+static void
+on_certificates_changed(struct certificates *k)
+{
+	struct control *c = CONTAINER_OF(k, struct control, certificates);
+
+	c->certificates_wanted = true;
+	start_next(c);
 }
 
 static uint64_t
@@ -485,6 +523,9 @@ start_next(struct control *c)
 	} else if (c->reload_wanted && !c->draining) {
 		c->reload_wanted = false;
 		reload(c);
+	} else if (c->certificates_wanted && !c->draining) {
+		c->certificates_wanted = false;
+		reload_certificates(c);
 	} else if (c->files_wanted && !c->draining) {
 		c->files_wanted = false;
 		reload_files(c);
@@ -556,6 +597,7 @@ control_run(struct control *c)
 	timer_init(&c->look, on_look);
 	timer_set(&c->worker.timers, &c->look,
 		  c->worker.now_ms + c->routing->config->relay.recipients_look_ms);
+	certificates_watch(&c->certificates, on_certificates_changed);
 	ring_poll(c->worker.ring, &c->signal_poll, c->signals, POLLIN);
 	policies_start(&c->policies, c->web);
 	reports_start(&c->reports, c->web);
@@ -568,6 +610,7 @@ control_run(struct control *c)
 	while (ring_ops(c->worker.ring) > 0)
 		worker_turn(&c->worker, BEAT_MS * 1000);
 	suspended_fini(&c->admin.suspended);
+	certificates_fini(&c->certificates);
 }
 
 /* ---- for the HTTP thread ---- */

@@ -28,6 +28,7 @@
 #include "relay/control/ask.h"
 #include "relay/control/policies.h"
 #include "relay/control/reports.h"
+#include "relay/control/certificates.h"
 #include "relay/flow/flow.h"
 
 struct control;
@@ -70,6 +71,8 @@ struct control {
 	enum control_task task; /* what the letters are out for */
 	unsigned answers_owed;
 	bool reload_wanted;
+	bool certificates_wanted; /* the files of TLS are to be read again */
+	struct certificates certificates;
 	bool files_wanted;      /* files of recipients and users are to be read again */
 	uint64_t files_seen;    /* their state at the last look */
 	uint64_t files_refused; /* the state that could not be used */

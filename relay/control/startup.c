@@ -7,6 +7,7 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -193,4 +194,21 @@ startup_drop_user(const struct config *config, struct buf *why)
 	if (user->pw_uid == geteuid())
 		return true;
 	return become(user, why);
+}
+
+/* What is dumpable may be dumped, and looked at by processes of the same user (ptrace(2)). */
+bool
+startup_hide(const struct config *config, struct buf *why)
+{
+	struct rlimit none = { 0, 0 };
+	/* Also where dumps are wanted: becoming another user has taken that away. */
+	int failed = prctl(PR_SET_DUMPABLE, config->core_dumps ? 1 : 0, 0, 0, 0);
+
+	if (failed == 0 && !config->core_dumps)
+		failed = setrlimit(RLIMIT_CORE, &none);
+	if (failed == 0)
+		return true;
+	buf_printf(why, "core_dumps: the process's memory cannot be kept to itself: %s",
+		   strerror(errno));
+	return false;
 }

@@ -24,4 +24,8 @@ bool startup_listen(const struct config *config, size_t index, unsigned workers,
 void startup_resolver_options(const struct config *config, struct resolver_options *out);
 /* Becomes config->user; refuses to stay root unless allow_root. */
 bool startup_drop_user(const struct config *config, struct buf *why);
+/* Keeps the process's memory out of core dumps and from debuggers, unless config->core_dumps. For
+ * the user that the process has become. */
+bool startup_hide(const struct config *config, struct buf *why);
+
 #endif

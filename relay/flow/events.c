@@ -7,6 +7,7 @@
 #include "relay/flow/channel.h"
 #include "relay/flow/flow.h"
 #include "relay/flow/report.h"
+#include "relay/flow/secure.h"
 #include "core/base/id.h"
 #include "relay/message/dsn.h"
 #include "relay/message/trace.h"
@@ -111,12 +112,19 @@ flow_event_session_end(struct flow *f, const struct session *s)
 
 	METRIC_ADD_LABEL(f->worker->metrics, CONNECTIONS_CLOSED, (unsigned)s->conn.reason, 1);
 	METRIC_SET_LABEL(f->worker->metrics, CONNECTIONS, LABEL_SIDE_RECEIVE, f->session_count - 1);
+	if (s->conn.reason == CLOSE_TLS_HELLO)
+		flow_event_tls_failed(
+			f, s, LABEL_TLS_FAILURE_UNEXPECTED,
+			SPAN("the client speaks TLS where plain text is expected; give "
+			     "the listener tls: implicit, or let the client use "
+			     "STARTTLS"));
 	if (log_wants(f->worker->log, LEVEL_DEBUG))
 		event_disconnected(f->worker->log,
 				   &(struct event_disconnected){
 					   .peer = peer_text(&s->peer, memory),
 					   .reason = span_of_string(close_label(s->conn.reason)),
 					   .mails = s->mail_count,
+					   .tls = span_of_string(secure_version(s, NULL)),
 					   .duration = f->worker->now_ms - s->started_ms,
 				   });
 }
@@ -268,7 +276,10 @@ flow_event_received(struct flow *f, const struct session *s, const struct transa
 	METRIC_ADD(m, RECIPIENTS_ACCEPTED, envelope->recipient_count);
 	METRIC_ADD_LABEL(m, MAIL_BYTES, LABEL_SIDE_RECEIVE, envelope->body_size);
 	METRIC_OBSERVE(m, COMMIT_TIME, commit_us);
+	const char *cipher;
+	const char *version = secure_version(s, &cipher);
 	unsigned flags = (s->esmtp ? TRACE_ESMTP : 0U) | (s->user != NULL ? TRACE_AUTH : 0U) |
+			 secure_trace_flags(s) |
 			 ((envelope->flags & MAIL_UTF8) != 0 ? TRACE_UTF8 : 0U);
 	event_received(f->worker->log,
 		       &(struct event_received){
@@ -281,7 +292,86 @@ flow_event_received(struct flow *f, const struct session *s, const struct transa
 			       .recipients = envelope->recipient_count,
 			       .size = envelope->body_size,
 			       .commit = commit_us / 1000,
+			       .tls = span_of_string(version),
+			       .cipher = span_of_string(cipher),
 		       });
+}
+
+/* ---- TLS with clients ---- */
+
+_Static_assert((int)LABEL_TLS_FAILURE_PLAIN_TEXT == (int)TLS_FAILURE_PLAIN_TEXT &&
+		       (int)LABEL_TLS_FAILURE_MEMORY == (int)TLS_FAILURE_MEMORY,
+	       "labels are the failures of tls.h");
+
+static uint64_t
+since_us(uint64_t started_us)
+{
+	return started_us == 0 ? 0 : clock_monotonic_us() - started_us;
+}
+
+void
+flow_event_tls_started(struct flow *f, const struct session *s, const struct tls_facts *t)
+{
+	struct metrics *m = f->worker->metrics;
+	uint64_t us = since_us(s->secure_started_us);
+	uint8_t memory[PEER_TEXT_MAX], print_memory[3 * TLS_FINGERPRINT_SIZE];
+	struct buf print = buf_of(print_memory, sizeof print_memory);
+	struct span version = span_of_string(t->version);
+
+	METRIC_ADD_LABEL(
+		m, TLS_RECEIVE_HANDSHAKES,
+		span_eq(version, SPAN("TLSv1.3")) ? LABEL_TLS_VERSION_13 : LABEL_TLS_VERSION_12, 1);
+	if (t->resumed)
+		METRIC_ADD(m, TLS_RECEIVE_RESUMED, 1);
+	METRIC_OBSERVE(m, TLS_RECEIVE_TIME, us);
+	struct span peer = peer_text(&s->peer, memory);
+	if (log_wants(f->worker->log, LEVEL_DEBUG))
+		event_tls_started(f->worker->log, &(struct event_tls_started){
+							  .peer = peer,
+							  .tls = version,
+							  .cipher = span_of_string(t->cipher),
+							  .group = span_of_string(t->group),
+							  .server_name = t->server_name,
+							  .resumed = t->resumed,
+							  .duration = us / 1000,
+						  });
+	if (!t->has_certificate)
+		return;
+	tls_fingerprint_show(t->fingerprint, &print);
+	event_tls_client(f->worker->log, &(struct event_tls_client){
+						 .peer = peer,
+						 .fingerprint = buf_span(&print),
+						 .subject = t->subject,
+					 });
+}
+
+void
+flow_event_tls_failed(struct flow *f, const struct session *s, unsigned reason, struct span why)
+{
+	static const char *const ends[] = {
+		[LABEL_TLS_FAILURE_CLOSED] = "closed",
+		[LABEL_TLS_FAILURE_TIMEOUT] = "timeout",
+		[LABEL_TLS_FAILURE_UNEXPECTED] = "unexpected",
+	};
+	uint8_t memory[PEER_TEXT_MAX], listener_memory[PEER_TEXT_MAX];
+	const struct layer *layer = conn_layer(&s->conn);
+	struct tls_facts facts = { 0 };
+
+	METRIC_ADD_LABEL(f->worker->metrics, TLS_RECEIVE_FAILURES, reason, 1);
+	if (layer != NULL)
+		tls_facts(layer, &facts);
+	event_tls_failed(f->worker->log,
+			 &(struct event_tls_failed){
+				 .peer = peer_text(&s->peer, memory),
+				 .listener = peer_text(&s->listener->address, listener_memory),
+				 .reason = span_of_string(
+					 reason < LABEL_TLS_FAILURE_CLOSED
+						 ? tls_failure_label((enum tls_failure)reason)
+						 : ends[reason]),
+				 .error = why,
+				 .server_name = facts.server_name,
+				 .duration = since_us(s->secure_started_us) / 1000,
+			 });
 }
 
 void
@@ -307,6 +397,8 @@ flow_event_client_timeout(struct flow *f, const struct session *s)
 	case RECEIVER_PHASE_HANDSHAKE:
 		break;
 	}
+	if (s->securing)
+		label = LABEL_TIMEOUT_RECEIVE_HANDSHAKE;
 	METRIC_ADD_LABEL(f->worker->metrics, TIMEOUTS, label, 1);
 }
 

@@ -12,6 +12,7 @@
 #include "core/metric.h"
 #include "relay/flow/inbound.h"
 #include "relay/flow/job.h"
+#include "tls/tls.h"
 #include "relay/flow/lockout.h"
 #include "tls/tls.h"
 
@@ -36,6 +37,10 @@ void flow_event_recipient(struct flow *f, const struct session *s, const struct 
 			  enum reply_row row, struct span text);
 void flow_event_received(struct flow *f, const struct session *s, const struct transaction *t,
 			 enum err e);
+void flow_event_tls_started(struct flow *f, const struct session *s, const struct tls_facts *t);
+/* reason: LABEL_TLS_FAILURE_.... */
+void flow_event_tls_failed(struct flow *f, const struct session *s, unsigned reason,
+			   struct span why);
 void flow_count_reply(struct flow *f, enum reply_row row);
 void flow_event_client_timeout(struct flow *f, const struct session *s);
 

@@ -117,6 +117,7 @@ flow_new(struct worker *w, struct routing *routing, uint64_t key_seed)
 	f->worker = w;
 	f->routing = routing_get(routing);
 	f->key_seed = key_seed;
+	w->heavy_steps = routing->config->tls.handshakes_per_turn;
 	f->scratch = buf_of(f->scratch_memory, FLOW_SCRATCH_SIZE);
 	list_init(&f->site_list);
 	list_init(&f->connecting);
@@ -174,6 +175,22 @@ flow_start(struct flow *f, const int *fds, unsigned count)
 		listener_start(&f->listeners[i], f, i, fds[i]);
 }
 
+/* Where there is no memory for it, sessions go on to begin with what was there before. */
+static void
+adopt_tls(struct flow *f, struct routing *routing)
+{
+	struct worker *w = f->worker;
+
+	w->heavy_steps = routing->config->tls.handshakes_per_turn;
+	if (w->tls != NULL && routing->tls != NULL && !tls_adopt(w->tls, routing->tls))
+		event_problem(w->log, &(struct event_problem){
+					      .what = SPAN("use new certificates"),
+					      .error = span_of_string(err_text(ERR_NO_MEMORY)),
+					      .remedy = SPAN("give the relay more memory, and "
+							     "reload again"),
+				      });
+}
+
 void
 flow_adopt(struct flow *f, struct routing *routing)
 {
@@ -182,6 +199,7 @@ flow_adopt(struct flow *f, struct routing *routing)
 	OBJ_CHECK(f, FLOW_MAGIC);
 	f->routing = routing_get(routing);
 	f->worker->config = routing->config;
+	adopt_tls(f, routing);
 	routing_put(old);
 	/* Jobs that exist finish on the route that they began with; items are looked at again when
 	 * they are claimed. */

@@ -7,6 +7,7 @@
 #include "relay/flow/events.h"
 #include "relay/flow/flow.h"
 #include "relay/flow/policy.h"
+#include "relay/flow/secure.h"
 #include "core/base/id.h"
 #include "relay/smtp/proxy.h"
 
@@ -38,7 +39,7 @@ on_greeting(struct session *s, bool input_waiting)
 {
 	struct receiver_answer a = { .reason = CLOSE_REFUSED, .input_waiting = input_waiting };
 
-	a.row = policy_client(s, &a.reason);
+	a.row = s->admitted ? REPLY_NONE : policy_client(s, &a.reason);
 	receiver_answer(&s->receiver, &a);
 }
 
@@ -245,8 +246,13 @@ act(struct session *s, const struct receiver_action *a, bool input_waiting)
 		return false;
 	case RECEIVER_WAIT:
 		return false;
-	case RECEIVER_ASK_STARTTLS: /* neither is offered */
+	case RECEIVER_ASK_STARTTLS:
+		answer(s, secure_is_possible(s) ? REPLY_NONE : REPLY_TLS_UNAVAILABLE,
+		       input_waiting);
+		return true;
 	case RECEIVER_START_TLS:
+		secure_start(s, false);
+		return false;
 	case RECEIVER_NEED_INPUT:
 	case RECEIVER_NONE:
 	case RECEIVER_ACTION_COUNT:
@@ -264,8 +270,10 @@ set_deadline(struct session *s)
 
 	switch (receiver_phase(&s->receiver)) {
 	case RECEIVER_PHASE_COMMAND:
-	case RECEIVER_PHASE_HANDSHAKE:
 		at_ms = now_ms + t->command_ms;
+		break;
+	case RECEIVER_PHASE_HANDSHAKE:
+		at_ms = now_ms + t->handshake_ms;
 		break;
 	case RECEIVER_PHASE_DATA:
 		at_ms = now_ms + t->data_ms;
@@ -281,12 +289,23 @@ set_deadline(struct session *s)
 	conn_deadline(&s->conn, at_ms);
 }
 
-/* The client is known now: the dialogue begins. */
-static void
+/* The client is known now: the dialogue begins, or TLS does. False: not the dialogue. */
+static bool
 meet(struct session *s)
 {
+	enum close_reason reason = CLOSE_REFUSED;
+
 	s->limit_key = policy_client_key(s);
 	flow_event_accepted(s->flow, s);
+	if (routing_listener_tls(config_of(s), s->listener_number) != LISTENER_TLS_IMPLICIT)
+		return true;
+	/* A handshake costs: whoever is to be refused is refused before it, without a word. */
+	s->admitted = policy_client(s, &reason) == REPLY_NONE;
+	if (s->admitted)
+		secure_start(s, true);
+	else
+		conn_close(&s->conn, reason);
+	return false;
 }
 
 /* Whose connection is it? False: not known yet, or the connection is closing. */
@@ -314,8 +333,7 @@ take_proxy(struct session *s)
 	}
 	s->awaits_proxy = false;
 	conn_consume(&s->conn, proxy.size);
-	meet(s);
-	return true;
+	return meet(s);
 }
 
 /* Back-pressure of the store; true: wait for room. */
@@ -336,7 +354,7 @@ step(struct session *s)
 {
 	unsigned steps = config_of(s)->worker.steps_per_turn;
 
-	if (s->awaits_proxy && !take_proxy(s))
+	if (s->securing || (s->awaits_proxy && !take_proxy(s)))
 		return;
 	for (unsigned n = 0; n < steps; n++) {
 		struct receiver_action action;
@@ -385,11 +403,29 @@ on_input(struct conn *c)
 }
 
 static void
+on_secured(struct conn *c, enum err e)
+{
+	struct session *s = session_of(c);
+
+	if (!secure_ended(s, e))
+		return;
+	/* What the client said in plain text is forgotten (RFC 3207 4.2). */
+	s->hello_size = 0;
+	s->esmtp = false;
+	receiver_secured(&s->receiver, false);
+	conn_run(c);
+}
+
+static void
 on_deadline(struct conn *c)
 {
 	struct session *s = session_of(c);
 
 	flow_event_client_timeout(s->flow, s);
+	if (s->securing) {
+		secure_timed_out(s);
+		return;
+	}
 	if (s->awaits_proxy) {
 		flow_event_proxy_refused(s->flow, s, SPAN("no PROXY header in time"));
 		conn_close(c, CLOSE_TIMEOUT);
@@ -432,6 +468,7 @@ on_closed(struct conn *c)
 }
 
 static const struct conn_events session_events = {
+	.on_secured = on_secured,
 	.on_input = on_input,
 	.on_drained = on_input,
 	.on_deadline = on_deadline,
@@ -463,6 +500,7 @@ session_start(struct flow *f, unsigned listener, int fd)
 	s->routing = routing_get(f->routing);
 	ASSERT(listener < config_of(s)->listeners_count);
 	s->listener = &config_of(s)->listeners[listener];
+	s->listener_number = listener;
 	s->started_ms = f->worker->now_ms;
 	if (!net_peer(fd, &s->peer))
 		s->peer = (struct net_address){ 0 };
@@ -477,8 +515,8 @@ session_start(struct flow *f, unsigned listener, int fd)
 		conn_read_more(&s->conn);
 		return;
 	}
-	meet(s);
-	conn_run(&s->conn); /* the greeting */
+	if (meet(s))
+		conn_run(&s->conn); /* the greeting */
 }
 
 /* Ends sessions with 421: those that are idle, or all that the queue does not hold. */
@@ -494,7 +532,7 @@ end_sessions(struct flow *f, bool all)
 		if (c->events != &session_events || c->state != CONN_OPEN)
 			continue;
 		struct session *s = session_of(c);
-		if (s->awaits_proxy) {
+		if (s->awaits_proxy || s->securing) {
 			conn_close(c, CLOSE_SHUTDOWN); /* nobody is there yet who could be told */
 			continue;
 		}

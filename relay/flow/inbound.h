@@ -32,16 +32,20 @@ struct session {
 	struct flow *flow;
 	struct routing *routing;
 	const struct config_listener *listener; /* of the routing's configuration */
-	struct transaction *transaction;        /* or NULL */
-	struct login *login;                    /* while AUTH is under way */
-	const struct user *user;                /* who has logged in, or NULL */
-	struct task resume;                     /* the draft has room again */
-	struct callout_waiter waiter; /* for what the next hop says of the last recipient */
-	uint64_t started_ms;          /* monotonic */
-	uint64_t mail_count;          /* accepted */
+	unsigned listener_number;
+	struct transaction *transaction; /* or NULL */
+	struct login *login;             /* while AUTH is under way */
+	struct task resume;              /* the draft has room again */
+	const struct user *user;         /* who has logged in; held. NULL: nobody has */
+	struct callout_waiter waiter;    /* for what the next hop says of the last recipient */
+	uint64_t started_ms;             /* monotonic */
+	uint64_t secure_started_us;      /* likewise: the handshake of TLS */
+	uint64_t mail_count;             /* accepted */
 	uint64_t limit_key;
 	bool counted;      /* holds a place of the client's limit */
 	bool counted_all;  /* and one of the limit over all clients */
+	bool securing;     /* the handshake of TLS is under way */
+	bool admitted;     /* policy has taken it before the greeting */
 	bool awaits_proxy; /* until the PROXY header has come; nothing is known of the client */
 	bool esmtp;
 	bool committing; /* the queue has the put */

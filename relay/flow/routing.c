@@ -16,9 +16,19 @@ enum {
 	NAME_MAX_TRIED = 64 * 300, /* a route's list of hosts */
 };
 
+enum config_listener_tls
+routing_listener_tls(const struct config *c, size_t listener)
+{
+	enum config_listener_tls tls = c->listeners[listener].tls;
+
+	if (tls != LISTENER_TLS_AUTO)
+		return tls;
+	return c->tls.certificates_count > 0 ? LISTENER_TLS_STARTTLS : LISTENER_TLS_NONE;
+}
+
 /* What one listener offers. */
 static struct receiver_options
-receiver_options(const struct config *c, const struct config_listener *l)
+receiver_options(const struct config *c, size_t listener)
 {
 	return (struct receiver_options){
 		.hostname = c->hostname,
@@ -30,7 +40,8 @@ receiver_options(const struct config *c, const struct config_listener *l)
 		.junk_max = c->limits.junk_max,
 		.line_max = (uint32_t)c->limits.command_size_max,
 		.bare_newline = c->bare_newline == NEWLINE_NORMALIZE ? BODY_NORMALIZE : BODY_REJECT,
-		.auth_required = l->role == ROLE_SUBMISSION,
+		.auth_required = c->listeners[listener].role == ROLE_SUBMISSION,
+		.starttls = routing_listener_tls(c, listener) == LISTENER_TLS_STARTTLS,
 	};
 }
 
@@ -44,7 +55,7 @@ fill_options(struct routing *r)
 	if (r->receivers == NULL)
 		return false;
 	for (size_t i = 0; i < c->listeners_count; i++)
-		r->receivers[i] = receiver_options(c, &c->listeners[i]);
+		r->receivers[i] = receiver_options(c, i);
 	for (unsigned lmtp = 0; lmtp < 2; lmtp++) {
 		r->sender[lmtp] = (struct sender_options){
 			.hello_name = c->hostname,
@@ -273,6 +284,7 @@ routing_put(struct routing *r)
 	recipients_free(r->recipients);
 	users_put(r->users);
 	secrets_put(r->secrets);
+	tls_setup_put(r->tls);
 	config_put(r->config);
 	free((struct net_address *)(uintptr_t)r->self.addresses);
 	free(r->receivers);

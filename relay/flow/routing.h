@@ -22,6 +22,7 @@
 #include "relay/message/dsn.h"
 #include "relay/smtp/receiver.h"
 #include "relay/smtp/sender.h"
+#include "tls/tls.h"
 
 /* What a route says of the way there besides the hosts. */
 struct routing_way {
@@ -48,6 +49,7 @@ struct routing {
 	/* Texts of reports by action; NULL: built in. Set by who made the routing, before anybody
 	 * else sees it; one piece of memory, ours. */
 	struct dsn_template *templates;
+	struct tls_setup *tls; /* set likewise; one reference, or NULL: no TLS */
 };
 
 /* Takes its own reference of `config`, and reads its files of recipients, users and secrets, but
@@ -56,6 +58,9 @@ struct routing *routing_new(const struct config *config, const struct routing *o
 			    struct buf *why);
 struct routing *routing_get(struct routing *r);
 void routing_put(struct routing *r);
+
+/* What a listener does about TLS: not LISTENER_TLS_AUTO. */
+enum config_listener_tls routing_listener_tls(const struct config *config, size_t listener);
 
 /* Where mail for an address goes. */
 struct routing_step {

@@ -5,11 +5,12 @@
 #include "relay/flow/events.h"
 #include "relay/flow/flow.h"
 #include "relay/flow/policy.h"
+#include "relay/flow/secure.h"
 #include "core/base/id.h"
 #include "core/base/utf8.h"
 #include "relay/message/trace.h"
 
-enum { ARENA_CHUNK_SIZE = 1024 };
+enum { ARENA_CHUNK_SIZE = 1024, TLS_TEXT_MAX = 128 };
 
 static const struct config *
 config_of(const struct transaction *t)
@@ -174,6 +175,13 @@ write_trace(struct transaction *t)
 	uint8_t memory[TRACE_SIZE_MAX];
 	struct buf text = buf_of(memory, sizeof memory);
 
+	const char *cipher;
+	const char *version = secure_version(s, &cipher);
+	uint8_t tls_memory[TLS_TEXT_MAX];
+	struct buf tls = buf_of(tls_memory, sizeof tls_memory);
+
+	if (version != NULL)
+		buf_printf(&tls, "%s %s", version, cipher);
 	id_write(&id, t->envelope.id.high, t->envelope.id.low);
 	struct trace trace = {
 		.hello_name = span_of(s->hello, s->hello_size),
@@ -182,7 +190,9 @@ write_trace(struct transaction *t)
 		.id = buf_span(&id),
 		.recipient = t->envelope.recipient_count == 1 ? t->first->recipient.address
 							      : span_none(),
+		.tls = buf_span(&tls),
 		.flags = (s->esmtp ? TRACE_ESMTP : 0U) | (s->user != NULL ? TRACE_AUTH : 0U) |
+			 secure_trace_flags(s) |
 			 ((t->envelope.flags & MAIL_UTF8) != 0 ? TRACE_UTF8 : 0U),
 		.wall_ms = worker_of(t)->now_wall_ms,
 	};

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test: uses core machine */
-/*
- * Connections with a layer: a toy that cuts plain text into records of a type, a size and hidden
- * bytes, after a handshake of three records. What TLS does to it is tested with TLS.
- */
+/* test: uses core machine toy_layer */
+/* Connections with a layer that is a toy. What TLS does to it is tested with TLS. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,6 +14,7 @@
 #include <unistd.h>
 
 #include "core/conn.h"
+#include "tests/lib/toy_layer.h"
 
 enum { WAIT_US = 10 * 1000 * 1000, RING_BUFFERS = 2, RING_BUFFER_SIZE = 16 * 1024 };
 
@@ -30,186 +28,6 @@ static const struct worker_options options = {
 
 static struct worker w;
 static struct worker *peers[] = { &w };
-static unsigned layers;      /* that live */
-static unsigned heavy_reads; /* of this turn */
-
-/* ---- the toy ---- */
-
-enum { HEAD = 3, RECORD_MAX = 3000, HIDE = 0x5a };
-
-struct toy {
-	struct layer layer; /* first */
-	bool is_server, end_said;
-	uint8_t record[HEAD + RECORD_MAX]; /* being gathered */
-	size_t got;
-	size_t given; /* of the plain text of a whole record */
-	bool gives;
-	uint8_t words[64]; /* of its own */
-	size_t words_size;
-};
-
-static void
-say(struct toy *t, char type)
-{
-	assert_true(t->words_size + HEAD <= sizeof t->words);
-	memcpy(t->words + t->words_size, (uint8_t[]){ (uint8_t)type, 0, 0 }, HEAD);
-	t->words_size += HEAD;
-}
-
-static size_t
-body_size(const struct toy *t)
-{
-	return (size_t)t->record[1] << 8 | t->record[2];
-}
-
-static void
-fail_toy(struct toy *t)
-{
-	t->layer.state = LAYER_FAILED;
-	say(t, 'a');
-}
-
-static void
-on_handshake_record(struct toy *t, uint8_t type)
-{
-	if (t->is_server && type == 'h') {
-		say(t, 's');
-	} else if (!t->is_server && type == 's') {
-		say(t, 'f');
-		t->layer.state = LAYER_OPEN;
-	} else if (t->is_server && type == 'f') {
-		t->layer.state = LAYER_OPEN;
-	} else {
-		fail_toy(t);
-	}
-}
-
-static void
-on_record(struct toy *t)
-{
-	uint8_t type = t->record[0];
-
-	if (t->layer.state == LAYER_HANDSHAKE)
-		on_handshake_record(t, type);
-	else if (type == 'e')
-		t->layer.state = LAYER_ENDED;
-	else if (type == 'd')
-		t->gives = true;
-	else
-		fail_toy(t);
-	if (!t->gives)
-		t->got = 0;
-}
-
-static void
-give(struct toy *t, struct buf *plain)
-{
-	size_t size = body_size(t);
-
-	for (; t->given < size && buf_room(plain) > 0; t->given++)
-		buf_append_byte(plain, t->record[HEAD + t->given] ^ HIDE);
-	if (t->given < size)
-		return;
-	t->gives = false;
-	t->given = t->got = 0;
-}
-
-static size_t
-toy_read(struct layer *l, struct span wire, struct buf *plain)
-{
-	struct toy *t = CONTAINER_OF(l, struct toy, layer);
-	size_t used = 0;
-
-	heavy_reads += l->state == LAYER_HANDSHAKE;
-	for (;;) {
-		if (t->gives)
-			give(t, plain);
-		if (l->state == LAYER_FAILED || l->state == LAYER_ENDED)
-			return wire.size;
-		if (t->gives || used == wire.size)
-			return used;
-		t->record[t->got++] = wire.data[used++];
-		if (t->got >= HEAD && body_size(t) > RECORD_MAX)
-			fail_toy(t);
-		else if (t->got >= HEAD && t->got == HEAD + body_size(t))
-			on_record(t);
-	}
-}
-
-static size_t
-toy_write(struct layer *l, struct span plain, struct buf *wire)
-{
-	struct toy *t = CONTAINER_OF(l, struct toy, layer);
-	size_t used = 0;
-
-	assert_true(plain.size == 0 || !t->end_said);
-	if (!buf_append(wire, span_of(t->words, t->words_size)))
-		return 0;
-	t->words_size = 0;
-	if (l->state != LAYER_OPEN && l->state != LAYER_ENDED)
-		return 0;
-	while (used < plain.size && buf_room(wire) > HEAD) {
-		size_t n = buf_room(wire) - HEAD;
-		n = n < RECORD_MAX ? n : RECORD_MAX;
-		n = n < plain.size - used ? n : plain.size - used;
-		buf_append(wire, span_of((uint8_t[]){ 'd', (uint8_t)(n >> 8), (uint8_t)n }, HEAD));
-		for (size_t i = 0; i < n; i++)
-			buf_append_byte(wire, plain.data[used + i] ^ HIDE);
-		used += n;
-	}
-	return used;
-}
-
-static bool
-toy_wants_write(const struct layer *l)
-{
-	return CONTAINER_OF(l, struct toy, layer)->words_size > 0;
-}
-
-static bool
-toy_has_more(const struct layer *l)
-{
-	return CONTAINER_OF(l, struct toy, layer)->gives;
-}
-
-static void
-toy_end(struct layer *l)
-{
-	struct toy *t = CONTAINER_OF(l, struct toy, layer);
-
-	assert_false(t->end_said);
-	t->end_said = true;
-	say(t, 'e');
-}
-
-static void
-toy_free(struct layer *l)
-{
-	free(CONTAINER_OF(l, struct toy, layer));
-	layers--;
-}
-
-static const struct layer_ops toy_ops = {
-	.read = toy_read,
-	.write = toy_write,
-	.wants_write = toy_wants_write,
-	.has_more = toy_has_more,
-	.end = toy_end,
-	.free = toy_free,
-};
-
-static struct layer *
-toy_new(bool is_server)
-{
-	struct toy *t = calloc(1, sizeof *t);
-
-	t->layer = (struct layer){ .ops = &toy_ops, .is_heavy = true };
-	t->is_server = is_server;
-	layers++;
-	if (!is_server)
-		say(t, 'h');
-	return &t->layer;
-}
 
 /* ---- the owner ---- */
 
@@ -307,7 +125,7 @@ teardown(void **state)
 	assert_int_equal(w.conn_count, 0);
 	assert_int_equal(w.buffers.used, 0);
 	assert_int_equal(ring_ops(w.ring), 0);
-	assert_int_equal(layers, 0);
+	assert_int_equal(toy_layers, 0);
 	worker_close(&w);
 	return 0;
 }
@@ -321,12 +139,12 @@ teardown(void **state)
 static bool
 one_turn(const char *what)
 {
-	heavy_reads = 0;
+	toy_heavy_reads = 0;
 	if (!worker_turn(&w, WAIT_US) && !worker_turn(&w, WAIT_US)) {
 		print_error("nothing happens while waiting for %s\n", what);
 		return false;
 	}
-	assert_true(heavy_reads <= w.heavy_steps);
+	assert_true(toy_heavy_reads <= w.heavy_steps);
 	return true;
 }
 
@@ -464,6 +282,53 @@ what_came_with_starttls_is_never_seen(void **state)
 	assert_int_equal(w.buffers.used, 0); /* an idle connection holds none */
 	conn_write(&s.conn, SPAN("250 hello\n"));
 	expect(fd, record_of(SPAN("250 hello\n")));
+	end(&s, fd);
+}
+
+/* A line that announces the client, and the hello right behind it. */
+static void
+step_announced(struct session *s)
+{
+	if (s->conn.layer != NULL) {
+		step_eat(s);
+		return;
+	}
+	assert_true(span_starts_with(conn_input(&s->conn), SPAN("PROXY\n")));
+	conn_consume(&s->conn, 6);
+	conn_secure_unread(&s->conn, toy_new(true));
+	assert_int_equal(conn_input(&s->conn).size, 0);
+}
+
+static void
+what_is_unread_may_be_the_layers(void **state)
+{
+	static const char hello[] = "PROXY\nh\0\0f\0\0d\0\1\x3b";
+
+	(void)state;
+	/* cut: in the hello, behind the line, and nowhere */
+	for (size_t cut = 6; cut < sizeof hello; cut++) {
+		struct session s;
+		int fd = start(&s, step_announced);
+		put(fd, span_of(hello, cut));
+		for (unsigned i = 0; i < 4; i++)
+			worker_turn(&w, 0);
+		if (cut < sizeof hello - 1)
+			put(fd, span_of(hello + cut, sizeof hello - 1 - cut));
+		UNTIL(s.seen_size == 1);
+		assert_int_equal(s.seen[0], 'a');
+		UNTIL(w.buffers.used == 0);
+		end(&s, fd);
+	}
+
+	/* It waits in a pooled buffer, and is taken from outside of on_input. */
+	struct session s;
+	int fd = start(&s, step_pause);
+	put(fd, HELLO);
+	UNTIL(s.conn.input_memory != NULL);
+	conn_secure_unread(&s.conn, toy_new(true));
+	expect(fd, ANSWER);
+	put(fd, FINISH);
+	UNTIL(s.secured == 1);
 	end(&s, fd);
 }
 
@@ -725,7 +590,7 @@ a_layer_for_a_closing_connection_is_freed(void **state)
 	(void)state;
 	conn_close(&s.conn, CLOSE_QUIT);
 	conn_secure(&s.conn, toy_new(true));
-	assert_int_equal(layers, 0);
+	assert_int_equal(toy_layers, 0);
 	assert_null(conn_layer(&s.conn));
 	end(&s, fd);
 }
@@ -944,6 +809,7 @@ main(int count, char **arguments)
 {
 	static const struct CMUnitTest tests[] = {
 		TEST(what_came_with_starttls_is_never_seen),
+		TEST(what_is_unread_may_be_the_layers),
 		TEST(what_was_written_before_leaves_as_it_was),
 		TEST(it_does_not_matter_how_the_wire_is_cut),
 		TEST(a_stream_that_is_cut_off_has_ended),

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/lib/toy_layer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/assert.h"
+
+unsigned toy_layers;
+unsigned toy_heavy_reads;
+
+struct toy {
+	struct layer layer; /* first */
+	bool is_server, end_said;
+	uint8_t record[HEAD + RECORD_MAX]; /* being gathered */
+	size_t got;
+	size_t given; /* of the plain text of a whole record */
+	bool gives;
+	uint8_t words[64]; /* of its own */
+	size_t words_size;
+};
+
+static void
+say(struct toy *t, char type)
+{
+	ASSERT(t->words_size + HEAD <= sizeof t->words);
+	memcpy(t->words + t->words_size, (uint8_t[]){ (uint8_t)type, 0, 0 }, HEAD);
+	t->words_size += HEAD;
+}
+
+static size_t
+body_size(const struct toy *t)
+{
+	return (size_t)t->record[1] << 8 | t->record[2];
+}
+
+static void
+fail_toy(struct toy *t)
+{
+	t->layer.state = LAYER_FAILED;
+	say(t, 'a');
+}
+
+static void
+on_handshake_record(struct toy *t, uint8_t type)
+{
+	if (t->is_server && type == 'h') {
+		say(t, 's');
+	} else if (!t->is_server && type == 's') {
+		say(t, 'f');
+		t->layer.state = LAYER_OPEN;
+	} else if (t->is_server && type == 'f') {
+		t->layer.state = LAYER_OPEN;
+	} else {
+		fail_toy(t);
+	}
+}
+
+static void
+on_record(struct toy *t)
+{
+	uint8_t type = t->record[0];
+
+	if (t->layer.state == LAYER_HANDSHAKE)
+		on_handshake_record(t, type);
+	else if (type == 'e')
+		t->layer.state = LAYER_ENDED;
+	else if (type == 'd')
+		t->gives = true;
+	else
+		fail_toy(t);
+	if (!t->gives)
+		t->got = 0;
+}
+
+static void
+give(struct toy *t, struct buf *plain)
+{
+	size_t size = body_size(t);
+
+	for (; t->given < size && buf_room(plain) > 0; t->given++)
+		buf_append_byte(plain, t->record[HEAD + t->given] ^ HIDE);
+	if (t->given < size)
+		return;
+	t->gives = false;
+	t->given = t->got = 0;
+}
+
+static size_t
+toy_read(struct layer *l, struct span wire, struct buf *plain)
+{
+	struct toy *t = CONTAINER_OF(l, struct toy, layer);
+	size_t used = 0;
+
+	toy_heavy_reads += l->state == LAYER_HANDSHAKE;
+	for (;;) {
+		if (t->gives)
+			give(t, plain);
+		if (l->state == LAYER_FAILED || l->state == LAYER_ENDED)
+			return wire.size;
+		if (t->gives || used == wire.size)
+			return used;
+		t->record[t->got++] = wire.data[used++];
+		if (t->got >= HEAD && body_size(t) > RECORD_MAX)
+			fail_toy(t);
+		else if (t->got >= HEAD && t->got == HEAD + body_size(t))
+			on_record(t);
+	}
+}
+
+static size_t
+toy_write(struct layer *l, struct span plain, struct buf *wire)
+{
+	struct toy *t = CONTAINER_OF(l, struct toy, layer);
+	size_t used = 0;
+
+	ASSERT(plain.size == 0 || !t->end_said);
+	if (!buf_append(wire, span_of(t->words, t->words_size)))
+		return 0;
+	t->words_size = 0;
+	if (l->state != LAYER_OPEN && l->state != LAYER_ENDED)
+		return 0;
+	while (used < plain.size && buf_room(wire) > HEAD) {
+		size_t n = buf_room(wire) - HEAD;
+		n = n < RECORD_MAX ? n : RECORD_MAX;
+		n = n < plain.size - used ? n : plain.size - used;
+		buf_append(wire, span_of((uint8_t[]){ 'd', (uint8_t)(n >> 8), (uint8_t)n }, HEAD));
+		for (size_t i = 0; i < n; i++)
+			buf_append_byte(wire, plain.data[used + i] ^ HIDE);
+		used += n;
+	}
+	return used;
+}
+
+static bool
+toy_wants_write(const struct layer *l)
+{
+	return CONTAINER_OF(l, struct toy, layer)->words_size > 0;
+}
+
+static bool
+toy_has_more(const struct layer *l)
+{
+	return CONTAINER_OF(l, struct toy, layer)->gives;
+}
+
+static void
+toy_end(struct layer *l)
+{
+	struct toy *t = CONTAINER_OF(l, struct toy, layer);
+
+	ASSERT(!t->end_said);
+	t->end_said = true;
+	say(t, 'e');
+}
+
+static void
+toy_free(struct layer *l)
+{
+	free(CONTAINER_OF(l, struct toy, layer));
+	toy_layers--;
+}
+
+static const struct layer_ops toy_ops = {
+	.read = toy_read,
+	.write = toy_write,
+	.wants_write = toy_wants_write,
+	.has_more = toy_has_more,
+	.end = toy_end,
+	.free = toy_free,
+};
+
+struct layer *
+toy_new(bool is_server)
+{
+	struct toy *t = calloc(1, sizeof *t);
+
+	t->layer = (struct layer){ .ops = &toy_ops, .is_heavy = true };
+	t->is_server = is_server;
+	toy_layers++;
+	if (!is_server)
+		say(t, 'h');
+	return &t->layer;
+}

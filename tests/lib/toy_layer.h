@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * toy_layer: a layer (core/layer.h) for tests of what a connection does with one: it cuts plain
+ * text into records of a type, a size and hidden bytes, after a handshake of three records (h from
+ * the client, s from the server, f from the client). d is data, e the end, a an alert.
+ */
+#ifndef TESTS_LIB_TOY_LAYER_H
+#define TESTS_LIB_TOY_LAYER_H
+
+#include "core/layer.h"
+
+enum { HEAD = 3, RECORD_MAX = 3000, HIDE = 0x5a };
+
+extern unsigned toy_layers;      /* that live */
+extern unsigned toy_heavy_reads; /* during handshakes; whoever counts sets it to 0 */
+
+struct layer *toy_new(bool is_server);
+
+#endif
