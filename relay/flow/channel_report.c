@@ -6,7 +6,6 @@
  */
 #include "relay/flow/channel_parts.h"
 #include "relay/flow/flow.h"
-#include "tls/dane.h"
 
 enum { ADDRESS_MAX = 64 };
 
@@ -24,18 +23,33 @@ policy_of(const struct channel *c)
 	return c->plan->policy.source == TLS_BY_STS ? TALLY_STS : TALLY_NO_POLICY;
 }
 
+/* As in a zone file (RFC 6698 2.2). */
+static void
+write_record(const struct tlsa *r, struct buf *out)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	buf_printf(out, "%u %u %u ", (unsigned)r->usage, (unsigned)r->selector,
+		   (unsigned)r->matching);
+	for (size_t i = 0; i < r->data.size; i++) {
+		buf_append_byte(out, (uint8_t)digits[r->data.data[i] >> 4]);
+		buf_append_byte(out, (uint8_t)digits[r->data.data[i] & 15]);
+	}
+}
+
+/* Those that fit: a whole certificate is long, and the receiver has it. */
 static void
 write_records(const struct channel *c, struct buf *out)
 {
 	for (size_t i = 0; i < c->peer.record_count; i++) {
 		size_t mark = out->size;
-		if (i > 0)
+		if (out->size > 0)
 			buf_append_byte(out, '\n');
-		tlsa_show(&c->peer.records[i], out);
-		if (!out->overflow)
-			continue;
-		out->size = mark;
-		return;
+		write_record(&c->peer.records[i], out);
+		if (out->overflow) {
+			out->size = mark;
+			out->overflow = false;
+		}
 	}
 }
 

@@ -16,6 +16,9 @@ from daemon import Client, Ringpost
 from dns_tree import Tree
 from policy_host import PATH, PolicyHost
 from sink import Sink
+from test_admin import Relay
+from test_dane import OTHER, tlsa
+from tls_host import TlsHost
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="ports 25 and 443 need root")
 
@@ -71,6 +74,7 @@ class Ground:
 
     def relay(self, folder, sts=None, name="relay", changes=None, kind=Ringpost):
         config = {"dns": self.tree.options, "hostname": "relay.test", "timeouts": {"drain": "1s"},
+                  "tls": {"ca_file": str(self.authority.file)},
                   "sts": {"ca_file": str(self.authority.file), **(sts or {})}, **(changes or {})}
         return kind(folder / name, config, [{"domain": "*", "to": "mx"}])
 
@@ -376,3 +380,155 @@ def test_a_relay_that_ends_waits_for_no_fetch(folder, ground, sinks):
         send(relay, f"u@{name}")
         ground.web.wait(1, f"mta-sts.{name}")
         relay.stop(timeout_s=10)
+
+
+# ---- with hosts that have TLS ----
+
+
+@pytest.fixture
+def secured(ground):
+    """The first host with a good certificate, the second with one that nobody vouches for."""
+    with TlsHost(FIRST, ground.authority.issue("one.mx.test")) as first, \
+            TlsHost(SECOND, ground.authority.self_signed("two.mx.test")) as second:
+        yield first, second
+
+
+def use(host, certificate):
+    """For connections from now on; None: without STARTTLS."""
+    if certificate:
+        host.use(certificate)
+    else:
+        host.context = None
+
+
+def tls_of(host):
+    host.wait(1)
+    return [mail.tls for mail in host.mails]
+
+
+def test_enforced_mail_goes_to_a_host_with_a_good_certificate(folder, ground, secured):
+    name = ground.domain(policy("enforce", "*.mx.test"))
+    with ground.relay(folder) as relay:
+        send(relay, f"u@{name}")
+        event = outcome(relay, f"u@{name}")
+        assert (event["result"], event["host"]) == ("delivered", "one.mx.test"), event
+        assert (event["tls_policy"], event["tls_source"], event["tls_verified"]) == \
+            ("verify", "sts", "ca"), event
+        assert event["site"] == "one.mx.test,two.mx.test tls=verify sts", event
+        assert tls_of(secured[0]) == ["TLSv1.3"]
+
+
+CERTIFICATES = {
+    "self-signed": lambda a: a.self_signed("one.mx.test"),
+    "expired": lambda a: a.issue("one.mx.test", expired=True),
+    "another name": lambda a: a.issue("two.mx.test"),
+    "the domain's name": lambda a: a.issue("mx.test"),
+    "none": lambda a: None,
+}
+
+
+@pytest.mark.parametrize("what", CERTIFICATES)
+def test_enforced_mail_waits_where_no_certificate_is_good(folder, ground, secured, what):
+    name = ground.domain(policy("enforce", "*.mx.test"))
+    use(secured[0], CERTIFICATES[what](ground.authority))
+    with ground.relay(folder) as relay:
+        send(relay, f"u@{name}")
+        event = outcome(relay, f"u@{name}")
+        assert event["result"] == "deferred" and event["enhanced"] in ("4.7.5", "4.7.10"), event
+        use(secured[0], ground.authority.issue("one.mx.test"))
+        assert outcome(relay, f"u@{name}", result="delivered")["host"] == "one.mx.test"
+        assert tls_of(secured[0]) == ["TLSv1.3"]
+        assert not secured[1].mails
+
+
+def test_a_host_that_the_policy_does_not_name_is_left_out(folder, ground, secured):
+    """Also where its certificate is the better one."""
+    name = ground.domain(policy("enforce", "two.mx.test"))
+    with ground.relay(folder) as relay:
+        send(relay, f"u@{name}")
+        event = outcome(relay, f"u@{name}")
+        assert (event["result"], event["host"]) == ("deferred", "two.mx.test"), event
+        assert event["site"] == "two.mx.test tls=verify sts"
+        assert not secured[0].mails
+
+
+@pytest.mark.parametrize("mode", ["testing", "none"])
+def test_other_modes_take_any_certificate(folder, ground, secured, mode):
+    name = ground.domain(policy(mode, "one.mx.test"))
+    use(secured[0], ground.authority.self_signed("elsewhere.test"))
+    with ground.relay(folder) as relay:
+        send(relay, f"u@{name}")
+        event = outcome(relay, f"u@{name}")
+        assert (event["result"], event["host"]) == ("delivered", "one.mx.test"), event
+        assert tls_of(secured[0]) == ["TLSv1.3"]
+
+
+def test_the_neighbours_of_a_strict_domain_go_on(folder, ground, secured):
+    """Pain of others: a policy of one domain must not hold up others on the same hosts."""
+    strict = ground.domain(policy("enforce", "*.mx.test"), publish=False)
+    plain = ground.domain(record=None)
+    use(secured[0], ground.authority.self_signed("one.mx.test"))
+    with ground.relay(folder) as relay:
+        send(relay, f"u@{strict}", f"u@{plain}")
+        assert outcome(relay, f"u@{strict}")["result"] == "deferred"
+        event = outcome(relay, f"u@{plain}")
+        assert (event["result"], event["host"]) == ("delivered", "one.mx.test"), event
+        assert event["site"] == "one.mx.test,two.mx.test"
+        # And the other way round: a strict one is not served by a connection of theirs.
+        send(relay, f"v@{strict}")
+        assert outcome(relay, f"v@{strict}")["result"] == "deferred"
+
+
+def test_usable_records_count_instead_of_the_policy(folder, ground, secured):
+    """DANE over MTA-STS: the policy names another host, and no CA knows the certificate."""
+    certificate = ground.authority.self_signed("three.mx.test")
+    use(secured[0], certificate)
+    ground.tree.zones["mx.test"].add(
+        f"three A {FIRST}\n_25._tcp.three TLSA {tlsa(3, 1, 1, certificate.certificate)}")
+    name = ground.domain(policy("enforce", "nobody.test"), hosts=("three",))
+    with ground.relay(folder) as relay:
+        send(relay, f"u@{name}")
+        event = outcome(relay, f"u@{name}")
+        assert (event["result"], event["tls_policy"], event["tls_source"], event["tls_verified"]) \
+            == ("delivered", "dane", "dane", "dane_ee"), event
+
+
+def test_a_policy_does_not_make_up_for_records_that_do_not_match(folder, ground, secured):
+    use(secured[0], ground.authority.issue("four.mx.test"))
+    ground.tree.zones["mx.test"].add(f"four A {FIRST}\n_25._tcp.four TLSA 3 1 1 {OTHER}")
+    name = ground.domain(policy("enforce", "four.mx.test"), hosts=("four",))
+    with ground.relay(folder) as relay:
+        send(relay, f"u@{name}")
+        event = outcome(relay, f"u@{name}")
+        assert (event["result"], event["tls_policy"], event["tls_source"]) == \
+            ("deferred", "dane", "dane"), event
+        assert not secured[0].mails
+
+
+def test_unusable_records_leave_it_to_the_policy(folder, ground, secured):
+    use(secured[0], ground.authority.issue("five.mx.test"))
+    ground.tree.zones["mx.test"].add(f"five A {FIRST}\n_25._tcp.five TLSA 1 1 1 {OTHER}")
+    name = ground.domain(policy("enforce", "five.mx.test"), hosts=("five",))
+    with ground.relay(folder) as relay:
+        send(relay, f"u@{name}")
+        event = outcome(relay, f"u@{name}")
+        assert (event["result"], event["tls_policy"], event["tls_verified"]) == \
+            ("delivered", "verify", "ca"), event
+
+
+def test_explain_shows_the_policy(folder, ground, secured):
+    name = ground.domain(policy("enforce", "one.mx.test"))
+    with ground.relay(folder, kind=Relay) as relay:
+        send(relay, f"u@{name}")
+        assert outcome(relay, f"u@{name}")["result"] == "delivered"
+        explained = relay.ctl("explain", f"u@{name}")
+        steps = {step["step"]: step for step in explained["steps"]}
+        assert steps["mta-sts"]["answer"] == "enforce, id 1", explained
+        assert "its hosts: one.mx.test" in steps["mta-sts"]["why"]
+        tls = {step["question"]: step for step in explained["steps"] if step["step"] == "tls"}
+        assert tls["one.mx.test"]["answer"] == "verify" and "MTA-STS" in tls["one.mx.test"]["why"]
+        assert tls["two.mx.test"]["answer"] == "not used", tls
+        assert explained["site"] == "one.mx.test tls=verify sts", explained
+        other = ground.domain(record=None)
+        steps = {step["step"]: step for step in relay.ctl("explain", f"u@{other}")["steps"]}
+        assert steps["mta-sts"]["answer"] == "none is known", steps

@@ -19,6 +19,8 @@ from authority import Authority
 from dns_tree import Tree
 from policy_host import PolicyHost
 from sink import Sink
+from test_dane import OTHER
+from tls_host import TlsHost
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="ports 25 and 443 need root")
 REPORTS = "reports.mx.test"
@@ -54,9 +56,9 @@ def wanting(ground, *arguments, record=RECORD, **options):
     return ground.domain(*arguments, hosts=("one",), more=more, **options)
 
 
-def relay_of(ground, folder, **options):
+def relay_of(ground, folder, workers=2, **options):
     reports = {"ca_file": str(ground.authority.file), "spread": "0s", "retry": "1s", **options}
-    return ground.relay(folder, kind=Relay, changes={"tls_reports": reports})
+    return ground.relay(folder, kind=Relay, changes={"tls_reports": reports, "workers": workers})
 
 
 def send_reports(relay):
@@ -87,7 +89,8 @@ def test_a_policy_that_cannot_be_had_is_reported(folder, ground, sinks):
         send_reports(relay)
         (post,) = ground.web.wait_posts(1)
         sent = relay.log.wait("tls_report_sent", domain=name)
-        assert sent["failures"] == 1 and sent["size"] == len(post.body), sent
+        # The policy, and the session with a host that has no STARTTLS.
+        assert sent["failures"] == 2 and sent["size"] == len(post.body), sent
         assert sent["day"] == midnight().strftime("%Y-%m-%dT%H:%M:%S.000Z"), sent
         assert seen(relay, "tls_reports_asked")["why"] == "test"
     report = read(post)
@@ -200,3 +203,126 @@ def test_reports_can_be_turned_off(folder, ground, sinks):
         assert refused["text"] == "tls_reports.enabled is false", refused
     kept = folder / "relay" / "spool" / "tls-reports"
     assert not kept.exists() or name not in kept.read_text()
+
+
+# ---- sessions with hosts ----
+
+
+@pytest.fixture
+def host(ground):
+    with TlsHost(FIRST, ground.authority.issue("one.mx.test")) as running:
+        yield running
+
+
+def counted(ground, relay):
+    """Has the reports sent, and returns the policies of the first by their type."""
+    send_reports(relay)
+    (post,) = ground.web.wait_posts(1)
+    return {one["policy"]["policy-type"]: one for one in read(post)["policies"]}
+
+
+def sessions(one):
+    return (one["summary"]["total-successful-session-count"],
+            one["summary"]["total-failure-session-count"])
+
+
+def test_sessions_that_go_well_are_counted(folder, ground, host):
+    name = wanting(ground, policy("enforce", "one.mx.test"))
+    with relay_of(ground, folder) as relay:
+        for n in range(3):
+            send(relay, f"u{n}@{name}")
+            outcome(relay, f"u{n}@{name}", result="delivered")
+        found = counted(ground, relay)
+    good, bad = sessions(found["sts"])
+    # One connection may carry all three; each worker that has one counts it.
+    assert 1 <= good <= 3 and bad == 0 and "failure-details" not in found["sts"], found
+
+
+def test_without_a_policy_sessions_are_counted_too(folder, ground, host):
+    host.use(ground.authority.self_signed("elsewhere.test"))
+    name = wanting(ground, record=RECORD, publish=False)
+    ground.record(name, None)
+    with relay_of(ground, folder) as relay:
+        send(relay, f"u@{name}")
+        outcome(relay, f"u@{name}", result="delivered")
+        found = counted(ground, relay)
+    assert sessions(found["no-policy-found"]) == (1, 0), found
+    assert found["no-policy-found"]["policy"] == {"policy-type": "no-policy-found",
+                                                  "policy-domain": name}
+
+
+FAILURES = {
+    "certificate-expired": lambda a: a.issue("one.mx.test", expired=True),
+    "certificate-host-mismatch": lambda a: a.issue("two.mx.test"),
+    "certificate-not-trusted": lambda a: a.self_signed("one.mx.test"),
+    "starttls-not-supported": lambda a: None,
+}
+
+
+@pytest.mark.parametrize("result", FAILURES)
+@pytest.mark.parametrize("mode", ["enforce", "testing"])
+def test_failures_are_told_apart(folder, ground, host, mode, result):
+    certificate = FAILURES[result](ground.authority)
+    if certificate:
+        host.use(certificate)
+    else:
+        host.context = None
+    name = wanting(ground, policy(mode, "one.mx.test"))
+    with relay_of(ground, folder) as relay:
+        send(relay, f"u@{name}")
+        outcome(relay, f"u@{name}",
+                result="deferred" if mode == "enforce" else "delivered")
+        found = counted(ground, relay)
+    good, bad = sessions(found["sts"])
+    assert good == 0 and bad >= 1, found
+    (detail,) = found["sts"]["failure-details"]
+    assert detail["result-type"] == result, detail
+    assert detail["receiving-mx-hostname"] == "one.mx.test"
+    assert detail["receiving-ip"] == FIRST and detail["sending-mta-ip"].startswith("127."), detail
+    assert detail["failed-session-count"] == bad
+    assert "mode: " + mode in found["sts"]["policy"]["policy-string"]
+
+
+def test_in_testing_hosts_that_are_not_named_are_told(folder, ground, host):
+    name = wanting(ground, policy("testing", "other.mx.test"))
+    with relay_of(ground, folder, workers=1) as relay:
+        send(relay, f"u@{name}")
+        outcome(relay, f"u@{name}", result="delivered")
+        found = counted(ground, relay)
+    assert sessions(found["sts"]) == (0, 1)
+    assert found["sts"]["failure-details"][0]["result-type"] == "validation-failure", found
+
+
+def test_records_that_do_not_match_are_told(folder, ground, host):
+    ground.tree.zones["mx.test"].add(f"three A {FIRST}\n_25._tcp.three TLSA 3 1 1 {OTHER}")
+    name = ground.domain(hosts=("three",), record=None, more=f'_smtp._tls TXT "{RECORD}"')
+    with relay_of(ground, folder) as relay:
+        send(relay, f"u@{name}")
+        outcome(relay, f"u@{name}", result="deferred")
+        found = counted(ground, relay)
+    (one,) = found.values()
+    assert one["policy"]["policy-type"] == "tlsa", one
+    assert one["policy"]["policy-string"] == [f"3 1 1 {OTHER}"], one
+    assert one["failure-details"][0]["result-type"] == "tlsa-invalid", one
+    assert one["failure-details"][0]["receiving-mx-hostname"] == "three.mx.test"
+
+
+def test_a_route_is_no_policy_of_the_domain(folder, ground, host):
+    name = wanting(ground, policy("enforce", "one.mx.test"))
+    with relay_of(ground, folder) as relay:
+        relay.change({"routes": [{"domain": "*", "to": "mx", "tls": "encrypt"}]})
+        relay.reload()
+        relay.log.wait("config_loaded")
+        send(relay, f"u@{name}")
+        outcome(relay, f"u@{name}", result="delivered")
+        send_reports(relay)
+        other = wanting(ground, policy("enforce", "nobody.test"), status=404)
+        relay.change({"routes": [{"domain": "*", "to": "mx"}]})
+        relay.reload()
+        relay.log.wait("config_loaded")
+        send(relay, f"u@{other}")
+        outcome(relay, f"u@{other}", result="delivered")
+        send_reports(relay)
+        relay.log.wait("tls_report_sent", domain=other)
+        assert not [event for event in relay.log.events("tls_report_sent")
+                    if event["domain"] == name]
