@@ -31,4 +31,13 @@ void channel_tls_failed(struct channel *c, struct span why, const char *result_t
 /* What became of the connection's protection, for the outcomes of this job. */
 void channel_note_protection(const struct channel *c, struct job *j);
 
+/* ---- channel_report.c ---- */
+
+/* Mail of this job goes over a connection that is up; once a domain. */
+void channel_count_session(struct channel *c, const struct job *j);
+/* The connection that was opened for it cannot be protected. `result` is of RFC 8460 4.3, or NULL.
+ */
+void channel_count_failure(struct channel *c, const struct job *j, const char *result,
+			   struct span why);
+
 #endif
