@@ -540,7 +540,8 @@ failures_are_held_back_and_locked_out(void **state)
 	struct client c;
 
 	(void)state;
-	use_routing("lockout: { delay: 50ms, address_failures: 0, user_failures: 2 }");
+	use_routing("lockout: { delay: 50ms, delay_max: 100ms, address_failures: 0, user_failures: "
+		    "2 }");
 	connect_client(&c);
 	uint64_t started_ms = clock_monotonic_ms();
 	expect(&c, plain("nobody2", "one"), BAD);
