@@ -63,8 +63,8 @@ on_drain_check(struct task *t)
 		dovecot_stop(&f->dovecot);
 	}
 	if (f->drained || listening || f->session_count > 0 || !callouts_are_quiet(f) ||
-	    !dovecot_is_quiet(&f->dovecot) || f->channel_count > 0 || f->job_count > 0 ||
-	    f->committing_count > 0)
+	    !dovecot_is_quiet(&f->dovecot) || !overdue_is_quiet(f) || f->channel_count > 0 ||
+	    f->job_count > 0 || f->committing_count > 0)
 		return;
 	f->drained = true;
 	timer_stop(&f->worker->timers, &f->drain_deadline);
@@ -131,6 +131,7 @@ flow_new(struct worker *w, struct routing *routing, uint64_t key_seed)
 	task_init(&f->drain_check, on_drain_check);
 	bodies_init(f);
 	callouts_init(f);
+	overdue_init(f);
 	make_pools(f);
 	w->flow = f;
 	if (!destinations_init(f)) {
@@ -148,6 +149,7 @@ flow_free(struct flow *f)
 	OBJ_FINI(f, FLOW_MAGIC);
 	task_cancel(&f->bodies.task);
 	callouts_fini(f);
+	overdue_stop(f);
 	timer_stop(&f->worker->timers, &f->patience);
 	destinations_fini(f);
 	while ((n = list_first(&f->site_list)) != NULL)
@@ -220,6 +222,7 @@ flow_drain(struct flow *f, void (*on_drained)(struct flow *f, void *context), vo
 	inbound_drain(f);
 	destinations_drain(f);
 	callouts_drain(f);
+	overdue_stop(f);
 	flow_wake_sites(f);
 	timer_set(&f->worker->timers, &f->drain_deadline,
 		  f->worker->now_ms + f->routing->config->timeouts.drain_ms);

@@ -27,6 +27,7 @@
 #include "relay/flow/listener.h"
 #include "relay/flow/lockout.h"
 #include "relay/flow/login.h"
+#include "relay/flow/overdue.h"
 #include "relay/flow/routing.h"
 #include "relay/flow/site.h"
 #include "relay/flow/suspension.h"
@@ -67,6 +68,7 @@ struct flow {
 	struct lockouts lockouts;
 	struct logins logins;
 	struct dovecot_link dovecot;
+	struct overdue overdue;
 	struct buf scratch; /* of the sender machines; empty between steps */
 	uint8_t *scratch_memory;
 	uint64_t key_seed; /* of the limits' keys: the same for all workers, secret */
