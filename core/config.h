@@ -28,9 +28,10 @@
 #include "core/base/net_address.h"
 #include "core/network.h"
 
-#define CONFIG_EXIT       78
-#define CONFIG_ERRORS_MAX 20
-#define CONFIG_ERROR_SIZE 320
+#define CONFIG_EXIT             78
+#define CONFIG_ERRORS_MAX       20
+#define CONFIG_ERROR_SIZE       320
+#define CONFIG_FINGERPRINT_SIZE 32 /* SHA-256 */
 /* The largest file, and the most that config_print() needs for one of that size. */
 #define CONFIG_FILE_SIZE_MAX ((size_t)64 << 20)
 
@@ -59,6 +60,7 @@ struct config_host {
 	struct net_address address; /* size 0: by name */
 	struct span name;           /* lower case; empty: by number */
 	uint16_t port;              /* of a name */
+	bool tls;                   /* smtps: from the first byte on */
 };
 
 /* Where a route leads. Routes with the same text are the same destination. */
@@ -100,6 +102,8 @@ struct config_forwarders {
 #define FIELD_FORWARDERS(name)   struct config_forwarders name;
 #define FIELD_FILE(name)         struct span name; /* "none" where there is none */
 #define FIELD_AUTO_FILE(name)    struct span name; /* "none", "auto" */
+#define FIELD_FINGERPRINTS(name) \
+	const uint8_t (*name)[CONFIG_FINGERPRINT_SIZE]; size_t name##_count;
 
 #define OPTION(kind, owner, name, standard, least, most, when, doc) FIELD_##kind(name)
 #define CHOICE(tag, owner, name, standard, when, doc)               enum tag name;
@@ -140,6 +144,7 @@ struct config {
 #undef FIELD_FORWARDERS
 #undef FIELD_FILE
 #undef FIELD_AUTO_FILE
+#undef FIELD_FINGERPRINTS
 
 struct config_errors {
 	size_t count; /* of all errors; the first CONFIG_ERRORS_MAX are in `lines` */

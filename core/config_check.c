@@ -214,6 +214,90 @@ check_callouts(const struct config *config, config_report_fn report, void *conte
 	}
 }
 
+/* A password goes to somebody in particular, and to nobody else who listens. */
+static void
+check_auth(const struct config *config, config_report_fn report, void *context)
+{
+	for (size_t i = 0; i < config->routes_count; i++) {
+		const struct config_route *route = &config->routes[i];
+		char name[CHECK_PATH_MAX];
+
+		if (route->auth.size == 0)
+			continue;
+		snprintf(name, sizeof name, "routes[%zu].auth", i);
+		if (route->to.hosts_count == 0)
+			report(context, name, "needs a next hop of its own; name it in `to`");
+		else if (route->tls < ROUTE_TLS_ENCRYPT)
+			report(context, name,
+			       "would send a password in the clear; add tls: verify (or encrypt)");
+		else if (span_eq(config->secrets, SPAN("none")))
+			report(context, name,
+			       "has no file of passwords; add secrets: /path/to/file");
+	}
+}
+
+/* A host that speaks TLS from the first byte on understands nothing else. */
+static void
+check_implicit(const struct config *config, config_report_fn report, void *context)
+{
+	for (size_t i = 0; i < config->routes_count; i++) {
+		const struct config_route *route = &config->routes[i];
+		bool implicit = false;
+		char name[CHECK_PATH_MAX];
+
+		for (size_t k = 0; k < route->to.hosts_count; k++)
+			implicit |= route->to.hosts[k].tls;
+		if (!implicit || route->tls != ROUTE_TLS_NONE)
+			continue;
+		snprintf(name, sizeof name, "routes[%zu].tls", i);
+		report(context, name,
+		       "is none, but smtps:// is TLS; write smtp:// or another word");
+	}
+}
+
+/* Fingerprints and the word that asks for them belong together. */
+static void
+check_fingerprints(const struct config *config, config_report_fn report, void *context)
+{
+	for (size_t i = 0; i < config->routes_count; i++) {
+		const struct config_route *route = &config->routes[i];
+		bool wanted = route->tls == ROUTE_TLS_FINGERPRINT;
+		char name[CHECK_PATH_MAX];
+
+		if (wanted == (route->fingerprints_count > 0))
+			continue;
+		snprintf(name, sizeof name, "routes[%zu].%s", i, wanted ? "tls" : "fingerprints");
+		report(context, name,
+		       wanted ? "has no fingerprint to compare with; add fingerprints: [\"…\"]"
+			      : "is not used; add tls: fingerprint, or remove it");
+	}
+}
+
+/* TLSA records are published for names, and prove something only where answers are validated. */
+static void
+check_dane(const struct config *config, config_report_fn report, void *context)
+{
+	for (size_t i = 0; i < config->routes_count; i++) {
+		const struct config_route *route = &config->routes[i];
+		bool by_name = route->to.kind == TARGET_SMTP || route->to.kind == TARGET_MX;
+		char name[CHECK_PATH_MAX];
+
+		if (route->tls != ROUTE_TLS_DANE)
+			continue;
+		for (size_t n = 0; n < route->to.hosts_count; n++)
+			by_name &= route->to.hosts[n].name.size > 0;
+		snprintf(name, sizeof name, "routes[%zu].tls", i);
+		if (!by_name)
+			report(context, name,
+			       "is dane, which needs next hops by SMTP and by name; name them in "
+			       "to, or demand verify or a fingerprint");
+		if (span_eq(config->dns.trust_anchors, SPAN("none")))
+			report(context, name,
+			       "is dane, which needs validated answers; give dns.trust_anchors a "
+			       "file, or demand verify or a fingerprint");
+	}
+}
+
 static void
 check_retry(const struct config *config, config_report_fn report, void *context)
 {
@@ -246,6 +330,10 @@ config_finish(struct snapshot *s, config_report_fn report, void *context)
 	check_submission(c, report, context);
 	check_domains(c, report, context);
 	check_callouts(c, report, context);
+	check_implicit(c, report, context);
+	check_auth(c, report, context);
+	check_fingerprints(c, report, context);
+	check_dane(c, report, context);
 	check_retry(c, report, context);
 	return true;
 }

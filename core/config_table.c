@@ -41,6 +41,7 @@
 #define MEMBER_FORWARDERS(name)   name
 #define MEMBER_FILE(name)         name
 #define MEMBER_AUTO_FILE(name)    name
+#define MEMBER_FINGERPRINTS(name) name
 /* The other member of a sequence that is a bare array; for all else the field itself. */
 #define COUNT_BOOL(name)         name
 #define COUNT_NUMBER(name)       name
@@ -65,6 +66,7 @@
 #define COUNT_FORWARDERS(name)   name
 #define COUNT_FILE(name)         name
 #define COUNT_AUTO_FILE(name)    name
+#define COUNT_FINGERPRINTS(name) name##_count
 
 #define OPTION(kind_, owner, name_, standard_, least_, most_, when, doc_) \
 	{ .kind = OPTION_##kind_,                                         \
@@ -139,7 +141,7 @@ option_is_sequence(const struct option *o)
 {
 	return o->kind == OPTION_NETWORKS || o->kind == OPTION_TARGET ||
 	       o->kind == OPTION_DURATIONS || o->kind == OPTION_DOMAINS ||
-	       o->kind == OPTION_FORWARDERS;
+	       o->kind == OPTION_FORWARDERS || o->kind == OPTION_FINGERPRINTS;
 }
 
 const void *

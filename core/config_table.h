@@ -53,6 +53,7 @@ enum option_kind {
 	OPTION_FORWARDERS,   /* auto, none, or a list of IP or IP@port */
 	OPTION_FILE,         /* absolute path, or none */
 	OPTION_AUTO_FILE,    /* absolute path, auto, or none */
+	OPTION_FINGERPRINTS, /* a list of SHA-256 digests, in hexadecimal */
 	OPTION_KINDS
 };
 
@@ -115,6 +116,10 @@ bool domains_parse(const struct option *o, const struct span *items, size_t coun
 		   struct arena *arena, void *base, struct buf *why, size_t *bad);
 void domains_print(const struct option *o, const void *base, struct buf *out);
 bool domains_eq(const struct option *o, const void *a, const void *b);
+bool fingerprints_parse(const struct option *o, const struct span *items, size_t count,
+			struct arena *arena, void *base, struct buf *why, size_t *bad);
+void fingerprints_print(const struct option *o, const void *base, struct buf *out);
+bool fingerprints_eq(const struct option *o, const void *a, const void *b);
 /* Letters, digits and hyphens in labels; with `wide` also what mail domains have besides: UTF-8
  * (RFC 6531) and underscores. */
 bool value_is_domain(struct span text, bool wide);

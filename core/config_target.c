@@ -10,9 +10,32 @@ enum {
 	HOST_TEXT_MAX = 288, /* scheme, the longest name or address, port */
 };
 
+struct scheme {
+	const char *text;
+	enum config_target_kind kind;
+	uint16_t port;
+	bool tls;
+};
+
+static const struct scheme schemes[] = {
+	{ "smtp://", TARGET_SMTP, 25, false },
+	{ "smtps://", TARGET_SMTP, 465, true }, /* RFC 8314 3.3 */
+	{ "lmtp://", TARGET_LMTP, 24, false },
+};
+
+static const struct scheme *
+scheme_of(struct span text)
+{
+	for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
+		if (span_starts_with(text, span_of_string(schemes[i].text)))
+			return &schemes[i];
+	}
+	return NULL;
+}
+
 /* "10.0.0.1:25", "[::1]", or a path, behind the scheme. */
 static bool
-parse_host_address(struct span text, bool smtp, struct net_address *out)
+parse_host_address(struct span text, const struct scheme *scheme, struct net_address *out)
 {
 	uint8_t memory[HOST_TEXT_MAX];
 	struct buf full = buf_of(memory, sizeof memory);
@@ -20,7 +43,8 @@ parse_host_address(struct span text, bool smtp, struct net_address *out)
 	if (span_starts_with(text, SPAN("/"))) {
 		buf_append(&full, SPAN("unix:"));
 		buf_append(&full, text);
-		return !smtp && !full.overflow && net_address_parse(buf_span(&full), out);
+		return scheme->kind == TARGET_LMTP && !full.overflow &&
+		       net_address_parse(buf_span(&full), out);
 	}
 	/* Otherwise "unix:/path" would get in through the back door. */
 	if (span_starts_with(text, SPAN("unix:")))
@@ -28,17 +52,18 @@ parse_host_address(struct span text, bool smtp, struct net_address *out)
 	if (net_address_parse(text, out))
 		return out->head.port_network_order != 0;
 	buf_append(&full, text);
-	buf_append_string(&full, smtp ? ":25" : ":24");
+	buf_printf(&full, ":%u", (unsigned)scheme->port);
 	return !full.overflow && net_address_parse(buf_span(&full), out);
 }
 
 /* "mail.example.org:2525", behind the scheme. */
 static bool
-parse_host_name(struct span text, bool smtp, struct arena *arena, struct config_host *out)
+parse_host_name(struct span text, const struct scheme *scheme, struct arena *arena,
+		struct config_host *out)
 {
 	size_t colon = span_find(text, ':', 0);
 	struct span name = span_first(text, colon);
-	uint64_t port = smtp ? 25 : 24;
+	uint64_t port = scheme->port;
 
 	if (!value_is_named(text) || !value_is_domain(name, false))
 		return false;
@@ -60,24 +85,25 @@ static bool
 parse_host(struct span text, struct arena *arena, enum config_target_kind *kind,
 	   struct config_host *host, struct buf *why)
 {
-	bool smtp = span_starts_with(text, SPAN("smtp://"));
+	const struct scheme *scheme = scheme_of(text);
 
 	if (span_eq(text, SPAN("mx")) || span_eq(text, SPAN("discard")))
 		return value_refuse(why, text,
 				    "cannot stand in a list; write it alone, as in to: mx");
-	if (!smtp && !span_starts_with(text, SPAN("lmtp://")))
-		return value_refuse(why, text,
-				    "is no next hop; write mx, smtp://HOST:port, lmtp://HOST:port, "
-				    "lmtp:///path/to/socket or discard");
-	*kind = smtp ? TARGET_SMTP : TARGET_LMTP;
-	struct span rest = span_after(text, 7);
-	*host = (struct config_host){ 0 };
-	if (parse_host_address(rest, smtp, &host->address))
+	if (scheme == NULL)
+		return value_refuse(
+			why, text,
+			"is no next hop; write mx, smtp://HOST:port, smtps://HOST:port, "
+			"lmtp://HOST:port, lmtp:///path/to/socket or discard");
+	*kind = scheme->kind;
+	struct span rest = span_after(text, strlen(scheme->text));
+	*host = (struct config_host){ .tls = scheme->tls };
+	if (parse_host_address(rest, scheme, &host->address))
 		return true;
 	host->address.size = 0;
-	if (parse_host_name(rest, smtp, arena, host))
+	if (parse_host_name(rest, scheme, arena, host))
 		return true;
-	if (!smtp && span_starts_with(rest, SPAN("/")))
+	if (scheme->kind == TARGET_LMTP && span_starts_with(rest, SPAN("/")))
 		return value_refuse(why, text,
 				    "has a path that is too long; use one of up to 107 bytes");
 	return value_refuse(why, text,
@@ -91,7 +117,9 @@ show_host(enum config_target_kind kind, const struct config_host *host, struct b
 	uint8_t memory[HOST_TEXT_MAX];
 	struct buf address = buf_of(memory, sizeof memory);
 
-	buf_append_string(out, kind == TARGET_SMTP ? "smtp://" : "lmtp://");
+	buf_append_string(out, kind == TARGET_LMTP ? "lmtp://"
+			       : host->tls         ? "smtps://"
+						   : "smtp://");
 	if (host->name.size > 0) {
 		buf_printf(out, "%.*s:%u", SPAN_ARG(host->name), host->port);
 		return;

@@ -431,6 +431,8 @@ value_parse(const struct option *o, const struct span *items, size_t count, stru
 			(struct config_forwarders *)(void *)((char *)base + o->offset), why, bad);
 	case OPTION_DOMAINS:
 		return domains_parse(o, items, count, arena, base, why, bad);
+	case OPTION_FINGERPRINTS:
+		return fingerprints_parse(o, items, count, arena, base, why, bad);
 	default:
 		ASSERT(count == 1);
 		return parse_scalar(o, items[0], arena, base, why);
@@ -556,6 +558,9 @@ value_print(const struct option *o, const void *base, struct buf *out)
 	case OPTION_DOMAINS:
 		domains_print(o, base, out);
 		break;
+	case OPTION_FINGERPRINTS:
+		fingerprints_print(o, base, out);
+		break;
 	case OPTION_RECIPIENTS:
 		print_recipients(field, out);
 		break;
@@ -614,6 +619,8 @@ value_eq(const struct option *o, const void *a, const void *b)
 		return forwarders_eq(left, right);
 	case OPTION_DOMAINS:
 		return domains_eq(o, a, b);
+	case OPTION_FINGERPRINTS:
+		return fingerprints_eq(o, a, b);
 	case OPTION_RECIPIENTS:
 		return recipients[0]->kind == recipients[1]->kind &&
 		       span_eq(recipients[0]->file, recipients[1]->file);
@@ -648,6 +655,9 @@ value_describe(enum option_kind kind)
 				      "\"2001:db8::53@5353\"]",
 		[OPTION_FILE] = "an absolute path, or none",
 		[OPTION_AUTO_FILE] = "an absolute path, auto, or none",
+		[OPTION_FINGERPRINTS] =
+			"a list of SHA-256 fingerprints such as [\"ab:cd:…\"] (32 bytes "
+			"in hexadecimal)",
 		[OPTION_RECIPIENTS] = "any, callout, or the absolute path of a file",
 		[OPTION_DELIMITERS] = "characters such as + or -, or \"\" for none",
 		[OPTION_DURATIONS] = "durations such as [1m, 5m, 1h] (units: ms, s, m, h, d)",

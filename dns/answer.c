@@ -105,6 +105,8 @@ dns_type_text(enum dns_type t)
 		return "PTR";
 	case DNS_MX:
 		return "MX";
+	case DNS_SOA:
+		return "SOA";
 	case DNS_TXT:
 		return "TXT";
 	case DNS_AAAA:

@@ -52,6 +52,8 @@ struct resolver {
 	unsigned waiting;
 	unsigned waiting_max;
 
+	struct proof *proof; /* proof.c; NULL: nobody asked for one */
+
 	struct list done; /* struct dns_query, to be told */
 	struct task telling;
 	struct cache *answers;
@@ -92,6 +94,10 @@ struct resolver {
 
 /* Has everything that was to be told been told? Then the stop is complete. */
 void resolver_maybe_stopped(struct resolver *r);
+
+/* proof.c */
+void proof_stop(struct resolver *r);
+void proof_free(struct resolver *r);
 
 /* mx_lookup.c; NULL without memory. */
 struct mx_service *mx_service_new(struct resolver *r, size_t cache_bytes);

@@ -27,6 +27,7 @@ static const struct {
 	[MX_LOOP] = { "loop", "5.4.6", false },
 	[MX_FAILED] = { "failed", "4.4.3", true },
 	[MX_BOGUS] = { "bogus", "4.7.0", true },
+	[MX_UNPROTECTED] = { "unprotected", "4.7.5", true },
 };
 
 const char *
@@ -254,6 +255,12 @@ shuffle(uint8_t *items, unsigned count, uint64_t *chance)
 	}
 }
 
+static bool
+has_failed(const struct dns_answer *a)
+{
+	return a == NULL || a->outcome == DNS_FAILED || a->outcome == DNS_BOGUS;
+}
+
 /* How many of the planned hosts stand in front of one that has an address of ours. */
 static unsigned
 cut_at_self(const struct mx_plan *p, const struct mx_self *self)
@@ -268,6 +275,97 @@ cut_at_self(const struct mx_plan *p, const struct mx_self *self)
 			end--;
 	return end;
 }
+
+/* ---- TLSA records ---- */
+
+/* Of what answered, everything was validated. An answer that is missing leaves no way to forge one:
+ * it only leaves addresses out. */
+static bool
+is_secure(const struct mx_candidate *c)
+{
+	bool secure = !has_failed(c->v4) || !has_failed(c->v6);
+
+	if (!has_failed(c->v4))
+		secure &= c->v4->security == DNS_SECURE;
+	if (!has_failed(c->v6))
+		secure &= c->v6->security == DNS_SECURE;
+	return secure;
+}
+
+/* An answer with addresses; NULL where there is none (yet). */
+static const struct dns_answer *
+found_of(const struct mx_candidate *c)
+{
+	if (c->v6 != NULL && c->v6->outcome == DNS_FOUND)
+		return c->v6;
+	return c->v4 != NULL && c->v4->outcome == DNS_FOUND ? c->v4 : NULL;
+}
+
+/* Whose records are asked for first, once that is known: where the CNAMEs lead if all of them are
+ * secure; else the host itself, if at least its own CNAME is (RFC 7672 2.2.2). */
+static bool
+first_question(const struct mx_candidate *c, struct mx_question *out)
+{
+	const struct dns_answer *found = found_of(c);
+
+	if (found == NULL)
+		return false;
+	if (is_secure(c)) {
+		*out = (struct mx_question){ DNS_TLSA, found->name };
+		return true;
+	}
+	if (span_eq(found->name, c->name))
+		return false;
+	if (c->alias == NULL) {
+		*out = (struct mx_question){ DNS_CNAME, c->name };
+		return true;
+	}
+	*out = (struct mx_question){ DNS_TLSA, c->name };
+	return c->alias->outcome == DNS_FOUND && c->alias->security == DNS_SECURE;
+}
+
+bool
+mx_tlsa_next(const struct mx_plan *p, const struct mx_candidate *c, struct mx_question *out)
+{
+	if (!p->dane)
+		return false;
+	if (c->tlsa == NULL)
+		return first_question(c, out);
+	*out = (struct mx_question){ DNS_TLSA, c->name };
+	return !has_failed(c->tlsa) &&
+	       (c->tlsa->outcome != DNS_FOUND || c->tlsa->security != DNS_SECURE) &&
+	       !span_eq(c->tlsa_base, c->name);
+}
+
+void
+mx_tlsa_name(struct span base, uint16_t port, struct buf *out)
+{
+	buf_printf(out, "_%u._tcp.", (unsigned)port);
+	buf_append(out, base);
+}
+
+/* What all get whose answer was not there in time; its first reference is nobody's. */
+static struct dns_answer late = {
+	.references = 1,
+	.outcome = DNS_FAILED,
+	.why = { (const uint8_t *)"no answer in time", 17 },
+};
+
+/* What is to be known of a host's records: NULL where they were not to be asked for. A question
+ * that is still open, or failed on the way, must not look like that. */
+static struct dns_answer *
+tlsa_of(const struct mx_plan *p, const struct mx_candidate *c)
+{
+	struct mx_question open;
+
+	if (mx_tlsa_next(p, c, &open))
+		return &late;
+	if (c->tlsa == NULL && c->alias != NULL && has_failed(c->alias))
+		return c->alias;
+	return c->tlsa;
+}
+
+/* ---- the result ---- */
 
 static struct span
 put_text(struct buf *text, struct span s)
@@ -293,26 +391,6 @@ put_site(const struct mx_plan *p, unsigned end, struct mx_hosts *out, struct buf
 	}
 	ASSERT(!text->overflow);
 	out->site = span_after(buf_span(text), start);
-}
-
-static bool
-has_failed(const struct dns_answer *a)
-{
-	return a == NULL || a->outcome == DNS_FAILED || a->outcome == DNS_BOGUS;
-}
-
-/* Of what answered, everything was validated. An answer that is missing leaves no way to forge one:
- * it only leaves addresses out. */
-static bool
-is_secure(const struct mx_candidate *c)
-{
-	bool secure = !has_failed(c->v4) || !has_failed(c->v6);
-
-	if (!has_failed(c->v4))
-		secure &= c->v4->security == DNS_SECURE;
-	if (!has_failed(c->v6))
-		secure &= c->v6->security == DNS_SECURE;
-	return secure;
 }
 
 static unsigned
@@ -349,6 +427,7 @@ put_host(const struct mx_plan *p, const struct mx_candidate *c, uint64_t *chance
 		.preference = c->preference,
 		.addresses_secure = is_secure(c),
 		.first = out->address_count,
+		.tlsa = tlsa_of(p, c),
 	};
 
 	for (unsigned f = 0; f < 2; f++)
@@ -366,6 +445,9 @@ put_host(const struct mx_plan *p, const struct mx_candidate *c, uint64_t *chance
 	if (host.count == 0)
 		return;
 	host.name = put_text(text, c->name);
+	host.tlsa_base = host.name;
+	if (c->tlsa != NULL && !span_eq(c->tlsa_base, c->name))
+		host.tlsa_base = put_text(text, c->tlsa_base);
 	out->hosts[out->host_count++] = host;
 }
 
@@ -373,6 +455,7 @@ put_host(const struct mx_plan *p, const struct mx_candidate *c, uint64_t *chance
 struct survey {
 	bool failed;
 	bool bogus;
+	bool tlsa_failed;
 	uint64_t expires_at_ms;
 };
 
@@ -388,6 +471,23 @@ survey_answer(struct survey *s, const struct dns_answer *a, const char *type, st
 		explain(why, type, name, a == NULL ? SPAN("no answer in time") : a->why);
 	else if (a->expires_at_ms < s->expires_at_ms)
 		s->expires_at_ms = a->expires_at_ms;
+}
+
+/* Records that could not be had leave their host out of use for some, so they are asked for soon
+ * again. */
+static void
+survey_tlsa(struct survey *s, const struct mx_plan *p, const struct mx_candidate *c)
+{
+	const struct dns_answer *all[] = { tlsa_of(p, c), c->tlsa, c->alias };
+
+	for (unsigned i = 0; i < 3; i++) {
+		if (all[i] == NULL)
+			continue;
+		if (has_failed(all[i]))
+			s->tlsa_failed = true;
+		else if (all[i]->expires_at_ms < s->expires_at_ms)
+			s->expires_at_ms = all[i]->expires_at_ms;
+	}
 }
 
 static uint64_t
@@ -421,7 +521,7 @@ decide_life(const struct mx_plan *p, const struct survey *s, uint64_t now_ms)
 		return now_ms + FAILED_MS;
 	if (p->outcome == MX_BOGUS)
 		return now_ms + BOGUS_MS;
-	if (s->failed || s->bogus)
+	if (s->failed || s->bogus || s->tlsa_failed)
 		at_ms = least(at_ms, now_ms + PARTLY_MS);
 	return at_ms < now_ms + LIFE_MIN_MS ? now_ms + LIFE_MIN_MS : at_ms;
 }
@@ -461,6 +561,7 @@ mx_select(struct mx_plan *p, const struct mx_self *self, uint64_t chance, uint64
 			const struct mx_candidate *c = &p->hosts[i];
 			survey_answer(&survey, c->v6, "AAAA", c->name, &p->why);
 			survey_answer(&survey, c->v4, "A", c->name, &p->why);
+			survey_tlsa(&survey, p, c);
 		}
 		put_site(p, end, out, text);
 		select_hosts(p, end, chance, out, text);

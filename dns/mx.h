@@ -8,6 +8,13 @@
  * Both address families, IPv6 and IPv4 alternating within a host. Where some hosts cannot be
  * resolved, the others serve; only where none can does their failure count.
  *
+ * A lookup that says `dane` also asks for the TLSA records of the hosts (RFC 7672 2.2): only of
+ * those to which the way is secure, from the MX records to the addresses, since others' could be
+ * forged, and since there are name servers that fail for them. Of a host whose addresses come by
+ * CNAME the records may stand where that leads, or at its own name, in this order; where only the
+ * CNAME itself is secure, at its own name. They are not judged here: what there is of records, or
+ * that they could not be had, is in mx_host.tlsa, and never makes the lookup fail.
+ *
  * The selection (mx_select, in mx.c) is pure: answers in, hosts out. mx_lookup.c asks for them.
  * Runs on the resolver's worker; the result is immutable, counted atomically, and may be read by
  * all.
@@ -27,6 +34,9 @@ enum mx_outcome {
 	MX_LOOP,      /* 5.4.6 we are the best MX, and no route says where its mail goes */
 	MX_FAILED,    /* 4.4.3 */
 	MX_BOGUS,     /* 4.7.0 */
+	/* 4.7.5 there are hosts, but none to which the way can be protected as it must be. Never of
+	 * a lookup: whoever knows the policy says so. */
+	MX_UNPROTECTED,
 };
 
 struct mx_host {
@@ -35,6 +45,8 @@ struct mx_host {
 	bool addresses_secure; /* its A and AAAA (or the lack of one) were validated: for DANE */
 	unsigned first;        /* of its addresses in mx_hosts.addresses */
 	unsigned count;
+	struct dns_answer *tlsa; /* NULL: not asked for. FAILED also where there was none in time */
+	struct span tlsa_base;   /* whose records they are, or would be (RFC 7671 7) */
 };
 
 struct mx_hosts {
@@ -71,8 +83,9 @@ struct mx_self {
 	unsigned address_count;
 };
 
-/* Embedded in the caller's object, and zeroed but for on_done; like struct dns_query. */
+/* Embedded in the caller's object, and zeroed but for on_done and dane; like struct dns_query. */
 struct mx_lookup {
+	bool dane; /* TLSA records are wanted */
 	struct list_node link;
 	struct resolver *resolver;
 	void *work; /* while it is under way */

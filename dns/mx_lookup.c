@@ -2,14 +2,16 @@
  *
  * The asking half of mx.h: one search a domain, which all who want it at the same time share.
  *
- * A search has one deadline over all its questions. Once every host of the best preference has an
- * address, it waits only a little for the others: a backup whose name server is down must not hold
- * up the mail.
+ * A search has one deadline over all its questions. That about a host's TLSA records is asked as
+ * soon as its first secure address is known, beside those about the other hosts. Once every host of
+ * the best preference has an address, the search waits only a little for the others: a backup whose
+ * name server is down must not hold up the mail.
  */
 #include <stdlib.h>
 
 #include "core/base/assert.h"
 #include "core/base/clock.h"
+#include "dns/answer.h"
 #include "dns/hosts_file.h"
 #include "dns/inside.h"
 #include "dns/mx.h"
@@ -28,8 +30,10 @@ enum {
 	CANDIDATES_MAX = DNS_SEARCH_MAX + 1,
 };
 
-/* What a domain and a name of the configuration are told apart by, in the tag of the cache. */
+/* What a domain and a name of the configuration are told apart by, in the tag of the cache, and
+ * lookups with and without TLSA records. */
 static const uint64_t tag_of_hosts = (uint64_t)1 << 63;
+static const uint64_t tag_of_dane = (uint64_t)1 << 62;
 
 struct mx_service {
 	struct resolver *resolver;
@@ -48,6 +52,9 @@ struct address_pair {
 	unsigned host; /* in the plan */
 	struct dns_query v6;
 	struct dns_query v4;
+	struct dns_query tlsa; /* or CNAME; by .resolver, whether it was ever asked */
+	bool tlsa_under_way;
+	struct span tlsa_base; /* of the question in hand */
 };
 
 /* The names that are tried, one after the other, for a name of the configuration. */
@@ -91,8 +98,13 @@ mx_hosts_put(struct mx_hosts *h)
 	unsigned before = atomic_fetch_sub_explicit(&h->references, 1, memory_order_acq_rel);
 
 	ASSERT(before > 0);
-	if (before == 1)
-		free(h);
+	if (before > 1)
+		return;
+	for (unsigned i = 0; i < h->host_count; i++) {
+		if (h->hosts[i].tlsa != NULL)
+			dns_answer_put(h->hosts[i].tlsa);
+	}
+	free(h);
 }
 
 static void
@@ -124,8 +136,12 @@ copy_made(struct mx_service *s, const struct buf *text)
 	move_span(&h->domain, text->data, place);
 	move_span(&h->site, text->data, place);
 	move_span(&h->why, text->data, place);
-	for (unsigned i = 0; i < h->host_count; i++)
+	for (unsigned i = 0; i < h->host_count; i++) {
 		move_span(&h->hosts[i].name, text->data, place);
+		move_span(&h->hosts[i].tlsa_base, text->data, place);
+		if (h->hosts[i].tlsa != NULL)
+			dns_answer_get(h->hosts[i].tlsa);
+	}
 	return h;
 }
 
@@ -134,8 +150,11 @@ static struct mx_hosts *
 keep_made(struct mx_service *s, struct span key, uint64_t tag, const struct buf *text)
 {
 	struct mx_hosts *h = copy_made(s, text);
+	size_t bytes = sizeof *h + text->size;
 
-	cache_put(s->cache, key, tag, mx_hosts_get(h), sizeof *h + text->size, h->expires_at_ms);
+	for (unsigned i = 0; i < h->host_count; i++)
+		bytes += h->hosts[i].tlsa != NULL ? answer_bytes(h->hosts[i].tlsa) : 0;
+	cache_put(s->cache, key, tag, mx_hosts_get(h), bytes, h->expires_at_ms);
 	return h;
 }
 
@@ -192,16 +211,23 @@ find_search(struct mx_service *s, struct span key, uint64_t tag)
 }
 
 static void
+put_answer(struct dns_answer **a)
+{
+	if (*a != NULL)
+		dns_answer_put(*a);
+	*a = NULL;
+}
+
+static void
 put_answers(struct search *q)
 {
 	for (unsigned i = 0; i < q->plan.count; i++) {
 		struct mx_candidate *c = &q->plan.hosts[i];
 
-		if (c->v6 != NULL)
-			dns_answer_put(c->v6);
-		if (c->v4 != NULL)
-			dns_answer_put(c->v4);
-		c->v6 = c->v4 = NULL;
+		put_answer(&c->v6);
+		put_answer(&c->v4);
+		put_answer(&c->alias);
+		put_answer(&c->tlsa);
 	}
 }
 
@@ -218,6 +244,8 @@ cancel_questions(struct search *q)
 			resolver_cancel(&q->pairs[i].v6);
 		if (q->pairs[i].v4.resolver != NULL)
 			resolver_cancel(&q->pairs[i].v4);
+		if (q->pairs[i].tlsa.resolver != NULL)
+			resolver_cancel(&q->pairs[i].tlsa);
 	}
 	q->pending = 0;
 }
@@ -274,16 +302,18 @@ complete(struct search *q)
 
 static bool try_candidate(struct search *q);
 
-/* Has every host of the best preference what it will get, and is there an address? */
+/* Has every host of the best preference what it will get, and is there an address? With an open
+ * question about its TLSA records a host could not be used. */
 static bool
 is_best_rank_known(const struct mx_plan *p)
 {
+	struct mx_question open;
 	bool found = false;
 
 	for (unsigned i = 0; i < p->count && p->hosts[i].preference == p->hosts[0].preference;
 	     i++) {
 		const struct mx_candidate *c = &p->hosts[i];
-		if (c->v6 == NULL || c->v4 == NULL)
+		if (c->v6 == NULL || c->v4 == NULL || mx_tlsa_next(p, c, &open))
 			return false;
 		found |= c->v6->outcome == DNS_FOUND || c->v4->outcome == DNS_FOUND;
 	}
@@ -302,14 +332,35 @@ wants_next_candidate(const struct search *q)
 	       (c->v4->outcome == DNS_NO_DATA || c->v4->outcome == DNS_NO_DOMAIN);
 }
 
+/* The next question about its TLSA records, unless one is under way. */
 static void
-on_address(struct search *q, struct dns_answer **place, struct dns_answer *a)
+ask_tlsa(struct search *q, struct address_pair *pair)
+{
+	uint8_t memory[DNS_NAME_MAX + TLSA_PREFIX_MAX];
+	struct buf name = buf_of(memory, sizeof memory);
+	struct mx_question next;
+
+	if (pair->tlsa_under_way || !mx_tlsa_next(&q->plan, &q->plan.hosts[pair->host], &next))
+		return;
+	pair->tlsa_under_way = true;
+	pair->tlsa_base = next.base;
+	q->pending++;
+	if (next.type == DNS_TLSA)
+		mx_tlsa_name(next.base, q->plan.port, &name);
+	else
+		buf_append(&name, next.base);
+	resolver_ask(q->service->resolver, &pair->tlsa, buf_span(&name), next.type);
+}
+
+/* An answer has come to its place. */
+static void
+go_on(struct search *q, struct address_pair *pair)
 {
 	struct worker *w = q->service->resolver->worker;
 
-	ASSERT(q->pending > 0 && *place == NULL);
-	*place = dns_answer_get(a);
+	ASSERT(q->pending > 0);
 	q->pending--;
+	ask_tlsa(q, pair);
 	if (q->pending == 0) {
 		if (!wants_next_candidate(q) || !try_candidate(q))
 			complete(q);
@@ -325,7 +376,8 @@ on_v6(struct dns_query *query, struct dns_answer *a)
 {
 	struct address_pair *pair = CONTAINER_OF(query, struct address_pair, v6);
 
-	on_address(pair->search, &pair->search->plan.hosts[pair->host].v6, a);
+	pair->search->plan.hosts[pair->host].v6 = dns_answer_get(a);
+	go_on(pair->search, pair);
 }
 
 static void
@@ -333,7 +385,24 @@ on_v4(struct dns_query *query, struct dns_answer *a)
 {
 	struct address_pair *pair = CONTAINER_OF(query, struct address_pair, v4);
 
-	on_address(pair->search, &pair->search->plan.hosts[pair->host].v4, a);
+	pair->search->plan.hosts[pair->host].v4 = dns_answer_get(a);
+	go_on(pair->search, pair);
+}
+
+static void
+on_tlsa(struct dns_query *query, struct dns_answer *a)
+{
+	struct address_pair *pair = CONTAINER_OF(query, struct address_pair, tlsa);
+	struct mx_candidate *c = &pair->search->plan.hosts[pair->host];
+	struct dns_answer **place = query->type == DNS_TLSA ? &c->tlsa : &c->alias;
+
+	ASSERT(pair->tlsa_under_way);
+	pair->tlsa_under_way = false;
+	put_answer(place);
+	*place = dns_answer_get(a);
+	if (query->type == DNS_TLSA)
+		c->tlsa_base = pair->tlsa_base;
+	go_on(pair->search, pair);
 }
 
 /* All of them at once; none completes in here. False without memory. */
@@ -355,6 +424,7 @@ ask_addresses(struct search *q)
 			.host = i,
 			.v6 = { .on_done = on_v6 },
 			.v4 = { .on_done = on_v4 },
+			.tlsa = { .on_done = on_tlsa },
 		};
 		resolver_ask(r, &pair->v6, q->plan.hosts[i].name, DNS_AAAA);
 		resolver_ask(r, &pair->v4, q->plan.hosts[i].name, DNS_A);
@@ -371,6 +441,7 @@ on_mx(struct dns_query *query, struct dns_answer *a)
 	q->pending--;
 	q->mx_answer = dns_answer_get(a);
 	mx_plan(&q->plan, span_of(q->key, q->key_size), SMTP_PORT, a, &q->self);
+	q->plan.dane = q->plan.mx_secure && (q->tag & tag_of_dane) != 0;
 	if (q->plan.outcome == MX_FOUND && ask_addresses(q))
 		return;
 	if (q->plan.outcome == MX_FOUND) {
@@ -391,6 +462,7 @@ try_candidate(struct search *q)
 		return false;
 	put_answers(q);
 	mx_plan_host(&q->plan, span_of_string(all->names[all->next++]), port);
+	q->plan.dane = (q->tag & tag_of_dane) != 0;
 	return ask_addresses(q);
 }
 
@@ -531,7 +603,7 @@ tag_of_self(const struct mx_self *self)
 		size_t size = net_address_ip(&self->addresses[i], ip);
 		tag = span_hash_nocase(span_of(ip, size), tag);
 	}
-	return tag & ~tag_of_hosts;
+	return tag & ~(tag_of_hosts | tag_of_dane);
 }
 
 static void
@@ -567,7 +639,7 @@ mx_lookup_domain(struct mx_lookup *l, struct resolver *r, struct span domain,
 		return;
 	}
 	struct span key = span_of(name, name_normalize(domain, name));
-	uint64_t tag = tag_of_self(self);
+	uint64_t tag = tag_of_self(self) | (l->dane ? tag_of_dane : 0);
 	if (key.size == 0) {
 		refuse(l, MX_NO_DOMAIN, domain, SPAN("is no domain name"));
 		return;
@@ -634,9 +706,9 @@ find_without_dns(struct resolver *r, struct span name, uint16_t port, struct net
 }
 
 static void
-search_host(struct mx_lookup *l, struct span key, uint16_t port)
+search_host(struct mx_lookup *l, struct span key, uint16_t port, uint64_t tag)
 {
-	struct search *q = new_search(l, key, tag_of_hosts | port);
+	struct search *q = new_search(l, key, tag);
 	bool has_names = true;
 
 	if (q != NULL) {
@@ -663,7 +735,7 @@ mx_lookup_host(struct mx_lookup *l, struct resolver *r, struct span name, uint16
 	struct mx_service *s = r->mx;
 	struct net_address addresses[MX_HOST_ADDRESSES_MAX];
 	uint8_t lower[DNS_NAME_MAX + 1];
-	uint64_t tag = tag_of_hosts | port;
+	uint64_t tag = tag_of_hosts | port | (l->dane ? tag_of_dane : 0);
 
 	begin(l, r);
 	if (name.size == 0 || name.size > DNS_NAME_MAX) {
@@ -683,7 +755,7 @@ mx_lookup_host(struct mx_lookup *l, struct resolver *r, struct span name, uint16
 		end_directly(l, key, tag, &text);
 		return;
 	}
-	search_host(l, key, port);
+	search_host(l, key, port, tag);
 }
 
 void

@@ -19,7 +19,8 @@
 enum {
 	MX_WHY_MAX = 400,
 	/* Enough for all texts of one struct mx_hosts: names, site, domain, reason. */
-	MX_TEXT_MAX = (2 * MX_HOSTS_MAX + 2) * (DNS_NAME_MAX + 3) + MX_WHY_MAX,
+	MX_TEXT_MAX = (3 * MX_HOSTS_MAX + 2) * (DNS_NAME_MAX + 3) + MX_WHY_MAX,
+	TLSA_PREFIX_MAX = 12, /* "_65535._tcp." */
 };
 
 struct mx_candidate {
@@ -27,12 +28,16 @@ struct mx_candidate {
 	uint16_t preference;
 	struct dns_answer *v6; /* NULL: there is no answer */
 	struct dns_answer *v4;
+	struct dns_answer *alias; /* its CNAME, where that was asked for */
+	struct dns_answer *tlsa;
+	struct span tlsa_base; /* that `tlsa` is of */
 };
 
 struct mx_plan {
 	enum mx_outcome outcome; /* MX_FOUND: the candidates' addresses are to be asked for */
 	bool is_implicit;
 	bool mx_secure;
+	bool dane; /* TLSA records are wanted, and the way to the hosts' names is secure */
 	uint16_t port;
 	uint64_t expires_at_ms; /* of what was decided so far */
 	struct span domain;
@@ -48,6 +53,16 @@ void mx_plan(struct mx_plan *p, struct span domain, uint16_t port, const struct 
 	     const struct mx_self *self);
 /* A single host that is no mail domain. */
 void mx_plan_host(struct mx_plan *p, struct span name, uint16_t port);
+/* What is to be asked for next about a host's TLSA records, by what is known of it so far: false
+ * for nothing (yet). */
+struct mx_question {
+	enum dns_type type; /* TLSA, or CNAME of the host */
+	struct span base;   /* TLSA: whose, without the prefix */
+};
+
+bool mx_tlsa_next(const struct mx_plan *p, const struct mx_candidate *c, struct mx_question *out);
+/* "_25._tcp.mx1.example.org" (RFC 6698 3); may get longer than names may be. */
+void mx_tlsa_name(struct span base, uint16_t port, struct buf *out);
 
 /* Fills `out`, whose texts go into `text` (MX_TEXT_MAX), from the plan and its answers. */
 void mx_select(struct mx_plan *p, const struct mx_self *self, uint64_t chance, uint64_t now_ms,

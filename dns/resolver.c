@@ -209,7 +209,8 @@ log_failure(const struct question *q, const struct dns_answer *a)
 	if (w->log == NULL)
 		return;
 	event_dns_failed(w->log, &(struct event_dns_failed){
-					 .name = span_of(q->name, q->name_size),
+					 .name = q->name_size == 0 ? SPAN(".")
+								   : span_of(q->name, q->name_size),
 					 .type = span_of_string(dns_type_text(q->type)),
 					 .outcome = span_of_string(dns_outcome_label(a->outcome)),
 					 .why = a->why,
@@ -358,8 +359,8 @@ ask_library(struct question *q)
 
 	q->is_asked = true;
 	r->under_way++;
-	int failed =
-		ub_resolve_event(r->context, q->name, (int)q->type, CLASS_IN, q, on_result, NULL);
+	const char *name = q->name_size == 0 ? "." : q->name;
+	int failed = ub_resolve_event(r->context, name, (int)q->type, CLASS_IN, q, on_result, NULL);
 	if (failed == 0)
 		return;
 	struct span why = span_of_string(ub_strerror(failed));
@@ -487,8 +488,8 @@ resolver_ask(struct resolver *r, struct dns_query *q, struct span name, enum dns
 	static const unsigned types[] = {
 		[DNS_A] = LABEL_DNS_TYPE_A,       [DNS_CNAME] = LABEL_DNS_TYPE_CNAME,
 		[DNS_PTR] = LABEL_DNS_TYPE_PTR,   [DNS_MX] = LABEL_DNS_TYPE_MX,
-		[DNS_TXT] = LABEL_DNS_TYPE_TXT,   [DNS_AAAA] = LABEL_DNS_TYPE_AAAA,
-		[DNS_TLSA] = LABEL_DNS_TYPE_TLSA,
+		[DNS_SOA] = LABEL_DNS_TYPE_SOA,   [DNS_TXT] = LABEL_DNS_TYPE_TXT,
+		[DNS_AAAA] = LABEL_DNS_TYPE_AAAA, [DNS_TLSA] = LABEL_DNS_TYPE_TLSA,
 	};
 
 	OBJ_CHECK(r, RESOLVER_MAGIC);
@@ -501,7 +502,7 @@ resolver_ask(struct resolver *r, struct dns_query *q, struct span name, enum dns
 	q->state = QUERY_ASKED;
 	q->answer = NULL;
 	struct span normal = span_of(q->name, name_normalize(name, q->name));
-	if (normal.size == 0) {
+	if (normal.size == 0 && (type != DNS_SOA || !span_eq(name, SPAN(".")))) {
 		end_query(q, answer_without(DNS_NO_DOMAIN, span_none(), SPAN("is no name"), 0));
 		return;
 	}
@@ -699,6 +700,7 @@ resolver_stop(struct resolver *r, void (*on_stopped)(void *context), void *conte
 
 	OBJ_CHECK(r, RESOLVER_MAGIC);
 	ASSERT(!r->stopping);
+	proof_stop(r);
 	r->stopping = true;
 	r->on_stopped = on_stopped;
 	r->stop_context = context;
@@ -732,6 +734,7 @@ resolver_free(struct resolver *r)
 			drop_question(r->table[i]);
 	}
 	unbound_free(r->unbound);
+	proof_free(r);
 	mx_service_free(r->mx);
 	cache_free(r->answers);
 	pool_fini(&r->pool);

@@ -33,6 +33,7 @@ enum { DNS_NAME_MAX = 253, DNS_RECORDS_MAX = 64, DNS_FORWARDERS_MAX = 8, DNS_SEA
 enum dns_type {
 	DNS_A = 1,
 	DNS_CNAME = 5,
+	DNS_SOA = 6, /* only of the root, to see whether validation works */
 	DNS_PTR = 12,
 	DNS_MX = 15,
 	DNS_TXT = 16,
@@ -54,7 +55,7 @@ struct dns_record {
 	struct net_address address; /* A, AAAA; port 0 */
 	uint16_t preference;        /* MX */
 	struct span name; /* MX, CNAME, PTR: lower case, no dot at the end; "" is the root */
-	struct span data; /* TXT: the strings joined; TLSA: the whole RDATA */
+	struct span data; /* TXT: the strings joined; TLSA and SOA: the whole RDATA */
 };
 
 /* Immutable once given out; lives until its last reference. Counted atomically, so that it may be
@@ -106,6 +107,12 @@ void resolver_stop(struct resolver *r, void (*on_stopped)(void *context), void *
 void resolver_free(struct resolver *r);
 /* Can answers be SECURE? If not, one line why. */
 bool resolver_validates(const struct resolver *r, struct buf *why);
+/* On the worker, or before it runs: finds out whether they are, by a question for the root, and
+ * tells by the events `dnssec_works` and `dnssec_fails`, the latter with the reason, and again each
+ * time that the reason changes or it begins to work. Until then it is asked again now and then.
+ * Nothing else depends on it: what cannot be validated below a trust anchor is bogus, and is never
+ * believed. */
+void resolver_prove(struct resolver *r);
 
 /* Embedded in the caller's object, and zeroed but for on_done; the resolver's from resolver_ask
  * until on_done, which comes exactly once and never inside the call, or until resolver_cancel. */
@@ -122,7 +129,7 @@ struct dns_query {
 };
 
 /* `name` in any case, with or without a dot at the end; U-labels must have been turned into
- * A-labels. One that cannot be a name ends as DNS_NO_DOMAIN. */
+ * A-labels. One that cannot be a name ends as DNS_NO_DOMAIN; the root can be, with DNS_SOA. */
 void resolver_ask(struct resolver *r, struct dns_query *q, struct span name, enum dns_type type);
 void resolver_cancel(struct dns_query *q);
 /* An answer that is at hand (cache), with a reference for the caller, or NULL. No question is

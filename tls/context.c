@@ -41,7 +41,8 @@ make_contexts(struct tls *t, struct tls_setup *s, struct buf *why)
 		if (t->server == NULL)
 			return false;
 	}
-	return true;
+	t->client = tls_client_context(s);
+	return t->client != NULL;
 }
 
 static void
@@ -57,8 +58,12 @@ tls_new(struct tls_setup *s, struct buf *why)
 {
 	struct tls *t = calloc(1, sizeof *t);
 
-	if (t != NULL && make_contexts(t, s, why))
+	struct sessions *sessions = sessions_new(SESSIONS_MAX);
+	if (t != NULL && sessions != NULL && make_contexts(t, s, why)) {
+		t->sessions = sessions;
 		return t;
+	}
+	sessions_free(sessions);
 	if (t != NULL)
 		drop_contexts(t);
 	free(t);
@@ -79,6 +84,7 @@ tls_free(struct tls *t)
 	if (t == NULL)
 		return;
 	drop_contexts(t);
+	sessions_free(t->sessions);
 	free(t);
 }
 
@@ -95,6 +101,7 @@ tls_adopt(struct tls *t, struct tls_setup *s)
 		drop_contexts(&fresh);
 		return false;
 	}
+	fresh.sessions = t->sessions;
 	drop_contexts(t);
 	*t = fresh;
 	return true;

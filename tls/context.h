@@ -11,17 +11,21 @@
 
 #include <openssl/ssl.h>
 
+#include "tls/sessions.h"
 #include "tls/setup.h"
 
 struct tls {
 	struct tls_setup *setup; /* one reference */
 	SSL_CTX *server;         /* NULL: there is no certificate */
 	SSL_CTX *client;
+	struct sessions *sessions; /* of servers; goes from one setup to the next */
 };
 
 /* What both sides have in common. NULL: no memory. */
 SSL_CTX *tls_context_new(const SSL_METHOD *method, const struct config_tls *options);
 /* Of tls/accept.c. NULL with a line in `why`. The context's app data is the setup. */
 SSL_CTX *tls_server_context(struct tls_setup *s, struct buf *why);
+/* Of tls/connect.c. NULL: no memory. */
+SSL_CTX *tls_client_context(struct tls_setup *s);
 
 #endif

@@ -77,16 +77,23 @@ append_fingerprints(const struct tls_policy *p, struct buf *out)
 void
 tls_policy_key(const struct tls_policy *p, struct buf *out)
 {
-	bool only_dane = p->dane && p->level == TLS_MAY;
+	bool where_published = p->dane && p->level == TLS_MAY;
 
-	if (p->level == TLS_MAY && !p->dane && !p->testing)
+	if (p->level == TLS_MAY && p->source != TLS_BY_ROUTE && !p->dane && !p->testing)
 		return;
 	buf_append_string(out, " tls=");
-	buf_append_string(out, only_dane ? "dane" : tls_level_label(p->level));
+	buf_append_string(out, where_published ? "dane" : tls_level_label(p->level));
+	/* A route that demands DANE leaves out hosts that a domain with it uses all the same. */
+	if (p->level == TLS_DANE)
+		buf_append_string(out, "-only");
 	if (p->level == TLS_FINGERPRINT)
 		append_fingerprints(p, out);
-	if (p->dane && !only_dane && p->level != TLS_DANE)
+	if (p->dane && !where_published && p->level != TLS_DANE)
 		buf_append_string(out, " dane");
+	if (p->dane_names) {
+		buf_append_string(out, " for=");
+		buf_append(out, p->domain);
+	}
 	if (p->source == TLS_BY_STS)
 		buf_append_string(out, p->testing ? " sts-testing" : " sts");
 	else if (p->testing)

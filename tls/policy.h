@@ -56,13 +56,19 @@ enum dane_verdict {
 	DANE_FAILED,    /* no answer, or a bogus one: this host is not to be used now */
 };
 
-enum { TLS_FINGERPRINT_SIZE = 32, TLS_FINGERPRINTS_MAX = 16, TLS_NAMES_MAX = 4 };
+enum {
+	TLS_FINGERPRINT_SIZE = 32,
+	TLS_FINGERPRINTS_MAX = 16,
+	TLS_NAMES_MAX = 4,
+	TLS_POLICY_KEY_MAX = 400, /* of tls_policy_key() */
+};
 
 /* Of a plan (relay/flow/plan.h), over all its hosts. Spans live as long as the plan. */
 struct tls_policy {
 	enum tls_level level; /* of hosts without records of their own */
 	enum tls_source source;
 	bool dane;             /* hosts with records need more than `level` */
+	bool dane_names;       /* some of the records are DANE-TA: `domain` is a name, too */
 	bool testing;          /* MTA-STS in mode testing: what fails is reported, mail goes on */
 	struct span domain;    /* whose policy: the recipient's domain; empty of a route's hosts */
 	struct span policy_id; /* MTA-STS */
@@ -74,7 +80,8 @@ const char *tls_level_label(enum tls_level level);
 const char *tls_source_label(enum tls_source source);
 const char *dane_verdict_label(enum dane_verdict v);
 /* Appends what distinguishes it from other policies for the same hosts: nothing for
- * opportunistic TLS, else " tls=verify", " tls=dane", " tls=verify sts", ... */
+ * opportunistic TLS that nobody demands, else " tls=may", " tls=verify", " tls=dane" (where there
+ * are records), " tls=dane-only", " tls=dane for=example.org", " tls=verify sts", ... */
 void tls_policy_key(const struct tls_policy *p, struct buf *out);
 
 #endif

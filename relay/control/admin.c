@@ -42,6 +42,7 @@ static void (*const runs[ADMIN_COMMANDS])(struct admin_client *c) = {
 	[ADMIN_SITE_SHOW] = admin_run_site_show,
 	[ADMIN_SITE_SUSPEND] = admin_run_site_suspend,
 	[ADMIN_SITE_RESUME] = admin_run_site_resume,
+	[ADMIN_REPORT_SEND] = admin_run_report_send,
 	[ADMIN_LOCK_LIST] = admin_run_lock_list,
 	[ADMIN_LOCK_LIFT] = admin_run_lock_lift,
 	[ADMIN_EXPLAIN] = admin_run_explain,
@@ -201,9 +202,7 @@ send_answer(struct admin_client *c)
 	ASSERT(c->state == CLIENT_WORKING && c->ask == NULL);
 	c->state = CLIENT_WRITING;
 	protocol_put(&c->request);
-	if (c->found != NULL)
-		mx_hosts_put(c->found);
-	c->found = NULL;
+	admin_explain_end(c);
 	if (c->answer.size == 0 || c->answer.overflow) {
 		conn_close(&c->conn, CLOSE_NO_MEMORY);
 	} else {

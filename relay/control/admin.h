@@ -72,10 +72,14 @@ struct admin_client {
 	enum admin_client_state state;
 	uid_t uid;
 	struct admin_request request;
-	struct buf answer;      /* grows */
-	bool no_memory;         /* for the answer */
-	struct ask *ask;        /* under way, or NULL */
-	struct mx_hosts *found; /* by explain; put when the answer is sent */
+	struct buf answer; /* grows */
+	bool no_memory;    /* for the answer */
+	struct ask *ask;   /* under way, or NULL */
+	/* By explain; given back when the answer is sent. */
+	struct routing *routing;   /* that it explains */
+	struct mx_hosts **answers; /* of the domain, or by host of the route's target; NULL: none */
+	size_t answer_count;
+	struct plan *plan; /* what is made of them */
 };
 
 /* Binds the socket of the configuration; main thread. A descriptor, -1 for a configuration without
@@ -120,8 +124,11 @@ void admin_run_site_list(struct admin_client *c);
 void admin_run_site_show(struct admin_client *c);
 void admin_run_site_suspend(struct admin_client *c);
 void admin_run_site_resume(struct admin_client *c);
+void admin_run_report_send(struct admin_client *c);
 void admin_run_lock_list(struct admin_client *c);
 void admin_run_lock_lift(struct admin_client *c);
 void admin_run_explain(struct admin_client *c);
+/* Gives back what a client has for it, whatever it ran. */
+void admin_explain_end(struct admin_client *c);
 
 #endif

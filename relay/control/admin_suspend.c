@@ -165,11 +165,12 @@ admin_start_suspended(struct admin *a)
 
 /* Is it the name of a site that a route leads to, although nothing has gone there yet? */
 static bool
-is_target(const struct config *config, struct span name)
+is_target(const struct routing *r, struct span name)
 {
-	for (size_t i = 0; i < config->routes_count; i++) {
-		const struct config_target *to = &config->routes[i].to;
-		if ((to->kind == TARGET_SMTP || to->kind == TARGET_LMTP) && span_eq(to->text, name))
+	for (size_t i = 0; i < r->config->routes_count; i++) {
+		const struct config_target *to = &r->config->routes[i].to;
+		if ((to->kind == TARGET_SMTP || to->kind == TARGET_LMTP) &&
+		    (span_eq(to->text, name) || span_eq(r->ways[i].name, name)))
 			return true;
 	}
 	return false;
@@ -185,7 +186,7 @@ suspend(struct admin_client *c, const struct report_set *r)
 	uint8_t memory[ADMIN_WHO_MAX];
 	struct buf who = buf_of(memory, sizeof memory);
 
-	if (r->count == 0 && !is_target(a->control->routing->config, name)) {
+	if (r->count == 0 && !is_target(a->control->routing, name)) {
 		admin_refuse(c, ADMIN_NOT_FOUND, "there is no such site; site list shows them");
 		return;
 	}

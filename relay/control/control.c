@@ -215,6 +215,19 @@ control_tell_users(struct control *c, const struct users *before)
 					  });
 }
 
+void
+control_tell_secrets(struct control *c, const struct secrets *before)
+{
+	const struct secrets *s = c->routing->secrets;
+
+	if (s == before || !config_names_file(c->routing->config->secrets))
+		return;
+	event_secrets_loaded(c->worker.log, &(struct event_secrets_loaded){
+						    .file = c->routing->config->secrets,
+						    .entries = s->count,
+					    });
+}
+
 /* Which of the files was it? */
 static void
 count_files(struct control *c, const struct routing *old)
@@ -240,6 +253,7 @@ finish_reload(struct control *c)
 	c->next_routing = NULL;
 	control_tell_recipients(c, config_is_new);
 	control_tell_users(c, old->users);
+	control_tell_secrets(c, old->secrets);
 	if (c->routing->tls != old->tls)
 		certificates_take(&c->certificates, c->routing->tls, config->tls.look_ms);
 	if (!config_is_new)
@@ -254,9 +268,21 @@ finish_reload(struct control *c)
 }
 
 static void
+on_reports_stopped(struct reports *r)
+{
+	send_all(r->control, CONTROL_STOP);
+}
+
+static void
+on_policies_stopped(struct policies *p)
+{
+	reports_stop(&p->control->reports, on_reports_stopped);
+}
+
+static void
 on_admin_stopped(struct admin *a)
 {
-	send_all(a->control, CONTROL_STOP);
+	policies_stop(&a->control->policies, on_policies_stopped);
 }
 
 static void
@@ -391,7 +417,23 @@ users_are_fit(struct control *c)
 	return false;
 }
 
-/* Reads the files of recipients and users that have changed; the configuration stays. */
+/* Likewise the file of secrets. */
+static bool
+secrets_are_fit(struct control *c)
+{
+	uint8_t memory[WHY_SIZE];
+	struct buf why = buf_of(memory, sizeof memory);
+	struct secrets *s = secrets_load(c->routing->config, c->routing->secrets, &why);
+
+	secrets_put(s);
+	if (s != NULL)
+		return true;
+	event_secrets_refused(c->worker.log,
+			      &(struct event_secrets_refused){ .error = buf_span(&why) });
+	return false;
+}
+
+/* Reads the files of recipients, users and secrets that have changed; the configuration stays. */
 static void
 reload_files(struct control *c)
 {
@@ -400,7 +442,7 @@ reload_files(struct control *c)
 
 	/* What cannot be used is told of once for each state of the files. */
 	c->files_refused = c->files_seen;
-	if (!users_are_fit(c))
+	if (!users_are_fit(c) || !secrets_are_fit(c))
 		return;
 	c->next_routing = make_routing(c, c->routing->config, tls_setup_get(c->routing->tls), &why);
 	if (c->next_routing != NULL) {
@@ -443,9 +485,9 @@ on_certificates_changed(struct certificates *k)
 }
 
 static uint64_t
-both(uint64_t recipients, uint64_t users)
+all_of(uint64_t recipients, uint64_t users, uint64_t secrets)
 {
-	return recipients * 0x9e3779b97f4a7c15ULL + users;
+	return (recipients * 0x9e3779b97f4a7c15ULL + users) * 0x9e3779b97f4a7c15ULL + secrets;
 }
 
 /* A file that looks the same twice in a row is not being written any more. */
@@ -454,10 +496,11 @@ on_look(struct timer *t)
 {
 	struct control *c = CONTAINER_OF(t, struct control, look);
 	const struct routing *r = c->routing;
-	uint64_t now =
-		both(recipients_state_on_disk(r->recipients), users_state_on_disk(r->config));
+	uint64_t now = all_of(recipients_state_on_disk(r->recipients),
+			      users_state_on_disk(r->config), secrets_state_on_disk(r->config));
 
-	if (now != both(recipients_state(r->recipients), users_state(r->users)) &&
+	if (now != all_of(recipients_state(r->recipients), users_state(r->users),
+			  secrets_state(r->secrets)) &&
 	    now == c->files_seen && now != c->files_refused) {
 		c->files_wanted = true;
 		start_next(c);
@@ -475,6 +518,7 @@ start_next(struct control *c)
 		c->drain_wanted = false;
 		c->draining = true;
 		atomic_store(&c->ready, false);
+		policies_drain(&c->policies);
 		send_all(c, CONTROL_DRAIN);
 	} else if (c->reload_wanted && !c->draining) {
 		c->reload_wanted = false;
@@ -555,6 +599,8 @@ control_run(struct control *c)
 		  c->worker.now_ms + c->routing->config->relay.recipients_look_ms);
 	certificates_watch(&c->certificates, on_certificates_changed);
 	ring_poll(c->worker.ring, &c->signal_poll, c->signals, POLLIN);
+	policies_start(&c->policies, c->web);
+	reports_start(&c->reports, c->web);
 	admin_start(&c->admin, c, c->admin_fd);
 	atomic_store(&c->started, true);
 	atomic_store(&c->ready, true);

@@ -26,6 +26,8 @@
 #include "queue/queue.h"
 #include "relay/control/admin.h"
 #include "relay/control/ask.h"
+#include "relay/control/policies.h"
+#include "relay/control/reports.h"
 #include "relay/control/certificates.h"
 #include "relay/flow/flow.h"
 
@@ -60,6 +62,9 @@ struct control {
 	struct queue_store *store;
 	const struct metrics *const *blocks; /* of all threads */
 	size_t block_count;
+	struct policies policies; /* of MTA-STS */
+	struct reports reports;   /* about TLS */
+	struct web *web;
 	struct admin admin;
 	int admin_fd; /* that listens, or -1; taken by control_run */
 
@@ -89,6 +94,8 @@ bool control_take_signals(struct control *c, struct buf *why);
 void control_tell_recipients(struct control *c, bool config_is_new);
 /* The users of the routing in effect, where they are not those from before. */
 void control_tell_users(struct control *c, const struct users *before);
+/* Likewise the secrets. */
+void control_tell_secrets(struct control *c, const struct secrets *before);
 /* Runs until all workers have stopped. */
 void control_run(struct control *c);
 /* On each worker's thread, before it runs: starts its heart beat. */

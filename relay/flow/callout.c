@@ -25,28 +25,29 @@ share(const struct flow *f, size_t total)
 
 /* An old configuration is not kept longer than its texts are in use. */
 static void
-renew(struct callout_line *l, struct routing *r, const struct config_target *target)
+renew(struct callout_line *l, struct routing *r, const struct routing_step *to)
 {
 	if (l->routing == r || l->looking)
 		return;
 	routing_put(l->routing);
 	l->routing = routing_get(r);
-	l->target = target;
+	l->target = to->target;
+	l->way = to->way;
 }
 
 static struct callout_line *
-line_of(struct flow *f, struct routing *r, const struct config_target *target)
+line_of(struct flow *f, struct routing *r, const struct routing_step *to)
 {
 	struct callouts *all = &f->callouts;
 
 	for (struct list_node *n = list_first(&all->lines); n != NULL;
 	     n = list_next(&all->lines, n)) {
 		struct callout_line *l = LIST_ITEM(n, struct callout_line, link);
-		if (span_eq(l->target->text, target->text)) {
+		if (span_eq(l->way->name, to->way->name)) {
 			/* The one in use is found first from now on. */
 			list_unlink(&l->link);
 			list_prepend(&all->lines, &l->link);
-			renew(l, r, target);
+			renew(l, r, to);
 			return l;
 		}
 	}
@@ -55,7 +56,8 @@ line_of(struct flow *f, struct routing *r, const struct config_target *target)
 		return NULL;
 	l->flow = f;
 	l->routing = routing_get(r);
-	l->target = target;
+	l->target = to->target;
+	l->way = to->way;
 	callout_line_init(l);
 	list_prepend(&all->lines, &l->link);
 	return l;
@@ -261,12 +263,12 @@ callout_ask(struct flow *f, struct routing *r, const struct address *a, struct c
 {
 	uint8_t memory[KEY_MAX];
 	struct buf buffer = buf_of(memory, sizeof memory);
-	const struct config_route *route = config_route_find(r->config, a->domain);
+	struct routing_step to = routing_find_domain(r, a->domain);
 
 	ASSERT(!list_is_linked(&w->link));
-	ASSERT(route != NULL && (route->to.kind == TARGET_SMTP || route->to.kind == TARGET_LMTP));
+	ASSERT((to.kind == SITE_SMTP || to.kind == SITE_LMTP) && !to.by_mx);
 	*why = SPAN("out of memory");
-	struct callout_line *l = line_of(f, r, &route->to);
+	struct callout_line *l = line_of(f, r, &to);
 	if (l == NULL)
 		return CALLOUT_FAILED;
 	struct span address = make_key(a, &buffer);

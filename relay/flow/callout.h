@@ -68,8 +68,9 @@ struct callout_entry {
 struct callout_line {
 	struct list_node link; /* of callouts.lines */
 	struct flow *flow;
-	struct routing *routing; /* to which `target` belongs */
+	struct routing *routing; /* to which `target` and `way` belong */
 	const struct config_target *target;
+	const struct routing_way *way;
 	struct callout_conn *conn; /* NULL: none */
 	struct list waiting;       /* struct callout_entry, the oldest first */
 	struct list asked;         /* likewise */

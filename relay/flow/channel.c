@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/flow/channel.h"
 
+#include "relay/flow/channel_parts.h"
 #include "relay/flow/dispatch.h"
 #include "relay/flow/events.h"
 #include "relay/flow/flow.h"
@@ -22,7 +23,6 @@ job_of(const struct sender_transaction *t)
 	return j;
 }
 
-static void step(struct channel *c);
 static void flush_outcomes(struct channel *c, enum close_reason reason);
 
 /* ---- deadlines ---- */
@@ -38,6 +38,11 @@ phase_ms(const struct channel *c, enum sender_phase phase)
 	case SENDER_PHASE_EHLO:
 	case SENDER_PHASE_HELO:
 		return t->hello_ms;
+	case SENDER_PHASE_STARTTLS:
+	case SENDER_PHASE_AUTH:
+		return t->hello_ms;
+	case SENDER_PHASE_TLS:
+		return t->tls_ms;
 	case SENDER_PHASE_RSET:
 		return t->reset_ms;
 	case SENDER_PHASE_MAIL:
@@ -58,11 +63,14 @@ phase_ms(const struct channel *c, enum sender_phase phase)
 	return t->mail_ms;
 }
 
-static void
-restart_deadline(struct channel *c)
+void
+channel_restart_deadline(struct channel *c)
 {
 	enum sender_phase phase = sender_phase(&c->sender);
 
+	/* The machine knows nothing of a handshake before the greeting. */
+	if (c->securing)
+		phase = SENDER_PHASE_TLS;
 	c->phase = (uint8_t)phase;
 	/* While our disk is slow, the peer is not. */
 	conn_deadline(&c->conn, c->loading ? 0 : c->flow->worker->now_ms + phase_ms(c, phase));
@@ -101,7 +109,7 @@ on_loaded(struct queue_load *l, enum err e)
 		give_up_body(c, e == ERR_OK ? ERR_CORRUPT : e);
 		return;
 	}
-	restart_deadline(c);
+	channel_restart_deadline(c);
 	conn_run(&c->conn);
 }
 
@@ -121,7 +129,7 @@ load_more(struct channel *c)
 	if (c->piece.offset + c->piece_sent == 0)
 		METRIC_ADD(c->flow->worker->metrics, BODIES_LOADED, 1);
 	c->loading = true;
-	restart_deadline(c);
+	channel_restart_deadline(c);
 	c->load.mail = j->mail;
 	c->load.offset = c->piece.offset + c->piece_sent;
 	c->load.capacity = WORKER_BUFFER_SIZE;
@@ -294,12 +302,54 @@ begin_piece(struct channel *c, const struct sender_action *a)
 static void
 note_refusal(struct channel *c, const struct sender_action *a)
 {
-	struct span error =
-		a->reply != NULL ? reply_line(a->reply) : span_of_string(close_label(a->close));
+	const char *ours = a->cause != SENDER_CAUSE_REPLY ? sender_cause_text(a->cause)
+							  : close_label(a->close);
+	struct span error = a->reply != NULL ? reply_line(a->reply) : span_of_string(ours);
 
 	if (c->site->hosts[c->host].ready == 0 && site_host_failed(c->site, c->host))
 		flow_event_host_failed(c->flow, c->site, c->host,
 				       sender_phase_label((enum sender_phase)c->phase), error);
+}
+
+static void
+take_outcome(struct channel *c, struct job *j, struct sender_outcome o)
+{
+	flow_count_outcome(c->flow, j, &o);
+	if (o.class == SENDER_OK)
+		slots_success(c->site);
+	if (o.cause == SENDER_CAUSE_TLS && c->plain_next)
+		o.next = SENDER_NEXT_AGAIN;
+	if (o.cause == SENDER_CAUSE_NO_TLS && !c->ready)
+		channel_count_failure(c, j, "starttls-not-supported", span_none());
+	j->peer_has_dsn = c->sender.offer.dsn;
+	channel_note_protection(c, j);
+	job_take_outcome(j, &o);
+}
+
+/* Who we are to this host. Nothing of it but the entry's name is told to anybody else. */
+static void
+answer_auth(struct channel *c, const struct sender_auth *asked)
+{
+	struct secrets *secrets = c->routing->secrets;
+	const struct secret *secret = secrets_find(secrets, c->plan->auth);
+	struct span answer = span_none();
+
+	if (c->login == NULL && secret != NULL)
+		c->login = peer_login_new(&c->flow->peer_logins, secrets, secret);
+	if (c->login != NULL &&
+	    peer_login_answer(&c->flow->peer_logins, c->login, asked, &answer)) {
+		sender_auth_answer(&c->sender, answer);
+		return;
+	}
+	const char *what = secret == NULL     ? "is not in the file of secrets any more"
+			   : c->login == NULL ? "cannot be used for want of memory"
+			   : asked->over      ? "was taken by one that does not know it itself"
+					 : "was asked for in a way that is not the mechanism's";
+	uint8_t memory[160];
+	struct buf why = buf_of(memory, sizeof memory);
+	buf_printf(&why, "the secret '%.*s' %s", SPAN_ARG(c->plan->auth), what);
+	channel_explain(c, "4.7.8", buf_span(&why), "AUTH");
+	sender_auth_failed(&c->sender);
 }
 
 /* False: nothing more to do in this turn. */
@@ -311,11 +361,15 @@ act(struct channel *c, const struct sender_action *a)
 		c->ready = true;
 		c->site->hosts[c->host].ready++;
 		c->opener->times.started_ms = c->flow->worker->now_ms;
+		channel_count_session(c, c->opener);
 		list_unlink(&c->connecting_link);
 		site_host_works(c->site, c->host);
 		slots_success(c->site);
 		site_pump_soon(c->site);
 		return true;
+	case SENDER_START_TLS:
+		channel_start_tls(c);
+		return false;
 	case SENDER_WRITE:
 		return conn_write(&c->conn, a->text);
 	case SENDER_SEND_BODY:
@@ -325,11 +379,7 @@ act(struct channel *c, const struct sender_action *a)
 		sender_answer(&c->sender, queue_lease_is_valid(c->flow->worker->queue));
 		return true;
 	case SENDER_RECIPIENT_OUTCOME:
-		flow_count_outcome(c->flow, job_of(a->transaction), &a->outcome);
-		if (a->outcome.class == SENDER_OK)
-			slots_success(c->site);
-		job_of(a->transaction)->peer_has_dsn = c->sender.offer.dsn;
-		job_take_outcome(job_of(a->transaction), &a->outcome);
+		take_outcome(c, job_of(a->transaction), a->outcome);
 		return true;
 	case SENDER_DONE:
 		take_done(c, a->transaction);
@@ -348,6 +398,9 @@ act(struct channel *c, const struct sender_action *a)
 	case SENDER_WAIT:
 	case SENDER_NEED_INPUT:
 		return false;
+	case SENDER_ASK_AUTH:
+		answer_auth(c, &a->auth);
+		return true;
 	}
 	ASSERT(false); /* all kinds are above */
 	return false;
@@ -359,7 +412,7 @@ after_steps(struct channel *c)
 	if (c->conn.state != CONN_OPEN)
 		return;
 	if (sender_phase(&c->sender) != (enum sender_phase)c->phase)
-		restart_deadline(c);
+		channel_restart_deadline(c);
 	if (conn_input_is_over(&c->conn)) {
 		sender_lost(&c->sender, CLOSE_PEER_CLOSED);
 		conn_run(&c->conn);
@@ -369,24 +422,29 @@ after_steps(struct channel *c)
 }
 
 /* The loop of every channel: the body in progress first, then the machine. */
-static void
-step(struct channel *c)
+void
+channel_step(struct channel *c)
 {
 	unsigned steps = c->routing->config->worker.steps_per_turn;
 
+	if (c->securing)
+		return;
 	for (unsigned n = 0; n < steps; n++) {
 		struct sender_action action;
 
 		if (c->conn.state != CONN_OPEN)
 			return;
 		if (c->sending && send_body(c)) {
-			restart_deadline(c);
+			channel_restart_deadline(c);
 			sender_body_sent(&c->sender);
 		}
 		if (!c->sending && conn_output_full(&c->conn))
 			return; /* resumed by on_drained */
 		size_t used = sender_step(&c->sender, conn_input(&c->conn), &action);
 		bool more = act(c, &action);
+		/* Its input was dropped with all that was not protected. */
+		if (c->securing)
+			return;
 		/* Last: spans of the action may point into the input. */
 		if (c->conn.state == CONN_OPEN)
 			conn_consume(&c->conn, used);
@@ -432,15 +490,23 @@ channel_abort(struct channel *c, enum close_reason reason)
 		flush_outcomes(c, reason);
 }
 
-/* Says why the jobs of this channel fail, where no reply of the peer does. */
-static void
-explain(struct channel *c, const char *status, const char *what, const char *where)
+void
+channel_finish(struct channel *c, enum close_reason reason)
+{
+	if (c->closing && c->conn.state != CONN_OPEN)
+		return;
+	conn_finish(&c->conn, reason);
+	flush_outcomes(c, reason);
+}
+
+void
+channel_explain(struct channel *c, const char *status, struct span what, const char *where)
 {
 	struct buf why = buf_of(c->why, sizeof c->why);
 
 	buf_printf(&why, "451 %s ", status);
-	plan_host_show(&c->site->hosts[c->host].host, &why);
-	buf_printf(&why, ": %s (%s)", what, where);
+	plan_host_show(&c->peer, &why);
+	buf_printf(&why, ": %.*s (%s)", SPAN_ARG(what), where);
 	c->why_size = (uint8_t)why.size;
 }
 
@@ -450,7 +516,7 @@ on_connected(struct conn *conn, enum err e)
 	struct channel *c = channel_of(conn);
 
 	if (e != ERR_OK) {
-		explain(c, err_enhanced(e), err_text(e), "connect");
+		channel_explain(c, err_enhanced(e), span_of_string(err_text(e)), "connect");
 		METRIC_ADD_LABEL(c->flow->worker->metrics, DELIVERY_ERRORS, (unsigned)e, 1);
 		if (site_host_failed(c->site, c->host))
 			flow_event_host_failed(c->flow, c->site, c->host, "connect",
@@ -458,8 +524,11 @@ on_connected(struct conn *conn, enum err e)
 		channel_abort(c, CLOSE_CONNECT_FAILED);
 		return;
 	}
-	restart_deadline(c);
-	step(c);
+	channel_restart_deadline(c);
+	if (c->peer.implicit)
+		channel_start_tls(c);
+	else
+		channel_step(c);
 }
 
 static void
@@ -467,15 +536,15 @@ on_input(struct conn *conn)
 {
 	struct channel *c = channel_of(conn);
 
-	restart_deadline(c);
-	step(c);
+	channel_restart_deadline(c);
+	channel_step(c);
 }
 
 static void
 on_drained(struct conn *conn)
 {
-	restart_deadline(channel_of(conn));
-	step(channel_of(conn));
+	channel_restart_deadline(channel_of(conn));
+	channel_step(channel_of(conn));
 }
 
 static void
@@ -485,7 +554,7 @@ time_out(struct channel *c)
 				    ? "connect"
 				    : sender_phase_label(sender_phase(&c->sender));
 
-	explain(c, "4.4.2", "silent for too long", phase);
+	channel_explain(c, "4.4.2", SPAN("silent for too long"), phase);
 	flow_count_peer_timeout(c->flow, sender_phase(&c->sender),
 				c->conn.state == CONN_CONNECTING);
 	if (site_host_failed(c->site, c->host))
@@ -499,10 +568,14 @@ on_deadline(struct conn *conn)
 {
 	struct channel *c = channel_of(conn);
 
-	if (conn->state == CONN_OPEN && c->job_count == 0 && sender_is_idle(&c->sender))
+	if (conn->state == CONN_OPEN && c->job_count == 0 && sender_is_idle(&c->sender)) {
 		channel_quit(c, CLOSE_IDLE);
-	else
+	} else if (c->securing) {
+		flow_count_peer_timeout(c->flow, SENDER_PHASE_TLS, false);
+		channel_tls_failed(c, SPAN("the handshake took too long"), NULL);
+	} else {
 		time_out(c);
+	}
 }
 
 void
@@ -547,12 +620,16 @@ on_closed(struct conn *conn)
 	dispatch_connection_free(c->flow);
 	flow_event_channel_end(c->flow, conn->reason);
 	routing_put(c->routing);
+	plan_put(c->plan);
+	if (c->login != NULL)
+		peer_login_free(&c->flow->peer_logins, c->login);
 	pool_put(&c->flow->channels, c);
 	site_pump_soon(s);
 }
 
 static const struct conn_events channel_events = {
 	.on_connected = on_connected,
+	.on_secured = channel_on_secured,
 	.on_input = on_input,
 	.on_drained = on_drained,
 	.on_deadline = on_deadline,
@@ -564,12 +641,11 @@ bool
 channel_open(struct site *s, struct job *j)
 {
 	struct flow *f = s->flow;
-	const struct net_address *peer = &s->hosts[j->host].host.address;
 	struct channel *c = pool_get(&f->channels);
 
 	if (c == NULL)
 		return false;
-	int fd = net_socket(peer);
+	int fd = net_socket(&s->hosts[j->host].host.address);
 	if (fd < 0) {
 		flow_event_no_socket(f, err_of_errno(fd));
 		pool_put(&f->channels, c);
@@ -580,12 +656,19 @@ channel_open(struct site *s, struct job *j)
 		.site = s,
 		.routing = routing_get(f->routing),
 		.host = j->host,
+		.plan = plan_get(s->plan),
+		.peer = s->hosts[j->host].host,
+		.opener = j,
 	};
 	op_init(&c->load.op, NULL);
 	c->options = c->routing->sender[s->kind == SITE_LMTP];
 	c->options.recipients_max = site_shaping(s)->recipients_max;
 	c->options.mails_max = site_shaping(s)->mails_per_connection;
 	c->idle_ms = site_shaping(s)->idle_ms;
+	if (c->plan->auth.size > 0)
+		c->options.auth =
+			SASL_BIT(SASL_SCRAM_SHA_256) | SASL_BIT(SASL_PLAIN) | SASL_BIT(SASL_LOGIN);
+	channel_choose_protection(c);
 	sender_init(&c->sender, &c->options, &f->scratch);
 	conn_init(&c->conn, f->worker, fd, RING_PEERS, &channel_events);
 	s->channels++;
@@ -596,8 +679,7 @@ channel_open(struct site *s, struct job *j)
 	flow_event_channel_open(f);
 	c->began_ms = f->worker->now_ms;
 	list_append(&f->connecting, &c->connecting_link);
-	c->opener = j;
-	conn_connect(&c->conn, peer);
+	conn_connect(&c->conn, &c->peer.address);
 	channel_take(c, j);
 	return true;
 }
@@ -620,12 +702,15 @@ channel_take(struct channel *c, struct job *j)
 	}
 	c->job_count++;
 	job_note_host(j, c->site, c->host);
+	channel_note_protection(c, j);
 	j->starved = false;
 	j->times.taken_ms = c->flow->worker->now_ms;
 	j->times.taken_wall_ms = c->flow->worker->now_wall_ms;
 	j->times.started_ms = j->times.taken_ms; /* for the opener: until READY */
 	if (j->owner == c->flow)
 		bodies_take(j);
+	if (c->ready)
+		channel_count_session(c, j);
 	METRIC_ADD(c->flow->worker->metrics, ATTEMPTS, 1);
 	if (c->used)
 		METRIC_ADD(c->flow->worker->metrics, DESTINATION_CONNECTIONS_REUSED, 1);
@@ -643,5 +728,5 @@ channel_quit(struct channel *c, enum close_reason reason)
 	if (c->conn.state != CONN_OPEN || c->closing)
 		return;
 	sender_quit(&c->sender, reason);
-	step(c);
+	channel_step(c);
 }

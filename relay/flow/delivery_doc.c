@@ -66,6 +66,27 @@ static const char hosts_intro[] =
 	"Answers, and failures, hold as long as the DNS says. IPv6 and IPv4 take turns within a "
 	"host.\n"
 	"\n"
+	"Where DNSSEC secures the way from the domain to a host's address, the host's TLSA records "
+	"are "
+	"asked for (RFC 7672), unless the route's `tls` is something else than `auto` or `dane`:\n"
+	"\n"
+	"| the way | the answer about TLSA | the host |\n"
+	"| --- | --- | --- |\n"
+	"| not secure | not asked for | TLS where it is offered, or what MTA-STS demands |\n"
+	"| secure | records that can be used | TLS, and one of them must match the certificate; "
+	"MTA-STS "
+	"does not count |\n"
+	"| secure | records, none that can be used | TLS, whatever the certificate, or what "
+	"MTA-STS "
+	"demands |\n"
+	"| secure | there are none, validated | TLS where it is offered, or what MTA-STS demands "
+	"|\n"
+	"| secure | SERVFAIL, no answer, or bogus | is not used now; without any other: "
+	"unprotected "
+	"|\n"
+	"\n"
+	"With `tls: dane` only hosts with records that can be used are used.\n"
+	"\n"
 	"| result | status | the recipient |\n"
 	"| --- | --- | --- |\n";
 
@@ -172,7 +193,7 @@ delivery_doc(struct buf *out)
 {
 	buf_append_string(out, intro);
 	buf_append_string(out, hosts_intro);
-	for (enum mx_outcome o = MX_NO_DOMAIN; o <= MX_BOGUS; o++)
+	for (enum mx_outcome o = MX_NO_DOMAIN; o <= MX_UNPROTECTED; o++)
 		buf_printf(out, "| %s | %s | %s |\n", mx_outcome_label(o), mx_outcome_status(o),
 			   mx_outcome_is_temporary(o) ? "later" : "fails");
 	buf_append_string(out, connect_text);

@@ -12,7 +12,9 @@ enum {
 	SWEEP_MS = 30 * 1000,
 	IDLE_MS = 5 * 60 * 1000, /* its answers are kept so long without a mail */
 	CLAIM_AGAIN_MS = 1000,
-	NAMED_AGAIN_MS = 60 * 1000, /* hosts of a route are looked up again at most so often */
+	NAMED_AGAIN_MS = 60 * 1000,  /* hosts of a route are looked up again at most so often */
+	STALE_MS = 10 * 1000,        /* a plan is used so long while another is looked for */
+	POLICY_AGAIN_MS = 60 * 1000, /* none of its hosts is allowed: that is remembered so long */
 	NUMBERS_STEP = 1024,
 };
 
@@ -108,6 +110,19 @@ drop_answers(struct destination *d)
 }
 
 static void
+stop_looking(struct destination *d)
+{
+	mx_lookup_cancel(&d->lookup);
+	sts_forget(&d->sts);
+	if (d->found != NULL)
+		mx_hosts_put(d->found);
+	d->found = NULL;
+	d->looking = false;
+	d->flow->destinations.looking--;
+	drop_answers(d);
+}
+
+static void
 destination_free(struct destination *d)
 {
 	struct destinations *t = &d->flow->destinations;
@@ -115,10 +130,9 @@ destination_free(struct destination *d)
 
 	OBJ_FINI(d, DESTINATION_MAGIC);
 	ASSERT(list_is_empty(&d->resolving) && !d->claiming);
-	if (d->looking) {
-		mx_lookup_cancel(&d->lookup);
-		t->looking--;
-	}
+	if (d->looking)
+		stop_looking(d);
+	sts_forget(&d->sts);
 	timer_stop(&d->flow->worker->timers, &d->again);
 	task_cancel(&d->pump);
 	leave_site(d);
@@ -204,7 +218,7 @@ name_of(const struct routing_step *step)
 {
 	if (step->kind == SITE_NOWHERE)
 		return SPAN("nowhere");
-	return step->by_mx ? step->domain : step->target->text;
+	return step->by_mx ? step->domain : step->way->name;
 }
 
 /* The configuration that its hosts stand in; a later one with the same text has the same hosts. */
@@ -217,6 +231,7 @@ adopt_target(struct destination *d, const struct routing *r, const struct routin
 		routing_put(d->routing);
 	d->routing = routing_get((struct routing *)(uintptr_t)r);
 	d->target = step->target;
+	d->way = step->way;
 }
 
 struct destination *
@@ -288,11 +303,35 @@ destination_unused(struct destination *d)
 
 /* ---- hosts ---- */
 
-/* Does the present plan, or the present failure, still hold? */
+/* Does the present plan, or the present failure, still hold? A domain's routes may ask for more, or
+ * less, since they were read again. */
 static bool
 is_fresh(const struct destination *d)
 {
+	if (d->by_mx && d->looked_by != d->flow->routing)
+		return false;
 	return (d->plan != NULL || d->why != NULL) && d->expires_at_ms > d->flow->worker->now_ms;
+}
+
+/* What the routes want for the domain now. Where they lead it elsewhere by now, its mail is moved
+ * when it is claimed, and what is on its way is protected as it may be. */
+static struct tls_policy
+policy_of_domain(const struct destination *d)
+{
+	struct routing_step step = routing_find_domain(d->flow->routing, d->name);
+
+	if (step.by_mx)
+		return step.way->policy;
+	return (struct tls_policy){ .level = TLS_MAY, .source = TLS_BY_DEFAULT };
+}
+
+/* May its site be given mail? Also while a newer answer is awaited, but then not for long: what is
+ * published about the way there (DANE) must not be ignored because nothing went there for hours. */
+static bool
+has_site(const struct destination *d)
+{
+	return d->site != NULL &&
+	       (!d->looking || d->expires_at_ms + STALE_MS > d->flow->worker->now_ms);
 }
 
 static bool
@@ -331,19 +370,18 @@ settle_resolving(struct destination *d)
 	destination_pump_soon(d);
 }
 
-/* It has no hosts: what was found says why. */
+/* It has no hosts that could be used. */
 static void
-note_failure(struct destination *d, const struct mx_hosts *found)
+note_failure(struct destination *d, enum mx_outcome outcome, struct span why)
 {
-	struct span why = span_first(found->why, DESTINATION_WHY_MAX);
-
+	why = span_first(why, DESTINATION_WHY_MAX);
 	free(d->why);
 	d->why = malloc(why.size + 1);
 	if (d->why != NULL) {
 		memcpy(d->why, why.data, why.size);
 		d->why[why.size] = '\0';
 	}
-	d->outcome = found->outcome;
+	d->outcome = outcome;
 	leave_site(d);
 	if (d->plan != NULL)
 		plan_put(d->plan);
@@ -351,9 +389,15 @@ note_failure(struct destination *d, const struct mx_hosts *found)
 	flow_event_unresolved(d->flow, d);
 }
 
+/* `why`: of the hosts that the plan leaves out. */
 static void
-note_hosts(struct destination *d, struct plan *p)
+note_hosts(struct destination *d, struct plan *p, const struct buf *why)
 {
+	if (p != NULL && p->host_count == 0) {
+		plan_put(p);
+		note_failure(d, MX_UNPROTECTED, buf_span(why));
+		return;
+	}
 	free(d->why);
 	d->why = NULL;
 	if (p != NULL)
@@ -363,21 +407,110 @@ note_hosts(struct destination *d, struct plan *p)
 		d->expires_at_ms = 0;
 }
 
+/* What the domain itself publishes of its hosts' protection counts where the route leaves it so. */
+static bool
+wants_sts(const struct destination *d)
+{
+	return sts_is_on(d->flow) && d->name.data[0] != '[' &&
+	       policy_of_domain(d).source == TLS_BY_DEFAULT;
+}
+
+/* The hosts that are left by the domain's policy, or why there is none. */
+static void
+note_domain(struct destination *d, const struct mx_hosts *found)
+{
+	struct tls_policy policy = policy_of_domain(d);
+	struct sts_held *held = policy.source == TLS_BY_DEFAULT ? d->sts.policy : NULL;
+	uint64_t again_ms = d->flow->worker->now_ms + POLICY_AGAIN_MS;
+	struct mx_hosts left;
+	uint8_t site_memory[STS_SITE_MAX], why_memory[DESTINATION_WHY_MAX];
+	struct buf site = buf_of(site_memory, sizeof site_memory);
+	struct buf why = buf_of(why_memory, sizeof why_memory);
+
+	if (d->expires_at_ms > d->sts.expires_at_ms)
+		d->expires_at_ms = d->sts.expires_at_ms;
+	if (sts_apply(held, found, &policy, &left, &site, &why)) {
+		note_hosts(d, plan_of_mx(&left, &policy, &why), &why);
+		return;
+	}
+	if (d->expires_at_ms > again_ms)
+		d->expires_at_ms = again_ms;
+	flow_count_tls(d->flow, (struct tls_tally_row){
+					.policy = TALLY_STS,
+					.result = "validation-failure",
+					.domain = d->name,
+					.why = buf_span(&why),
+					.sessions = 1,
+				});
+	note_failure(d, MX_UNPROTECTED, buf_span(&why));
+}
+
+/* All is known that was asked for. */
+static void
+finish_domain(struct destination *d, const struct mx_hosts *found)
+{
+	d->looking = false;
+	d->flow->destinations.looking--;
+	d->expires_at_ms = found->expires_at_ms;
+	if (found->outcome == MX_FOUND)
+		note_domain(d, found);
+	else
+		note_failure(d, found->outcome, found->why);
+	settle_resolving(d);
+	flow_check_drained(d->flow);
+}
+
+static void on_domain_found(struct mx_lookup *l, struct mx_hosts *found);
+static void on_policy_known(struct sts_lookup *l);
+
+static void
+ask_domain(struct destination *d, const struct tls_policy *policy)
+{
+	struct flow *f = d->flow;
+
+	d->looked_by = f->routing;
+	sts_forget(&d->sts);
+	if (wants_sts(d)) {
+		d->sts.on_done = on_policy_known;
+		sts_look(&d->sts, f, d->name);
+	}
+	d->lookup.on_done = on_domain_found;
+	d->lookup.dane = plan_wants_tlsa(policy);
+	mx_lookup_domain(&d->lookup, f->worker->resolver, d->name, &f->routing->self);
+}
+
 static void
 on_domain_found(struct mx_lookup *l, struct mx_hosts *found)
 {
 	struct destination *d = CONTAINER_OF(l, struct destination, lookup);
 
 	OBJ_CHECK(d, DESTINATION_MAGIC);
-	d->looking = false;
-	d->flow->destinations.looking--;
-	d->expires_at_ms = found->expires_at_ms;
-	if (found->outcome == MX_FOUND)
-		note_hosts(d, plan_of_mx(found));
-	else
-		note_failure(d, found);
-	settle_resolving(d);
-	flow_check_drained(d->flow);
+	struct tls_policy policy = policy_of_domain(d);
+	if (plan_wants_tlsa(&policy) && !l->dane) {
+		ask_domain(d, &policy); /* the routes were read again meanwhile */
+		return;
+	}
+	if (d->sts.pending && found->outcome == MX_FOUND) {
+		d->found = mx_hosts_get(found);
+		return;
+	}
+	if (d->sts.pending)
+		sts_forget(&d->sts);
+	finish_domain(d, found);
+}
+
+static void
+on_policy_known(struct sts_lookup *l)
+{
+	struct destination *d = CONTAINER_OF(l, struct destination, sts);
+	struct mx_hosts *found = d->found;
+
+	OBJ_CHECK(d, DESTINATION_MAGIC);
+	if (found == NULL)
+		return;
+	d->found = NULL;
+	finish_domain(d, found);
+	mx_hosts_put(found);
 }
 
 static void ask_next_host(struct destination *d);
@@ -394,12 +527,32 @@ on_host_found(struct mx_lookup *l, struct mx_hosts *found)
 	ask_next_host(d);
 }
 
-/* Without any host the last answer says why. */
+/* The answers that there are hold for their least time, but addresses alone for a while at least;
+ * what TLSA records say must not be older than they allow. */
+static uint64_t
+expiry_of_answers(const struct destination *d)
+{
+	uint64_t least_ms = UINT64_MAX;
+	bool asked = false;
+
+	for (size_t i = 0; i < d->target->hosts_count; i++) {
+		const struct mx_hosts *found = d->answers[i];
+		if (found == NULL)
+			continue;
+		least_ms = found->expires_at_ms < least_ms ? found->expires_at_ms : least_ms;
+		asked |= found->outcome == MX_FOUND && found->hosts[0].tlsa != NULL;
+	}
+	uint64_t again_ms = d->flow->worker->now_ms + NAMED_AGAIN_MS;
+	return asked || least_ms > again_ms ? least_ms : again_ms;
+}
+
+/* Without any host the last answer says why, unless they were left out. */
 static void
 finish_hosts(struct destination *d)
 {
-	uint64_t expires_at_ms = d->flow->worker->now_ms + NAMED_AGAIN_MS;
-	struct plan *p = plan_of_target(d->target, d->answers);
+	uint8_t memory[DESTINATION_WHY_MAX];
+	struct buf why = buf_of(memory, sizeof memory);
+	struct plan *p = plan_of_target(d->target, &d->way->policy, d->way->auth, d->answers, &why);
 	const struct mx_hosts *last = NULL;
 
 	for (size_t i = 0; i < d->target->hosts_count; i++) {
@@ -409,13 +562,12 @@ finish_hosts(struct destination *d)
 	ASSERT(last != NULL);
 	d->looking = false;
 	d->flow->destinations.looking--;
-	d->expires_at_ms =
-		expires_at_ms > last->expires_at_ms ? expires_at_ms : last->expires_at_ms;
-	if (p != NULL && p->host_count == 0) {
+	d->expires_at_ms = expiry_of_answers(d);
+	if (p != NULL && p->host_count == 0 && why.size == 0) {
 		plan_put(p);
-		note_failure(d, last);
+		note_failure(d, last->outcome, last->why);
 	} else {
-		note_hosts(d, p);
+		note_hosts(d, p, &why);
 	}
 	drop_answers(d);
 	settle_resolving(d);
@@ -434,6 +586,7 @@ ask_next_host(struct destination *d)
 		return;
 	}
 	d->lookup.on_done = on_host_found;
+	d->lookup.dane = d->kind == SITE_SMTP && plan_wants_tlsa(&d->way->policy);
 	mx_lookup_host(&d->lookup, d->flow->worker->resolver, t->hosts[d->asked].name,
 		       t->hosts[d->asked].port);
 }
@@ -448,6 +601,17 @@ is_by_number(const struct config_target *t)
 	return true;
 }
 
+static void
+take_numbers(struct destination *d)
+{
+	uint8_t memory[DESTINATION_WHY_MAX];
+	struct buf why = buf_of(memory, sizeof memory);
+	struct plan *p = plan_of_target(d->target, &d->way->policy, d->way->auth, NULL, &why);
+
+	d->expires_at_ms = p != NULL ? UINT64_MAX : 0;
+	note_hosts(d, p, &why);
+}
+
 /* Begins to look, unless that is going on or there is no need. */
 static void
 look(struct destination *d)
@@ -457,10 +621,7 @@ look(struct destination *d)
 	if (d->looking || is_fresh(d))
 		return;
 	if (!d->by_mx && is_by_number(d->target)) {
-		struct plan *p = plan_of_target(d->target, NULL);
-		d->expires_at_ms = p != NULL ? UINT64_MAX : 0;
-		if (p != NULL)
-			join_site(d, p);
+		take_numbers(d);
 		return;
 	}
 	if (!d->by_mx) {
@@ -475,8 +636,8 @@ look(struct destination *d)
 		ask_next_host(d);
 		return;
 	}
-	d->lookup.on_done = on_domain_found;
-	mx_lookup_domain(&d->lookup, f->worker->resolver, d->name, &f->routing->self);
+	struct tls_policy policy = policy_of_domain(d);
+	ask_domain(d, &policy);
 }
 
 /* ---- jobs ---- */
@@ -510,8 +671,7 @@ void
 destination_deliver(struct destination *d, struct job *j)
 {
 	look(d);
-	if (d->site != NULL) {
-		/* Also while a newer answer is awaited. */
+	if (has_site(d)) {
 		dispatch_wait(d->site, j);
 	} else if (d->looking) {
 		list_append(&d->resolving, &j->resolving_link);
@@ -526,7 +686,7 @@ destination_deliver(struct destination *d, struct job *j)
 bool
 destination_has_room(const struct destination *d)
 {
-	if (d->site != NULL)
+	if (has_site(d))
 		return dispatch_site_has_room(d->site);
 	return d->resolving_count < DESTINATION_RESOLVING_MAX;
 }
@@ -538,12 +698,8 @@ destinations_drain(struct flow *f)
 	     n = list_next(&f->destinations.all, n)) {
 		struct destination *d = LIST_ITEM(n, struct destination, link);
 		struct list_node *w;
-		if (d->looking) {
-			mx_lookup_cancel(&d->lookup);
-			d->looking = false;
-			f->destinations.looking--;
-			drop_answers(d);
-		}
+		if (d->looking)
+			stop_looking(d);
 		while ((w = list_shift(&d->resolving)) != NULL) {
 			d->resolving_count--;
 			dispatch_put_back(LIST_ITEM(w, struct job, resolving_link), 0);
@@ -625,7 +781,7 @@ pump(struct destination *d)
 		return;
 	if (d->kind == SITE_SMTP || d->kind == SITE_LMTP)
 		look(d);
-	if (d->looking && d->site == NULL)
+	if (d->looking && !has_site(d))
 		return; /* settle_resolving comes back here */
 	if (d->site != NULL) {
 		if (!list_is_linked(&d->hungry_link))

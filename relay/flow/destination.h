@@ -21,13 +21,14 @@
 #include "core/worker.h"
 #include "queue/queue.h"
 #include "relay/flow/routing.h"
+#include "relay/flow/sts.h"
 
 struct flow;
 struct job;
 struct site;
 
 enum {
-	DESTINATION_WHY_MAX = 300,
+	DESTINATION_WHY_MAX = PLAN_WHY_MAX,
 	DESTINATIONS_MAX = 1 << 20, /* of a worker */
 	DESTINATION_BUCKETS = 4096,
 	DESTINATION_RESOLVING_MAX = 16, /* jobs that wait here for the DNS */
@@ -46,14 +47,18 @@ struct destination {
 	bool queued;              /* the queue names it */
 	uint64_t used_at_ms;      /* monotonic */
 
-	struct routing *routing; /* target belongs to it; NULL of MX and NOWHERE */
+	struct routing *routing; /* target and way belong to it; NULL of MX and NOWHERE */
 	const struct config_target *target;
-	struct plan *plan;       /* NULL: none (yet) */
-	enum mx_outcome outcome; /* of the last lookup, where that found no hosts */
+	const struct routing_way *way;
+	const struct routing *looked_by; /* of MX; only compared: the plan is of its policy */
+	struct plan *plan;               /* NULL: none (yet) */
+	enum mx_outcome outcome;         /* of the last lookup, where that found no hosts */
 	char *why;               /* in words, own memory; NULL: it found some, or is yet to be */
 	uint64_t expires_at_ms;  /* of plan or failure; monotonic */
 	struct mx_lookup lookup; /* the present one */
 	bool looking;
+	struct sts_lookup sts;     /* beside it, where the route leaves the policy to the domain */
+	struct mx_hosts *found;    /* by lookup, while sts is not done; a reference */
 	unsigned asked;            /* host of the target that is being asked for */
 	struct mx_hosts **answers; /* by host of the target, while looking for several */
 

@@ -4,6 +4,7 @@
 #include "core/base/clock.h"
 #include "core/config.h"
 #include "core/log.h"
+#include "relay/flow/channel.h"
 #include "relay/flow/flow.h"
 #include "relay/flow/report.h"
 #include "relay/flow/secure.h"
@@ -11,7 +12,7 @@
 #include "relay/message/dsn.h"
 #include "relay/message/trace.h"
 
-enum { PEER_TEXT_MAX = 128, FROM_SHOWN_MAX = 512 };
+enum { PEER_TEXT_MAX = 128, TLS_TEXT_MAX = 96, FROM_SHOWN_MAX = 512 };
 
 static struct span
 id_text(struct mail_id id, uint8_t memory[ID_TEXT_SIZE])
@@ -528,6 +529,38 @@ flow_event_host_failed(struct flow *f, struct site *s, unsigned host, const char
 }
 
 void
+flow_event_peer_handshake(struct flow *f, const struct tls_facts *facts, enum err e)
+{
+	METRIC_ADD_LABEL(f->worker->metrics, PEER_HANDSHAKES,
+			 e != ERR_OK      ? LABEL_HANDSHAKE_FAILED
+			 : facts->resumed ? LABEL_HANDSHAKE_RESUMED
+					  : LABEL_HANDSHAKE_FULL,
+			 1);
+}
+
+void
+flow_event_peer_tls_failed(struct flow *f, const struct channel *c, struct span why,
+			   const char *result_type)
+{
+	uint8_t memory[PEER_TEXT_MAX];
+	uint64_t until_ms = c->site->hosts[c->host].tls_broken_until_ms;
+	uint64_t now_ms = f->worker->now_ms;
+
+	event_peer_tls_failed(
+		f->worker->log,
+		&(struct event_peer_tls_failed){
+			.destination = c->site->name,
+			.host = c->peer.name,
+			.peer = peer_text(&c->peer.address, memory),
+			.policy = span_of_string(tls_level_label(c->tls_level)),
+			.source = span_of_string(tls_source_label(c->tls_source)),
+			.why = why,
+			.result = span_of_string(result_type),
+			.plain = c->plain_next && until_ms > now_ms ? until_ms - now_ms : 0,
+		});
+}
+
+void
 flow_event_callout_failed(struct flow *f, struct span destination, const struct plan_host *h,
 			  struct span error)
 {
@@ -610,6 +643,9 @@ flow_count_peer_timeout(struct flow *f, enum sender_phase phase, bool connecting
 		[SENDER_PHASE_GREETING] = LABEL_TIMEOUT_SEND_GREETING,
 		[SENDER_PHASE_EHLO] = LABEL_TIMEOUT_SEND_HELLO,
 		[SENDER_PHASE_HELO] = LABEL_TIMEOUT_SEND_HELLO,
+		[SENDER_PHASE_STARTTLS] = LABEL_TIMEOUT_SEND_HELLO,
+		[SENDER_PHASE_TLS] = LABEL_TIMEOUT_SEND_TLS,
+		[SENDER_PHASE_AUTH] = LABEL_TIMEOUT_SEND_HELLO,
 		[SENDER_PHASE_RSET] = LABEL_TIMEOUT_SEND_RESET,
 		[SENDER_PHASE_MAIL] = LABEL_TIMEOUT_SEND_MAIL,
 		[SENDER_PHASE_RCPT] = LABEL_TIMEOUT_SEND_RECIPIENT,
@@ -701,10 +737,40 @@ observe_delays(struct flow *f, const struct event_delivery *e)
 	METRIC_OBSERVE(m, DELAY_SEND, e->delay_d * 1000);
 }
 
+static unsigned
+protection_label(const struct job_tls *t)
+{
+	static const unsigned labels[] = {
+		[TLS_UNVERIFIED] = LABEL_PROTECTION_ENCRYPTED,
+		[TLS_BY_CA] = LABEL_PROTECTION_CA,
+		[TLS_BY_DANE_TA] = LABEL_PROTECTION_DANE,
+		[TLS_BY_DANE_EE] = LABEL_PROTECTION_DANE,
+		[TLS_BY_FINGERPRINT] = LABEL_PROTECTION_FINGERPRINT,
+	};
+
+	return t->version == NULL ? LABEL_PROTECTION_PLAIN : labels[t->verified];
+}
+
+static void
+show_protection(const struct job_tls *t, struct buf *memory, struct event_delivery *event)
+{
+	if (!t->known)
+		return;
+	event->tls_policy = span_of_string(tls_level_label(t->level));
+	event->tls_source = span_of_string(tls_source_label(t->source));
+	if (t->version == NULL)
+		return;
+	buf_printf(memory, "%s %s", t->version, t->cipher);
+	event->tls = buf_span(memory);
+	event->tls_verified = span_of_string(tls_verified_label(t->verified));
+}
+
 void
 flow_event_outcomes(struct flow *f, const struct job *j)
 {
 	const struct mail_envelope *e = j->mail->envelope;
+	uint8_t tls_memory[TLS_TEXT_MAX];
+	struct buf tls = buf_of(tls_memory, sizeof tls_memory);
 	uint8_t id_memory[ID_TEXT_SIZE];
 	uint8_t memory[PEER_TEXT_MAX];
 	struct event_delivery event = {
@@ -721,6 +787,7 @@ flow_event_outcomes(struct flow *f, const struct job *j)
 		.delay_d = since(j->times.started_ms, j->times.done_ms),
 	};
 
+	show_protection(&j->tls, &tls, &event);
 	for (uint32_t i = 0; i < j->result_count; i++) {
 		const struct queue_result *r = &j->results[i];
 		const struct mail_recipient *recipient = &e->recipients[r->recipient];
@@ -736,9 +803,11 @@ flow_event_outcomes(struct flow *f, const struct job *j)
 		split_reply(r->reply, &event);
 		event_delivery(f->worker->log, &event);
 		METRIC_ADD_LABEL(f->worker->metrics, RECIPIENTS, shape.label, 1);
-		if (r->state == RECIPIENT_DELIVERED)
-			METRIC_ADD_LABEL(f->worker->metrics, MAIL_BYTES, LABEL_SIDE_SEND,
-					 e->body_size);
+		if (r->state != RECIPIENT_DELIVERED)
+			continue;
+		METRIC_ADD_LABEL(f->worker->metrics, MAIL_BYTES, LABEL_SIDE_SEND, e->body_size);
+		METRIC_ADD_LABEL(f->worker->metrics, RECIPIENTS_PROTECTED,
+				 protection_label(&j->tls), 1);
 	}
 	observe_delays(f, &event);
 }

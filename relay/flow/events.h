@@ -14,6 +14,9 @@
 #include "relay/flow/job.h"
 #include "tls/tls.h"
 #include "relay/flow/lockout.h"
+#include "tls/tls.h"
+
+struct channel;
 
 /* Counts a hit of limits.NAME or one of its kin. */
 #define FLOW_LIMIT_HIT(f, name) \
@@ -60,6 +63,10 @@ void flow_count_locked_out(struct flow *f, enum lockout_kind kind);
 /* Next hops. */
 void flow_event_host_failed(struct flow *f, struct site *s, unsigned host, const char *phase,
 			    struct span error);
+/* How a handshake with a next hop ended. */
+void flow_event_peer_handshake(struct flow *f, const struct tls_facts *facts, enum err e);
+void flow_event_peer_tls_failed(struct flow *f, const struct channel *c, struct span why,
+				const char *result_type);
 void flow_event_callout_failed(struct flow *f, struct span destination, const struct plan_host *h,
 			       struct span error);
 /* A destination has no hosts: see d->outcome and d->why. */

@@ -21,6 +21,7 @@
 #include "relay/flow/destination.h"
 #include "relay/flow/site.h"
 #include "relay/smtp/sender.h"
+#include "tls/tls.h"
 
 struct bounce;
 struct flow;
@@ -41,6 +42,16 @@ struct job_times {
 	uint64_t taken_ms;      /* the same, monotonic */
 	uint64_t started_ms;    /* the connection was ready for MAIL */
 	uint64_t done_ms;
+};
+
+/* How the connection was protected. The texts are OpenSSL's own, and stay. */
+struct job_tls {
+	const char *version; /* NULL: plain text */
+	const char *cipher;
+	uint8_t verified; /* enum tls_verified */
+	uint8_t level;    /* enum tls_level: what was wanted */
+	uint8_t source;   /* enum tls_source */
+	bool known;       /* there was a connection, or it was tried */
 };
 
 struct job {
@@ -88,6 +99,7 @@ struct job {
 	struct plan *via;        /* a reference: where host_name stands; NULL: it is empty */
 	struct span host_name;   /* of peer */
 	bool peer_has_dsn;       /* the one in hand offered DSN */
+	struct job_tls tls;      /* of the last connection, for the log */
 
 	void (*on_bounce)(struct job *j, enum err e);
 	struct list_node bounce_link; /* where reports wait for their making */

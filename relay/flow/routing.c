@@ -9,7 +9,12 @@
 #include "core/net.h"
 
 /* A refused body is read to its end so that the client sees our reply; this bounds the patience. */
-enum { DISCARD_FACTOR = 2, INTERFACES_MAX = 64 };
+enum {
+	DISCARD_FACTOR = 2,
+	INTERFACES_MAX = 64,
+	TEXTS_CHUNK = 4096,
+	NAME_MAX_TRIED = 64 * 300, /* a route's list of hosts */
+};
 
 /* Dovecot can be asked whether a password is right, and nothing else. */
 static uint8_t
@@ -39,6 +44,8 @@ routing_listener_tls(const struct config *c, size_t listener)
 static struct receiver_options
 receiver_options(const struct config *c, size_t listener)
 {
+	enum config_role role = c->listeners[listener].role;
+
 	return (struct receiver_options){
 		.hostname = c->hostname,
 		.size_max = c->limits.message_size_max,
@@ -49,8 +56,8 @@ receiver_options(const struct config *c, size_t listener)
 		.junk_max = c->limits.junk_max,
 		.line_max = (uint32_t)c->limits.command_size_max,
 		.bare_newline = c->bare_newline == NEWLINE_NORMALIZE ? BODY_NORMALIZE : BODY_REJECT,
-		.auth = c->listeners[listener].role == ROLE_SUBMISSION ? mechanisms(c) : 0,
-		.auth_required = c->listeners[listener].role == ROLE_SUBMISSION,
+		.auth = role == ROLE_SUBMISSION ? mechanisms(c) : 0,
+		.auth_required = role == ROLE_SUBMISSION,
 		.starttls = routing_listener_tls(c, listener) == LISTENER_TLS_STARTTLS,
 	};
 }
@@ -81,13 +88,73 @@ fill_options(struct routing *r)
 	return true;
 }
 
-/* The slot of a target's text: of its first route, or an empty one. */
-static uint32_t *
-slot_of(const struct routing *r, struct span text)
+static struct tls_policy
+policy_of(const struct config_route *route)
 {
-	size_t at = span_hash_nocase(text, 0) & r->targets_mask;
+	static const enum tls_level levels[] = {
+		[ROUTE_TLS_AUTO] = TLS_MAY,
+		[ROUTE_TLS_NONE] = TLS_NONE,
+		[ROUTE_TLS_MAY] = TLS_MAY,
+		[ROUTE_TLS_ENCRYPT] = TLS_ENCRYPT,
+		[ROUTE_TLS_VERIFY] = TLS_VERIFY,
+		[ROUTE_TLS_DANE] = TLS_DANE,
+		[ROUTE_TLS_FINGERPRINT] = TLS_FINGERPRINT,
+	};
 
-	while (r->targets[at] != 0 && !span_eq(r->config->routes[r->targets[at] - 1].to.text, text))
+	_Static_assert(TLS_FINGERPRINT_SIZE == CONFIG_FINGERPRINT_SIZE, "both are SHA-256");
+	return (struct tls_policy){
+		.level = levels[route->tls],
+		.source = route->tls == ROUTE_TLS_AUTO ? TLS_BY_DEFAULT : TLS_BY_ROUTE,
+		.fingerprints = route->fingerprints,
+		.fingerprint_count = route->fingerprints_count,
+	};
+}
+
+/* Of MX hosts the site has a name of its own; here all of them are "mx". */
+static struct span
+name_way(struct routing *r, const struct config_route *route, const struct tls_policy *policy)
+{
+	uint8_t memory[PLAN_KEY_MAX];
+	struct buf key = buf_of(memory, sizeof memory);
+
+	plan_key(policy, route->auth, &key);
+	ASSERT(!key.overflow);
+	if (key.size == 0 || route->to.hosts_count == 0)
+		return route->to.text;
+	size_t size = route->to.text.size + key.size;
+	struct buf name = buf_of(arena_take(&r->texts, size), size);
+	if (name.data == NULL)
+		return span_none();
+	buf_append(&name, route->to.text);
+	buf_append(&name, buf_span(&key));
+	return buf_span(&name);
+}
+
+static bool
+know_ways(struct routing *r)
+{
+	size_t count = r->config->routes_count;
+
+	arena_init(&r->texts, TEXTS_CHUNK, SIZE_MAX);
+	r->ways = calloc(count + 1, sizeof *r->ways);
+	for (size_t i = 0; r->ways != NULL && i < count; i++) {
+		struct routing_way *way = &r->ways[i];
+		way->policy = policy_of(&r->config->routes[i]);
+		way->auth = r->config->routes[i].auth;
+		way->name = name_way(r, &r->config->routes[i], &way->policy);
+		if (way->name.data == NULL)
+			return false;
+	}
+	return r->ways != NULL;
+}
+
+/* The slot of a name: of its first route, or an empty one. */
+static uint32_t *
+slot_of(const struct routing *r, struct span name)
+{
+	size_t at = span_hash_nocase(name, 0) & r->targets_mask;
+
+	while (r->targets[at] != 0 && !span_eq(r->ways[r->targets[at] - 1].name, name))
 		at = (at + 1) & r->targets_mask;
 	return &r->targets[at];
 }
@@ -108,7 +175,7 @@ index_targets(struct routing *r)
 		return false;
 	for (size_t i = 0; i < count; i++) {
 		const struct config_route *route = &r->config->routes[i];
-		uint32_t *slot = slot_of(r, route->to.text);
+		uint32_t *slot = slot_of(r, r->ways[i].name);
 		if (*slot == 0)
 			*slot = (uint32_t)i + 1;
 		uint32_t *least = &r->connections[*slot - 1];
@@ -171,7 +238,7 @@ routing_new(const struct config *config, const struct routing *old, struct buf *
 	}
 	atomic_init(&r->references, 1);
 	r->config = config_get(config);
-	if (!fill_options(r) || !index_targets(r) || !know_ourselves(r)) {
+	if (!fill_options(r) || !know_ways(r) || !index_targets(r) || !know_ourselves(r)) {
 		buf_append_string(why, "out of memory for the routes");
 		routing_put(r);
 		return NULL;
@@ -179,18 +246,42 @@ routing_new(const struct config *config, const struct routing *old, struct buf *
 	r->recipients = recipients_load(config, old == NULL ? NULL : old->recipients, why);
 	if (r->recipients != NULL)
 		r->users = users_load(config, old == NULL ? NULL : old->users, why);
-	if (r->users == NULL) {
+	if (r->users != NULL)
+		r->secrets = secrets_load(config, old == NULL ? NULL : old->secrets, why);
+	if (r->secrets == NULL) {
 		routing_put(r);
 		return NULL;
 	}
 	return r;
 }
 
-uint32_t
-routing_connections(const struct routing *r, struct span target)
+static uint32_t
+slot_without_dane(const struct routing *r, struct span name)
 {
-	uint32_t slot = *slot_of(r, target);
+	static const char word[] = " tls=dane";
+	const uint8_t *at = memmem(name.data, name.size, word, sizeof word - 1);
+	uint8_t memory[NAME_MAX_TRIED];
+	struct buf rest = buf_of(memory, sizeof memory);
 
+	if (at == NULL)
+		return 0;
+	size_t front = (size_t)(at - name.data);
+	struct span behind = span_after(name, front + sizeof word - 1);
+	if (behind.size > 0 && behind.data[0] != ' ')
+		return 0;
+	buf_append(&rest, span_first(name, front));
+	buf_append(&rest, behind);
+	return rest.overflow ? 0 : *slot_of(r, buf_span(&rest));
+}
+
+uint32_t
+routing_connections(const struct routing *r, struct span name)
+{
+	uint32_t slot = *slot_of(r, name);
+
+	/* What the hosts publish (DANE) makes another site of it, not another route. */
+	if (slot == 0)
+		slot = slot_without_dane(r, name);
 	return slot == 0 ? 1 : r->connections[slot - 1];
 }
 
@@ -209,10 +300,13 @@ routing_put(struct routing *r)
 		return;
 	recipients_free(r->recipients);
 	users_put(r->users);
+	secrets_put(r->secrets);
 	tls_setup_put(r->tls);
 	config_put(r->config);
 	free((struct net_address *)(uintptr_t)r->self.addresses);
 	free(r->receivers);
+	free(r->ways);
+	arena_reset(&r->texts);
 	free(r->targets);
 	free(r->connections);
 	free(r->templates);
@@ -233,16 +327,20 @@ address_domain(struct span address)
 struct routing_step
 routing_find(const struct routing *r, struct span address)
 {
+	struct span domain = address_domain(address);
+
+	return routing_find_domain(r, domain.size > 0 ? domain : r->config->hostname);
+}
+
+struct routing_step
+routing_find_domain(const struct routing *r, struct span domain)
+{
 	static const enum site_kind kinds[] = {
 		[TARGET_SMTP] = SITE_SMTP,
 		[TARGET_LMTP] = SITE_LMTP,
 		[TARGET_MX] = SITE_SMTP,
 		[TARGET_DISCARD] = SITE_DISCARD,
 	};
-	struct span domain = address_domain(address);
-
-	if (domain.size == 0)
-		domain = r->config->hostname;
 	const struct config_route *route = config_route_find(r->config, domain);
 	if (route == NULL)
 		return (struct routing_step){ .kind = SITE_NOWHERE, .domain = domain };
@@ -250,6 +348,7 @@ routing_find(const struct routing *r, struct span address)
 		.kind = kinds[route->to.kind],
 		.by_mx = route->to.kind == TARGET_MX,
 		.target = &route->to,
+		.way = &r->ways[route - r->config->routes],
 		.domain = domain,
 	};
 }

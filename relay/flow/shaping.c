@@ -33,6 +33,7 @@ shaping_covers(struct span name, struct span site)
 {
 	size_t begin = 0;
 
+	site = plan_hosts_of_name(site);
 	for (size_t i = 0; i <= site.size; i++) {
 		if (i < site.size && site.data[i] != '=' && site.data[i] != ',')
 			continue;

@@ -204,6 +204,17 @@ note_down(struct site *s)
 		s->proven = false;
 }
 
+/* It may be in no plan any more, and must not point into one then. Nothing is begun with it; what
+ * has begun holds its own plan. */
+static void
+forget_plan(struct plan_host *h)
+{
+	h->name = h->base = span_none();
+	h->dane = DANE_FAILED;
+	h->records = NULL;
+	h->record_count = 0;
+}
+
 void
 site_take_plan(struct site *s, struct plan *p)
 {
@@ -222,7 +233,7 @@ site_take_plan(struct site *s, struct plan *p)
 	bool same = s->plan != NULL && is_same_plan(s->plan, p);
 	for (unsigned i = 0; i < s->host_count; i++) {
 		s->hosts[i].planned = false;
-		s->hosts[i].host.name = span_none();
+		forget_plan(&s->hosts[i].host);
 	}
 	for (unsigned i = 0; i < p->host_count; i++) {
 		struct site_host *h = host_with(s, &p->hosts[i].address);
@@ -271,6 +282,19 @@ site_pump_soon(struct site *s)
 	worker_soon(s->flow->worker, &s->pump);
 }
 
+/* Is the first better than the second? TLS counts more than the rank. */
+static bool
+is_better(const struct site *s, unsigned a, unsigned b)
+{
+	uint64_t now_ms = s->flow->worker->now_ms;
+	bool a_broken = s->hosts[a].tls_broken_until_ms > now_ms;
+	bool b_broken = s->hosts[b].tls_broken_until_ms > now_ms;
+
+	if (a_broken != b_broken)
+		return b_broken;
+	return s->hosts[a].host.rank < s->hosts[b].host.rank;
+}
+
 unsigned
 site_next_host(struct site *s, unsigned tried, bool any)
 {
@@ -282,7 +306,7 @@ site_next_host(struct site *s, unsigned tried, bool any)
 		bool failed = h->failed_until_ms > s->flow->worker->now_ms;
 		if (!h->planned || (tried & 1U << host) != 0 || (failed && !any))
 			continue;
-		if (best == s->host_count || h->host.rank < s->hosts[best].host.rank)
+		if (best == s->host_count || is_better(s, host, best))
 			best = host;
 	}
 	if (best < s->host_count)

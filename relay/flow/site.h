@@ -37,8 +37,10 @@ struct site_host {
 	bool planned;             /* it is in the present plan */
 	uint64_t failed_until_ms; /* monotonic; 0: fine */
 	unsigned failures;        /* in a row */
-	unsigned channels;        /* that lead to it */
-	unsigned ready;           /* of them, those that are up */
+	/* Its handshakes fail, and it may be given mail without TLS: monotonic; 0: fine. */
+	uint64_t tls_broken_until_ms;
+	unsigned channels; /* that lead to it */
+	unsigned ready;    /* of them, those that are up */
 };
 
 /* For people: report.h. */

@@ -54,8 +54,10 @@ suspensions_put(struct suspensions *s)
 bool
 suspensions_have(const struct suspensions *s, struct span name)
 {
+	struct span hosts = plan_hosts_of_name(name);
+
 	for (unsigned i = 0; s != NULL && i < s->count; i++) {
-		if (span_eq(s->names[i], name))
+		if (span_eq(s->names[i], name) || span_eq(s->names[i], hosts))
 			return true;
 	}
 	return false;

@@ -166,6 +166,21 @@ bool sasl_client_speaks_first(enum sasl_mechanism m);
 enum sasl_outcome sasl_client_step(struct sasl_client *c, struct span challenge, struct buf *out);
 /* Long; behind SASL_DERIVE, and behind it sasl_client_derived(). */
 void sasl_client_derive(struct sasl_client *c);
+/* What that has computed, before sasl_client_derived(): good for the same password for as long as
+ * the server asks for the same. False where it has failed. Secret. */
+struct sasl_keys {
+	uint32_t iterations;
+	uint8_t salt_size;
+	uint8_t salt[SASL_SALT_MAX];
+	uint8_t client_key[SASL_HASH_SIZE];
+	uint8_t server_key[SASL_HASH_SIZE];
+};
+bool sasl_client_keys(const struct sasl_client *c, struct sasl_keys *out);
+/* Behind SASL_DERIVE, in place of sasl_client_derive(). False: the server asks for something else.
+ */
+bool sasl_client_recall(struct sasl_client *c, const struct sasl_keys *k);
+/* How many iterations does it ask for? */
+uint32_t sasl_client_iterations(const struct sasl_client *c);
 enum sasl_outcome sasl_client_derived(struct sasl_client *c, struct buf *out);
 /* The server says that we are accepted (235). Is all said, and has it shown that it knows the
  * password, too, where the mechanism has that? */

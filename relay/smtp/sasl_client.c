@@ -137,6 +137,40 @@ sasl_client_derive(struct sasl_client *c)
 		c->state = CLIENT_FAILED;
 }
 
+bool
+sasl_client_keys(const struct sasl_client *c, struct sasl_keys *out)
+{
+	OBJ_CHECK(c, SASL_CLIENT_MAGIC);
+	if (c->state != CLIENT_DERIVES)
+		return false;
+	out->iterations = c->verifier.iterations;
+	out->salt_size = c->verifier.salt_size;
+	memcpy(out->salt, c->verifier.salt, sizeof out->salt);
+	memcpy(out->client_key, c->client_key, sizeof out->client_key);
+	memcpy(out->server_key, c->verifier.server_key, sizeof out->server_key);
+	return true;
+}
+
+bool
+sasl_client_recall(struct sasl_client *c, const struct sasl_keys *k)
+{
+	OBJ_CHECK(c, SASL_CLIENT_MAGIC);
+	ASSERT(c->state == CLIENT_DERIVES);
+	if (c->verifier.iterations != k->iterations || c->verifier.salt_size != k->salt_size ||
+	    memcmp(c->verifier.salt, k->salt, k->salt_size) != 0)
+		return false;
+	memcpy(c->client_key, k->client_key, sizeof c->client_key);
+	memcpy(c->verifier.server_key, k->server_key, sizeof c->verifier.server_key);
+	return true;
+}
+
+uint32_t
+sasl_client_iterations(const struct sasl_client *c)
+{
+	ASSERT(c->state == CLIENT_DERIVES);
+	return c->verifier.iterations;
+}
+
 enum sasl_outcome
 sasl_client_derived(struct sasl_client *c, struct buf *out)
 {

@@ -19,7 +19,13 @@ sender_init(struct sender *s, const struct sender_options *options, struct buf *
 	s->state = STATE_GREETING;
 	s->close = CLOSE_NONE;
 	s->close_has_reply = false;
+	s->close_cause = SENDER_CAUSE_REPLY;
 	s->dirty = false;
+	s->secure = false;
+	s->tls_refused = false;
+	s->mechanism = 0;
+	s->auth_step = AUTH_FIRST;
+	s->auth_data = span_none();
 	s->options = options;
 	s->scratch = scratch;
 	s->mails = 0;
@@ -86,6 +92,7 @@ sender_lost(struct sender *s, enum close_reason why)
 	enum sender_cause cause =
 		why == CLOSE_TIMEOUT          ? SENDER_CAUSE_TIMEOUT
 		: why == CLOSE_CONNECT_FAILED ? SENDER_CAUSE_CONNECT
+		: why == CLOSE_TLS_FAILED     ? SENDER_CAUSE_TLS
 		: why == CLOSE_RESET || why == CLOSE_IO_ERROR || why == CLOSE_PEER_CLOSED
 			? SENDER_CAUSE_LOST
 		: why == CLOSE_PROTOCOL ? SENDER_CAUSE_PROTOCOL
@@ -123,6 +130,42 @@ sender_body_sent(struct sender *s)
 }
 
 void
+sender_secured(struct sender *s)
+{
+	OBJ_CHECK(s, SENDER_MAGIC);
+	if (s->state > STATE_UP)
+		return;
+	ASSERT(!s->secure && (s->state == STATE_SECURING || s->state == STATE_GREETING));
+	s->secure = true;
+	s->offer = (struct sender_offer){ 0 };
+	reply_init(&s->reply);
+	if (s->state == STATE_SECURING)
+		s->state = STATE_HELLO;
+}
+
+void
+sender_auth_answer(struct sender *s, struct span data)
+{
+	OBJ_CHECK(s, SENDER_MAGIC);
+	if (s->state > STATE_UP)
+		return;
+	ASSERT(s->state == STATE_AUTH_WAIT);
+	s->auth_data = data;
+	s->state = s->auth_step == AUTH_OVER ? STATE_READY : STATE_AUTH_SAY;
+}
+
+void
+sender_auth_failed(struct sender *s)
+{
+	OBJ_CHECK(s, SENDER_MAGIC);
+	if (s->state > STATE_UP)
+		return;
+	ASSERT(s->state == STATE_AUTH_WAIT);
+	/* Amid an exchange the peer would take a QUIT for a part of it. */
+	sender_end_by_cause(s, CLOSE_PROTOCOL, SENDER_CAUSE_AUTH);
+}
+
+void
 sender_answer(struct sender *s, bool go)
 {
 	OBJ_CHECK(s, SENDER_MAGIC);
@@ -148,15 +191,19 @@ take_session_reply(struct sender *s, enum sender_phase phase)
 	if (meaning.then == SENDER_FALL_BACK) {
 		s->offer = (struct sender_offer){ 0 };
 		s->state = STATE_FALL_BACK;
+	} else if (phase == SENDER_PHASE_STARTTLS) {
+		sender_take_starttls_reply(s, meaning);
 	} else if (meaning.class != SENDER_OK) {
 		sender_end_by_reply(s, meaning);
+	} else if (phase == SENDER_PHASE_AUTH) {
+		sender_take_auth_reply(s);
 	} else if (phase == SENDER_PHASE_GREETING) {
 		s->state = STATE_HELLO;
 	} else {
 		s->offer.esmtp = phase == SENDER_PHASE_EHLO;
 		s->offer.pipelining = s->offer.pipelining && !s->options->no_pipelining;
 		s->offer.chunking = s->offer.chunking && !s->options->no_chunking;
-		s->state = STATE_READY;
+		sender_next_stage(s);
 	}
 }
 
@@ -406,6 +453,7 @@ finish_session(struct sender *s, struct sender_action *out)
 	out->kind = SENDER_CLOSE;
 	out->close = s->close;
 	out->reply = s->close_has_reply ? &s->reply : NULL;
+	out->cause = s->close_cause;
 	return true;
 }
 
@@ -422,5 +470,6 @@ sender_step(struct sender *s, struct span in, struct sender_action *out)
 	while (!sender_report(s, out) && !finish_flight(s, out) && !finish_session(s, out) &&
 	       !sender_speak(s, out) && !finish_flight(s, out) && !listen(s, in, &used, out))
 		;
-	return used;
+	/* What comes from the 220 on until the handshake is nobody's word. */
+	return s->state == STATE_SECURING ? in.size : used;
 }

@@ -4,7 +4,7 @@
  *
  * Pure: no descriptor, no clock, no memory of its own. One thread. sender_step() consumes a prefix
  * of the peer's bytes and emits one action; call it until it says NEED_INPUT or WAIT. What comes
- * out does not depend on how the input was cut. TLS and AUTH are not its business.
+ * out does not depend on how the input was cut.
  *
  * A life: sender_init, sender_start for the first mail (at once or after READY), steps. For each
  * transaction every recipient gets exactly one RECIPIENT_OUTCOME, then comes DONE: only then is
@@ -39,6 +39,7 @@
 #include "core/base/close.h"
 #include "core/base/span.h"
 #include "relay/smtp/reply.h"
+#include "relay/smtp/sasl.h"
 
 enum { SENDER_SCRATCH_MIN = 2048 }; /* a longer command fails its recipient; 16 KiB is good */
 
@@ -93,10 +94,18 @@ struct sender_transaction {
 	struct sender_recipient *recipients;
 };
 
+enum sender_tls {
+	SENDER_TLS_NEVER,      /* STARTTLS is not used */
+	SENDER_TLS_IF_OFFERED, /* and not refused */
+	SENDER_TLS_REQUIRED,   /* no mail without */
+};
+
 /* Shared by all connections to a destination; unchanged while a sender uses it. */
 struct sender_options {
 	struct span hello_name; /* our name for EHLO */
 	bool lmtp;
+	uint8_t tls;        /* enum sender_tls */
+	uint8_t auth;       /* SASL_BIT of what we can do; 0: no AUTH, else it must be done */
 	bool no_pipelining; /* do not use what the peer offers */
 	bool no_chunking;
 	bool eight_bit_fails;    /* where 8BITMIME is not offered; else 8-bit text goes as it is */
@@ -116,6 +125,7 @@ struct sender_offer {
 	bool smtputf8;
 	bool dsn;
 	bool starttls;
+	uint8_t auth;           /* SASL_BIT of each that we know */
 	uint64_t size_max;      /* bytes; 0: none stated */
 	uint32_t recipient_max; /* RFC 9422; 0: none stated */
 	uint32_t mail_max;
@@ -124,7 +134,9 @@ struct sender_offer {
 
 enum sender_action_kind {
 	SENDER_NEED_INPUT, /* nothing to do until the peer speaks (or the body is sent) */
-	SENDER_WAIT,       /* sender_answer() or sender_body_sent() is owed */
+	SENDER_WAIT,       /* one of the calls below is owed */
+	SENDER_START_TLS,  /* begin the handshake; sender_secured() */
+	SENDER_ASK_AUTH,   /* what does `auth` get? sender_auth_answer(), sender_auth_failed() */
 	SENDER_READY,      /* the session is up: offer is known. Once a connection. */
 	SENDER_WRITE,      /* send `text` */
 	SENDER_SEND_BODY,  /* send `piece` of the message of `transaction` */
@@ -152,14 +164,24 @@ struct sender_outcome {
 	const struct reply *reply; /* the peer's; NULL where the cause is ours */
 };
 
+/* Of the mechanism in use. */
+struct sender_auth {
+	enum sasl_mechanism mechanism;
+	bool first;       /* the initial response is asked for; no challenge yet */
+	bool over;        /* 235: the answer says only whether it may be believed */
+	struct span data; /* the challenge, decoded; until the next step */
+};
+
 struct sender_action {
 	enum sender_action_kind kind;
 	const struct sender_transaction *transaction;
 	struct span text;
 	struct sender_piece piece;
 	struct sender_outcome outcome;
+	struct sender_auth auth;
 	enum close_reason close;
 	const struct reply *reply; /* CLOSE: the reply that led to it, or NULL */
+	enum sender_cause cause;   /* CLOSE: what led to it, where it was no reply */
 };
 
 /* One transaction on its way: how far it was sent and how far it was answered. */
@@ -189,7 +211,13 @@ struct sender {
 	uint8_t state; /* enum state, in sender.c */
 	uint8_t close; /* enum close_reason; NONE until it is to end */
 	bool close_has_reply;
-	bool dirty; /* the peer may hold a transaction: RSET before the next MAIL */
+	uint8_t close_cause;   /* enum sender_cause */
+	bool dirty;            /* the peer may hold a transaction: RSET before the next MAIL */
+	bool secure;           /* TLS is under it */
+	bool tls_refused;      /* STARTTLS was, and we go on without */
+	uint8_t mechanism;     /* enum sasl_mechanism, while AUTH is under way */
+	uint8_t auth_step;     /* enum auth_step, in sender_parts.h */
+	struct span auth_data; /* the caller's answer, until it is written */
 	const struct sender_options *options;
 	struct buf *scratch;
 	uint32_t mails; /* transactions begun with MAIL */
@@ -210,6 +238,20 @@ void sender_body_sent(struct sender *s);
 /* The answer to BEFORE_END. false: nothing more of this mail may be sent; its recipients are
  * reported with SENDER_CAUSE_LEASE and the connection closes. */
 void sender_answer(struct sender *s, bool go);
+/* TLS (RFC 3207): where it is wanted and offered, START_TLS comes behind the 220. The caller begins
+ * the handshake (conn_secure), and calls sender_secured() when it is done; the dialogue begins anew
+ * with EHLO, and what was offered before is forgotten. Input from the 220 to sender_secured() is
+ * dropped: it was not protected, and would be taken for the peer's word behind the handshake. With
+ * implicit TLS, sender_secured() comes before the first step. A handshake that fails is
+ * sender_lost() with CLOSE_TLS_FAILED. */
+void sender_secured(struct sender *s);
+/* AUTH (RFC 4954): the machine carries what the mechanism says, and does not know what it means.
+ * ASK_AUTH names the mechanism, at first without data, then with each challenge, and when the peer
+ * is content (`over`). It is only done under TLS. The answer, before its encoding, is lent until
+ * the next step has returned; to `first`, an empty one means that there is no initial response. */
+void sender_auth_answer(struct sender *s, struct span data);
+/* The mechanism cannot go on, or the peer has not proved who it is. */
+void sender_auth_failed(struct sender *s);
 /* Says QUIT without waiting for the reply, when all transactions are over; none can be started. */
 void sender_quit(struct sender *s, enum close_reason why);
 /* The connection is gone: RESET, PEER_CLOSED, TIMEOUT, or we give it up (SHUTDOWN, …). The outcomes
@@ -225,6 +267,7 @@ bool sender_is_idle(const struct sender *s);
 
 const char *sender_phase_label(enum sender_phase p);
 const char *sender_cause_label(enum sender_cause c);
+const char *sender_cause_text(enum sender_cause c);
 /* "451 4.4.2 the connection was lost": the reply, or the row of the cause. */
 bool sender_outcome_show(const struct sender_outcome *o, struct buf *out);
 /* The status of RFC 3463 that fits the class: the peer's where it is of the class, else X.0.0, or

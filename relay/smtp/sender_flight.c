@@ -74,6 +74,17 @@ sender_session_phase(const struct sender *s)
 	case STATE_FALL_BACK:
 	case STATE_HELO:
 		return SENDER_PHASE_HELO;
+	case STATE_STARTTLS:
+	case STATE_STARTED:
+		return SENDER_PHASE_STARTTLS;
+	case STATE_START_TLS:
+	case STATE_SECURING:
+		return SENDER_PHASE_TLS;
+	case STATE_AUTH_ASK:
+	case STATE_AUTH_WAIT:
+	case STATE_AUTH_SAY:
+	case STATE_AUTH:
+		return SENDER_PHASE_AUTH;
 	default:
 		return SENDER_PHASE_IDLE;
 	}
@@ -202,6 +213,7 @@ end_session(struct sender *s, enum close_reason why, enum state state, struct ve
 	end_flight(s, &s->flights[1], v, may_be_kept);
 	s->close = (uint8_t)why;
 	s->close_has_reply = v.cause == SENDER_CAUSE_REPLY;
+	s->close_cause = (uint8_t)v.cause;
 	s->state = (uint8_t)state;
 }
 
@@ -211,6 +223,15 @@ sender_end_by_cause(struct sender *s, enum close_reason why, enum sender_cause c
 	struct verdict v = { .cause = cause, .meaning = sender_meaning_of_cause(cause) };
 
 	end_session(s, why, STATE_CLOSING, v, true);
+}
+
+void
+sender_refuse_peer(struct sender *s, enum sender_cause cause)
+{
+	struct verdict v = { .cause = cause, .meaning = sender_meaning_of_cause(cause) };
+
+	ASSERT(s->state < STATE_READY);
+	end_session(s, CLOSE_REJECTED, STATE_QUITTING, v, false);
 }
 
 /* Would a QUIT now be taken for a part of the message? */

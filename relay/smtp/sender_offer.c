@@ -50,11 +50,24 @@ learn_size(struct sender_offer *o, struct span rest)
 		o->size_max = value;
 }
 
+static void
+learn_mechanisms(struct sender_offer *o, struct span rest)
+{
+	for (struct span word = take_word(&rest); word.size > 0; word = take_word(&rest)) {
+		enum sasl_mechanism m = sasl_find(word);
+		if (m < SASL_MECHANISM_COUNT)
+			o->auth |= (uint8_t)SASL_BIT(m);
+	}
+}
+
 void
 offer_learn(struct sender_offer *o, struct span line)
 {
 	struct span rest = line;
-	struct span word = take_word(&rest);
+	/* "AUTH=LOGIN" is what servers of before RFC 2554 say, some of them to this day. */
+	struct span old = SPAN("AUTH=");
+	bool is_old = line.size > old.size && span_eq_nocase(span_first(line, old.size), old);
+	struct span word = is_old ? SPAN("AUTH") : take_word(&rest);
 	const struct {
 		struct span keyword;
 		bool *flag;
@@ -75,4 +88,6 @@ offer_learn(struct sender_offer *o, struct span line)
 		learn_size(o, rest);
 	else if (span_eq_nocase(word, SPAN("LIMITS")))
 		learn_limits(o, rest);
+	else if (span_eq_nocase(word, SPAN("AUTH")))
+		learn_mechanisms(o, is_old ? span_after(line, old.size) : rest);
 }

@@ -16,6 +16,14 @@ enum state {
 	STATE_EHLO,      /* waits for its reply */
 	STATE_FALL_BACK, /* EHLO was not understood; HELO is to be sent */
 	STATE_HELO,      /* waits for its reply */
+	STATE_STARTTLS,  /* it is offered and wanted; STARTTLS is to be sent */
+	STATE_STARTED,   /* waits for its reply */
+	STATE_START_TLS, /* 220; the caller is to be told */
+	STATE_SECURING,  /* waits for sender_secured; drops input */
+	STATE_AUTH_ASK,  /* the caller is to be asked what to say */
+	STATE_AUTH_WAIT, /* waits for sender_auth_answer */
+	STATE_AUTH_SAY,  /* the answer is to be sent */
+	STATE_AUTH,      /* waits for its reply */
 	STATE_READY,     /* the session is up; the caller is to be told */
 	STATE_UP,        /* carries transactions */
 	STATE_QUITTING,  /* takes no input any more; outcomes, then QUIT, then the end */
@@ -51,6 +59,13 @@ enum answered {
 	ANSWER_END,
 	ANSWER_EARLY, /* the reply to the end was read while that was being sent: it is kept in
 		       * s->reply until sender_body_sent, no input is taken */
+};
+
+/* Where an exchange of AUTH is. */
+enum auth_step {
+	AUTH_FIRST,     /* nothing was said */
+	AUTH_CHALLENGE, /* 334 */
+	AUTH_OVER,      /* 235 */
 };
 
 /* A recipient's state, in the caller's memory. */
@@ -100,6 +115,8 @@ bool sender_report(struct sender *s, struct sender_action *out);
 
 /* Both end the session: verdicts for all that is on its way. */
 void sender_end_by_cause(struct sender *s, enum close_reason why, enum sender_cause cause);
+/* The same with a QUIT: the peer waits for a command. */
+void sender_refuse_peer(struct sender *s, enum sender_cause cause);
 void sender_end_by_reply(struct sender *s, struct sender_meaning meaning);
 
 /* ---- sender_send.c ---- */
@@ -110,6 +127,17 @@ bool sender_speak(struct sender *s, struct sender_action *out);
 void sender_begin_body(struct sender *s, struct sender_flight *f, uint32_t replies);
 bool sender_write_command(struct sender *s, const char *verb, struct span argument,
 			  struct sender_action *out);
+
+/* ---- sender_stage.c: from the greeting to READY ---- */
+
+/* EHLO or HELO was accepted, or what came behind it is done: what is next? */
+void sender_next_stage(struct sender *s);
+/* True with what is to be said or asked now. */
+bool sender_speak_stage(struct sender *s, struct sender_action *out);
+/* The reply to STARTTLS. */
+void sender_take_starttls_reply(struct sender *s, struct sender_meaning meaning);
+/* A reply in an exchange of AUTH that is 334 or 235. */
+void sender_take_auth_reply(struct sender *s);
 
 /* ---- sender_command.c: each appends one whole command line, or nothing ---- */
 

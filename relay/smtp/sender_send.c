@@ -350,20 +350,12 @@ bool
 sender_speak(struct sender *s, struct sender_action *out)
 {
 	switch (s->state) {
-	case STATE_HELLO:
-		s->state = STATE_EHLO;
-		return sender_write_command(s, s->options->lmtp ? "LHLO" : "EHLO",
-					    s->options->hello_name, out);
-	case STATE_FALL_BACK:
-		s->state = STATE_HELO;
-		return sender_write_command(s, "HELO", s->options->hello_name, out);
-	case STATE_READY:
-		s->state = STATE_UP;
-		out->kind = SENDER_READY;
-		return true;
 	case STATE_UP:
 		return send_flights(s, out);
-	default:
+	case STATE_QUITTING:
+	case STATE_CLOSING:
 		return false;
+	default:
+		return sender_speak_stage(s, out);
 	}
 }

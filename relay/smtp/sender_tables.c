@@ -84,6 +84,13 @@ sender_cause_label(enum sender_cause c)
 	return cause_rows[c].label;
 }
 
+const char *
+sender_cause_text(enum sender_cause c)
+{
+	ASSERT(c < SENDER_CAUSE_COUNT);
+	return cause_rows[c].text;
+}
+
 bool
 sender_outcome_show(const struct sender_outcome *o, struct buf *out)
 {
@@ -94,14 +101,15 @@ sender_outcome_show(const struct sender_outcome *o, struct buf *out)
 			  cause_rows[o->cause].text);
 }
 
-/* "4.4.2", as the table has it: one digit each. */
+/* "4.4.2" or "4.7.10", as the table has it. */
 static struct reply_status
 status_of_text(const char *text)
 {
 	return (struct reply_status){
 		.status_class = (uint16_t)(text[0] - '0'),
 		.subject = (uint16_t)(text[2] - '0'),
-		.detail = (uint16_t)(text[4] - '0'),
+		.detail = (uint16_t)(text[5] == 0 ? text[4] - '0'
+						  : 10 * (text[4] - '0') + text[5] - '0'),
 	};
 }
 

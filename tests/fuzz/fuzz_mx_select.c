@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz: uses dns core machine */
 /* The input is drawn from byte by byte: an MX answer, then the address answers of each planned
- * host. Whatever they are: the bounds hold, hosts stand by preference, each address belongs to the
- * host that it is filed under, ourselves are never among them, and what is found has an address. */
+ * host, then what is answered about its TLSA records. Whatever they are: the bounds hold, hosts
+ * stand by preference, each address belongs to the host that it is filed under, ourselves are never
+ * among them, what is found has an address, and a host whose way is secure has an answer about its
+ * records, good or bad. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -51,6 +53,8 @@ draw_answer(bool mx)
 		.records = records,
 	};
 
+	if (!mx && draw(4) == 3)
+		a.name = draw_name(); /* where CNAMEs led */
 	if (a.outcome == DNS_FOUND)
 		a.count = draw(mx ? DNS_RECORDS_MAX : 12) + 1;
 	for (unsigned i = 0; i < a.count; i++) {
@@ -62,6 +66,28 @@ draw_answer(bool mx)
 			net_address_of_ip(ip, draw(2) == 0 ? 4 : 16, 0, &records[i].address);
 	}
 	return answer_new(&a);
+}
+
+/* Answers the questions about TLSA records, each once, unless chance ends it before. */
+static void
+draw_tlsa(struct mx_plan *p)
+{
+	struct mx_question next;
+
+	p->dane = draw(2) == 1;
+	for (unsigned i = 0; i < p->count; i++) {
+		struct mx_candidate *c = &p->hosts[i];
+		unsigned asked = 0;
+		while (mx_tlsa_next(p, c, &next) && draw(8) != 7) {
+			struct dns_answer **place = next.type == DNS_TLSA ? &c->tlsa : &c->alias;
+			ASSERT(++asked <= 3 && next.base.data != NULL);
+			if (*place != NULL)
+				dns_answer_put(*place);
+			*place = draw_answer(true);
+			if (next.type == DNS_TLSA)
+				c->tlsa_base = next.base;
+		}
+	}
 }
 
 static bool
@@ -91,6 +117,8 @@ check_found(const struct mx_plan *p, const struct mx_self *self, const struct mx
 		ASSERT(!span_eq(host->name, SPAN("me")) && host->name.size > 0);
 		while (!span_eq(c->name, host->name))
 			c++;
+		ASSERT(p->dane || host->tlsa == NULL);
+		ASSERT(!p->dane || !host->addresses_secure || host->tlsa != NULL);
 		for (unsigned n = host->first; n < host->first + host->count; n++) {
 			ASSERT(h->host_of[n] == i);
 			ASSERT(answer_has(c->v4, &h->addresses[n]) ||
@@ -122,6 +150,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		plan.hosts[i].v6 = draw(8) == 0 ? NULL : draw_answer(false);
 		plan.hosts[i].v4 = draw(8) == 0 ? NULL : draw_answer(false);
 	}
+	draw_tlsa(&plan);
 	mx_select(&plan, &self, chance, NOW_MS, &hosts, &text);
 	ASSERT((hosts.outcome == MX_FOUND) == (hosts.host_count > 0));
 	ASSERT((hosts.outcome == MX_FOUND) == (hosts.why.size == 0));
@@ -133,6 +162,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			dns_answer_put(plan.hosts[i].v6);
 		if (plan.hosts[i].v4 != NULL)
 			dns_answer_put(plan.hosts[i].v4);
+		if (plan.hosts[i].alias != NULL)
+			dns_answer_put(plan.hosts[i].alias);
+		if (plan.hosts[i].tlsa != NULL)
+			dns_answer_put(plan.hosts[i].tlsa);
 	}
 	dns_answer_put(mx);
 	return 0;

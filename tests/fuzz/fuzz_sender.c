@@ -25,6 +25,7 @@ struct run {
 	uint64_t hash;
 	unsigned started;
 	bool refuses;
+	bool secured;
 };
 
 static void
@@ -36,6 +37,8 @@ set_up(struct run *r, const uint8_t setup[SETUP])
 	r->options = (struct sender_options){
 		.hello_name = SPAN("me"),
 		.lmtp = (setup[0] & 1) != 0,
+		.tls = (setup[3] >> 2 & 3) % 3,
+		.auth = (setup[2] & 0x81) == 0x81 ? 0xe : 0,
 		.no_pipelining = (setup[0] & 6) == 6,
 		.no_chunking = (setup[0] & 24) == 24,
 		.eight_bit_fails = (setup[1] & 12) == 12,
@@ -112,6 +115,21 @@ step(struct run *r, struct span *in, bool hesitates)
 		check_answer(&r->check, a.transaction, !r->refuses);
 		sender_answer(&r->sender, !r->refuses);
 	}
+	if (a.kind == SENDER_START_TLS) {
+		ASSERT(!r->secured && r->options.tls != SENDER_TLS_NEVER);
+		r->secured = true;
+	}
+	if (a.kind == SENDER_ASK_AUTH) {
+		ASSERT(r->secured && (r->options.auth & SASL_BIT(a.auth.mechanism)) != 0);
+		if (r->refuses)
+			sender_auth_failed(&r->sender);
+		else
+			sender_auth_answer(&r->sender, SPAN("answer"));
+	}
+	if (a.kind == SENDER_READY) {
+		ASSERT(r->secured || r->options.tls != SENDER_TLS_REQUIRED);
+		ASSERT(r->secured || r->options.auth == 0);
+	}
 	if (a.kind == SENDER_SEND_BODY && !hesitates)
 		body_sent(r);
 	return a.kind != SENDER_CLOSE;
@@ -132,6 +150,28 @@ drain(struct run *r)
 	ASSERT(r->check.done == r->started);
 }
 
+static void
+secure(struct run *r)
+{
+	if (sender_phase(&r->sender) == SENDER_PHASE_TLS)
+		sender_secured(&r->sender);
+}
+
+static void
+feed(struct run *r, struct span in, size_t chunk)
+{
+	while (!r->check.closed) {
+		struct span piece = span_first(in, chunk);
+		size_t size = piece.size;
+		while (step(r, &piece, false))
+			start_all(r);
+		in = span_after(in, size - piece.size);
+		if (in.size == 0)
+			break;
+	}
+}
+
+/* A byte 0xfa is where a handshake ends, if one is under way. */
 static uint64_t
 prompt_caller(const uint8_t setup[SETUP], struct span in, size_t chunk)
 {
@@ -140,13 +180,12 @@ prompt_caller(const uint8_t setup[SETUP], struct span in, size_t chunk)
 	set_up(&r, setup);
 	start_all(&r);
 	while (!r.check.closed) {
-		struct span piece = span_first(in, chunk);
-		size_t size = piece.size;
-		while (step(&r, &piece, false))
-			start_all(&r);
-		in = span_after(in, size - piece.size);
-		if (in.size == 0)
+		size_t end = span_find(in, 0xfa, 0);
+		feed(&r, span_first(in, end), chunk);
+		if (end == in.size)
 			break;
+		secure(&r);
+		in = span_after(in, end + 1);
 	}
 	drain(&r);
 	return r.hash;
@@ -185,6 +224,9 @@ wayward_caller(const uint8_t setup[SETUP], struct span in)
 			break;
 		case 0xfb:
 			sender_lost(&r.sender, CLOSE_TIMEOUT);
+			break;
+		case 0xfa:
+			secure(&r);
 			break;
 		default:
 			break;

@@ -20,12 +20,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 import ports
 from daemon import terminate
 
 ALGORITHM = "ECDSAP256SHA256"
+SERVFAIL, SILENT = 2, "silent"
 LONG_AGO = ["-i", "20200101000000", "-e", "20200201000000"]
 
 
@@ -40,9 +42,10 @@ def program(name):
 
 
 class Zone:
-    def __init__(self, name, records, signed, damage, expired, fails, ttl):
+    def __init__(self, name, records, signed, damage, expired, fails, ttl, negative_ttl):
         self.name, self.records, self.signed = name, records, signed
         self.damage, self.expired, self.fails, self.ttl = damage, expired, fails, ttl
+        self.negative_ttl = negative_ttl
         self.key = None  # the base of its files' names
         self.serial = 0
 
@@ -94,13 +97,14 @@ class Tree:
         return {"forwarders": [self.forwarder], "trust_anchors": str(self.anchor),
                 "special_zones": ["test"], "hosts_file": "none"}
 
-    def zone(self, name, records, signed=True, damage=None, expired=False, fails=False, ttl=60):
+    def zone(self, name, records, signed=True, damage=None, expired=False, fails=False, ttl=60,
+             negative_ttl=30):
         """Adds a zone, or replaces it. damage: True, or a function from the signed text to what is
         served."""
         if damage is True:
             damage = damage_all
         old = self.zones.get(name)
-        new = Zone(name, records, signed, damage, expired, fails, ttl)
+        new = Zone(name, records, signed, damage, expired, fails, ttl, negative_ttl)
         if old:
             new.key, new.serial = old.key, old.serial
         self.zones[name] = new
@@ -132,7 +136,8 @@ class Tree:
         zone.serial += 1
         text = "\n".join([
             f"$ORIGIN {zone.origin}", f"$TTL {zone.ttl}",
-            f"@ IN SOA ns.test. hostmaster.test. {zone.serial} 3600 600 86400 30",
+            f"@ IN SOA ns.test. hostmaster.test. {zone.serial} 3600 600 86400 "
+            f"{zone.negative_ttl}",
             "@ IN NS ns.test.", *self.delegations(zone), zone.records, ""])
         path = self.folder / zone.file
         path.write_text(text)
@@ -217,6 +222,142 @@ class Tree:
 
     def __exit__(self, *_):
         self.stop()
+
+
+class Front:
+    """A name server in front of another, which it asks over TCP: it remembers the questions, and
+    answers some of them as it is told.
+
+        front.faults["_25._tcp.mx1.good.test", "TLSA"] = SERVFAIL      # or SILENT
+
+    With `strips` it is a resolver that does not hand on DNSSEC records. With `vouches` it says of
+    what comes from signed zones that it was validated, for who leaves that to it.
+    """
+
+    TYPES = {1: "A", 5: "CNAME", 6: "SOA", 15: "MX", 16: "TXT", 28: "AAAA", 43: "DS", 48: "DNSKEY",
+             52: "TLSA"}
+
+    def __init__(self, tree, strips=False, vouches=False, port=None):
+        self.tree, self.strips, self.vouches = tree, strips, vouches
+        self.lock = threading.Lock()
+        self.asked = []  # (name, type)
+        self.faults = {}
+        self.host = ports.address()
+        self.port = port or ports.free_port()
+        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.udp.bind((self.host, self.port))
+        self.tcp = socket.create_server((self.host, self.port), backlog=128)
+        for serve in (self.serve_udp, self.serve_tcp):
+            threading.Thread(target=serve, daemon=True).start()
+
+    @property
+    def forwarder(self):
+        return f"{self.host}@{self.port}"
+
+    @property
+    def options(self):
+        return {**self.tree.options, "forwarders": [self.forwarder]}
+
+    def questions(self, kind):
+        """The names that were asked for by this type, in their order."""
+        with self.lock:
+            return [name for name, asked in self.asked if asked == kind]
+
+    def answer(self, question, tcp):
+        """The reply; None for silence."""
+        name, at = [], 12
+        while question[at]:
+            name.append(question[at + 1:at + 1 + question[at]].decode("latin-1").lower())
+            at += 1 + question[at]
+        number = int.from_bytes(question[at + 1:at + 3], "big")
+        key = ".".join(name), self.TYPES.get(number, str(number))
+        with self.lock:
+            self.asked.append(key)
+            fault = self.faults.get(key)
+        if fault == SILENT:
+            return None
+        if fault is not None:
+            return question[:2] + bytes([0x81, 0x80 | fault]) + question[4:6] + bytes(6) + \
+                question[12:at + 5]
+        if self.strips:  # without its additional section, the question does not want them
+            question = question[:10] + bytes(2) + question[12:at + 5]
+        with socket.create_connection((self.tree.host, self.tree.port), timeout=10) as s:
+            s.sendall(len(question).to_bytes(2, "big") + question)
+            reply = self.read_frame(s)
+        if reply is not None and self.vouches and self.is_signed(key[0]):
+            reply = reply[:3] + bytes([reply[3] | 0x20]) + reply[4:]
+        if reply is not None and not tcp and len(reply) > 1200:
+            reply = reply[:2] + bytes([reply[2] | 2]) + reply[3:4] + question[4:6] + bytes(6) + \
+                question[12:at + 5]
+        return reply
+
+    def is_signed(self, name):
+        """All zones from the root down to the one that the name is in."""
+        above = [zone for zone in self.tree.zones.values()
+                 if zone.name == "" or f".{name}".endswith(f".{zone.name}")]
+        return all(zone.signed for zone in above)
+
+    @staticmethod
+    def read_frame(s):
+        def read(size):
+            data = b""
+            while len(data) < size:
+                piece = s.recv(size - len(data))
+                if not piece:
+                    return None
+                data += piece
+            return data
+        head = read(2)
+        return head and read(int.from_bytes(head, "big"))
+
+    def reply_udp(self, question, peer):
+        try:
+            reply = self.answer(question, False)
+            if reply is not None:
+                self.udp.sendto(reply, peer)
+        except OSError:
+            pass  # the other one is gone, or we are
+
+    def serve_udp(self):
+        while True:
+            try:
+                question, peer = self.udp.recvfrom(4096)
+            except OSError:
+                return
+            if not question:
+                return  # closed
+            threading.Thread(target=self.reply_udp, args=(question, peer), daemon=True).start()
+
+    def serve_connection(self, connection):
+        try:
+            with connection:
+                while True:
+                    question = self.read_frame(connection)
+                    reply = question and self.answer(question, True)
+                    if not reply:
+                        return
+                    connection.sendall(len(reply).to_bytes(2, "big") + reply)
+        except OSError:
+            pass
+
+    def serve_tcp(self):
+        while True:
+            try:
+                connection, _ = self.tcp.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve_connection, args=(connection,), daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for s in (self.udp, self.tcp):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # a datagram socket has no peer; its reader is woken all the same
+            s.close()
 
 
 class Silent:

@@ -8,7 +8,7 @@ import pytest
 
 import peers
 from daemon import Ringpost
-from dns_tree import Silent, Tree
+from dns_tree import SERVFAIL, SILENT, Front, Silent, Tree
 
 TLSA = "3 1 1 " + "07" * 32
 HOSTS = f"""
@@ -27,6 +27,7 @@ nohost MX 10 nowhere
 away MX 10 mx1.plain.test.
 """
 MANY = 1000
+TO_MX = [{"domain": "*", "to": "mx"}]
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,107 @@ def test_an_unsigned_zone_is_insecure(tree):
     # A signed domain whose host is in an unsigned zone.
     away = answers["mx/away.good.test"]
     assert away["mx_secure"] and [h["secure"] for h in away["hosts"]] == [False]
+
+
+# Hosts and what is to be known of their TLSA records: outcome, base, how many; None: not asked.
+TLSA_ROWS = {
+    "dane-mx/records.dane.test": ("found", "ok.dane.test", 2),
+    "dane-mx/none.dane.test": ("no_domain", "mx.dane.test", 0),
+    "dane-mx/implicit.dane.test": ("found", "implicit.dane.test", 1),
+    "dane-mx/alias.dane.test": ("found", "ok.dane.test", 2),
+    "dane-mx/own.dane.test": ("found", "own-alias.dane.test", 1),
+    "dane-mx/away.dane.test": ("found", "away-alias.dane.test", 1),
+    "dane-mx/fails.dane.test": ("failed", "broken.dane.test", 0),
+    "dane-mx/bogus.dane.test": ("bogus", "ok.altered.test", 0),
+    "dane-mx/islands.dane.test": None,
+    "dane-mx/unsigned.test": None,
+    "dane-mx/insecure.unsigned.test": None,
+    "mx/records.dane.test": None,
+    "dane-host/ok.dane.test:2525": ("found", "ok.dane.test", 1),
+    "dane-host/mx.dane.test:25": ("no_domain", "mx.dane.test", 0),
+    "dane-host/ok.unsigned.test:25": None,
+    "dane-host/127.0.0.11:25": None,
+}
+
+
+@pytest.fixture(scope="module")
+def dane_front(tree):
+    tree.zone("dane.test", f"""
+records MX 10 ok
+ok A 127.0.0.11
+_25._tcp.ok TLSA {TLSA}
+_25._tcp.ok TLSA 2 0 1 {"08" * 32}
+_2525._tcp.ok TLSA {TLSA}
+none MX 10 mx
+mx A 127.0.0.12
+implicit A 127.0.0.12
+_25._tcp.implicit TLSA {TLSA}
+alias MX 10 ok-alias
+ok-alias CNAME ok
+own MX 10 own-alias
+own-alias CNAME mx
+_25._tcp.own-alias TLSA {TLSA}
+away MX 10 away-alias
+away-alias CNAME ok.unsigned.test.
+_25._tcp.away-alias TLSA {TLSA}
+fails MX 10 broken
+broken A 127.0.0.13
+_25._tcp.broken TLSA {TLSA}
+bogus MX 10 ok.altered.test.
+islands MX 10 ok.unsigned.test.
+unasked A 127.0.0.14
+_25._tcp.unasked TLSA {TLSA}
+""")
+    tree.zone("unsigned.test", f"""
+@ MX 10 ok
+ok A 127.0.0.11
+_25._tcp.ok TLSA {TLSA}
+insecure MX 10 unasked.dane.test.
+""", signed=False)
+    tree.zone("altered.test", f"ok A 127.0.0.11\n_25._tcp.ok TLSA {TLSA}",
+              damage=lambda text: text.replace("07" * 32, "06" * 32).replace(
+                  "07" * 28, "06" * 28))
+    tree.publish()
+    with Front(tree) as front:
+        yield front
+
+
+def test_tlsa_records_of_hosts_on_secure_ways(tree, dane_front):
+    front = dane_front
+    front.faults["_25._tcp.broken.dane.test", "TLSA"] = SERVFAIL
+    answers, _, _ = run_tool(["--anchors", tree.anchor, "--transparent", "test", "--forwarder",
+                              front.forwarder.replace("@", ":"), *TLSA_ROWS])
+    answers = {answer["question"]: answer for answer in answers}
+    for question, row in TLSA_ROWS.items():
+        assert answers[question]["outcome"] == "found", answers[question]
+        host, = answers[question]["hosts"]
+        if row is None:
+            assert "tlsa" not in host, (question, host)
+            continue
+        known = host["tlsa"], host["tlsa_base"], len(host["tlsa_records"])
+        assert known == row, (question, host)
+        # A denial counts only when it was validated, too.
+        assert host["tlsa_secure"] == (row[0] in ("found", "no_domain")), (question, host)
+        least = 30000 if row[0] in ("failed", "bogus") else 60000
+        assert 0 < answers[question]["ttl_ms"] <= least, (question, answers[question])
+    # Nobody was asked where the way is not secure: some servers fail for such questions.
+    assert not [name for name in front.questions("TLSA")
+                if name.endswith((".unsigned.test", ".unasked.dane.test"))]
+    assert "_25._tcp.away-alias.dane.test" in front.questions("TLSA")
+
+
+def test_tlsa_records_that_do_not_come_in_time_are_a_failure(tree, dane_front):
+    """The hosts stay known, and none of them without the note."""
+    dane_front.faults["_25._tcp.ok.dane.test", "TLSA"] = SILENT
+    answers, _, _ = run_tool(["--anchors", tree.anchor, "--transparent", "test", "--deadline", 800,
+                              "--forwarder", dane_front.forwarder.replace("@", ":"),
+                              "dane-mx/records.dane.test", "mx/records.dane.test"])
+    answers = {answer["question"]: answer for answer in answers}
+    late, = answers["dane-mx/records.dane.test"]["hosts"]
+    assert late["tlsa"] == "failed" and late["addresses"] == ["127.0.0.11:25"], late
+    assert 700 < answers["dane-mx/records.dane.test"]["ms"] < 5000
+    assert answers["mx/records.dane.test"]["ms"] < 700
+    del dane_front.faults["_25._tcp.ok.dane.test", "TLSA"]
 
 
 def test_what_was_altered_is_bogus(tree):
@@ -284,6 +386,43 @@ def test_the_daemon_says_whether_it_validates(tree, folder):
     with Ringpost(folder / "no", unsafe) as relay:
         ready = relay.log.wait("dns_ready")
         assert ready["validates"] is False and "dns.trust_anchors" in ready["why"]
+
+
+def test_the_daemon_says_whether_validation_works(tree, folder):
+    """By one event after the start."""
+    with Front(tree, strips=True) as stripping, Silent() as silent:
+        rows = {
+            "works": (tree.options, True, "", ""),
+            "none": ({**tree.options, "trust_anchors": "none"}, False, "no trust anchors",
+                     "dns.trust_anchors"),
+            "strips": (stripping.options, False, "validation failure", "dns.forwarders"),
+            "silent": ({**tree.options, "forwarders": [silent.forwarder], "deadline": "1s"}, False,
+                       "no answer in time", "can be reached"),
+        }
+        for name, (options, works, why, remedy) in rows.items():
+            with Ringpost(folder / name, {"dns": options}, TO_MX) as relay:
+                event = relay.log.wait("dnssec_works" if works else "dnssec_fails")
+                assert why in event.get("why", "") and remedy in event.get("remedy", ""), event
+                assert works or "DANE" in event["means"] or "waits" in event["means"], event
+                told = [e for e in relay.log.events() if e["event"].startswith("dnssec")]
+                assert len(told) == 1, told
+
+
+def test_a_relay_that_needs_no_dns_asks_nothing(tree, folder):
+    with Front(tree) as front, Ringpost(folder / "relay", {"dns": front.options}) as relay:
+        relay.log.wait("start")
+        relay.stop()
+        assert front.asked == []
+        assert not [e for e in relay.log.events() if e["event"].startswith("dnssec")]
+
+
+def test_the_daemon_says_when_validation_begins_to_work(tree, folder):
+    with Front(tree) as front:
+        front.faults["", "SOA"] = SERVFAIL
+        with Ringpost(folder / "relay", {"dns": front.options}, TO_MX) as relay:
+            assert "SERVFAIL" in relay.log.wait("dnssec_fails")["why"]
+            del front.faults["", "SOA"]
+            relay.log.wait("dnssec_works", timeout_s=60)
 
 
 @pytest.mark.parametrize("option, value, said", [

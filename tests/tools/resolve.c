@@ -4,9 +4,10 @@
  *
  *   resolve [OPTION VALUE]... QUESTION...
  *
- * A question is TYPE/name (A, AAAA, CNAME, MX, PTR, TLSA, TXT), mx/domain or host/name:port. The
- * word `wait` stands for "when all before this are answered"; `-` reads questions from standard
- * input, one a line. Every option has a value:
+ * A question is TYPE/name (A, AAAA, CNAME, MX, PTR, TLSA, TXT), mx/domain or host/name:port, and
+ * dane-mx/domain or dane-host/name:port with the TLSA records of the hosts. The word `wait` stands
+ * for "when all before this are answered"; `-` reads questions from standard input, one a line.
+ * Every option has a value:
  *   --anchors FILE   --resolv-conf FILE   --forwarder ADDRESS:PORT   --transparent ZONE   --search
  * DOMAIN   --hosts FILE
  *   --deadline MS    --queries N    --waiting N    --cache BYTES    --self-name NAME
@@ -157,6 +158,7 @@ put_record(struct buf *out, enum dns_type type, const struct dns_record *r)
 		buf_append_json(out, r->data, SIZE_MAX);
 		buf_append_byte(out, '"');
 		return;
+	case DNS_SOA:
 	case DNS_TLSA:
 		buf_append_byte(out, '"');
 		for (size_t i = 0; i < r->data.size; i++)
@@ -187,6 +189,25 @@ on_query(struct dns_query *q, struct dns_answer *a)
 	}
 	buf_append_string(&out, "]");
 	end_line(item, &out);
+}
+
+/* What was learnt of its TLSA records; nothing where they were not asked for. */
+static void
+put_tlsa(struct buf *out, const struct mx_host *host)
+{
+	if (host->tlsa == NULL)
+		return;
+	buf_append_string(out, ", ");
+	put_text(out, "tlsa", span_of_string(dns_outcome_label(host->tlsa->outcome)));
+	put_flag(out, "tlsa_secure", host->tlsa->security == DNS_SECURE);
+	buf_append_string(out, ", ");
+	put_text(out, "tlsa_base", host->tlsa_base);
+	buf_append_string(out, ", \"tlsa_records\": [");
+	for (unsigned i = 0; i < host->tlsa->count; i++) {
+		buf_append_string(out, i == 0 ? "" : ", ");
+		put_record(out, DNS_TLSA, &host->tlsa->records[i]);
+	}
+	buf_append_string(out, "]");
 }
 
 static void
@@ -221,7 +242,9 @@ on_lookup(struct mx_lookup *l, struct mx_hosts *h)
 			buf_append_string(&out, n == 0 ? "" : ", ");
 			put_address(&out, &h->addresses[host->first + n]);
 		}
-		buf_append_string(&out, "] }");
+		buf_append_string(&out, "]");
+		put_tlsa(&out, host);
+		buf_append_string(&out, " }");
 	}
 	buf_append_string(&out, "]");
 	end_line(item, &out);
@@ -244,6 +267,9 @@ ask(struct item *item)
 	item->started_us = clock_monotonic_us();
 	item->query.on_done = on_query;
 	item->lookup.on_done = on_lookup;
+	item->lookup.dane = span_eq(span_first(kind, 5), SPAN("dane-"));
+	if (item->lookup.dane)
+		kind = span_after(kind, 5);
 	if (span_eq(kind, SPAN("mx"))) {
 		mx_lookup_domain(&item->lookup, r, name, &self);
 		return;

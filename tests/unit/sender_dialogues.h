@@ -42,6 +42,22 @@ struct dialogue {
 #define CHUNK GREET "S: 250-mx\nS: 250-PIPELINING\nS: 250 CHUNKING\nready\n"
 #define PLAIN GREET "S: 250 mx\nready\n"
 
+#define OFFER_TLS GREET "S: 250-mx\nS: 250-PIPELINING\nS: 250 STARTTLS\n"
+#define SECURE    OFFER_TLS "C: STARTTLS\nS: 220 go\nstart-tls\nsecured\nC: EHLO me\nS: 250-mx\n"
+#define IF_OFFERED                           \
+	{                                    \
+		.tls = SENDER_TLS_IF_OFFERED \
+	}
+#define REQUIRED                           \
+	{                                  \
+		.tls = SENDER_TLS_REQUIRED \
+	}
+#define WITH_AUTH(mechanisms)                                  \
+	{                                                      \
+		.tls = SENDER_TLS_REQUIRED, .auth = mechanisms \
+	}
+#define ANY_AUTH (SASL_BIT(SASL_PLAIN) | SASL_BIT(SASL_LOGIN) | SASL_BIT(SASL_SCRAM_SHA_256))
+
 #define DEFAULTS              \
 	{                     \
 		.lmtp = false \
@@ -556,6 +572,138 @@ static const struct dialogue dialogues[] = {
 	  "start 0\n" PIPE
 	  "C: MAIL FROM:<a@x>\nC: RCPT TO:<b@y>\nC: DATA\nS: 250 ok\nlost shutdown\n"
 	  "R 0.0 temporary again rcpt stopped\ndone 0\nclose shutdown" },
+	{ "STARTTLS where it is offered, and what was offered before it is forgotten",
+	  IF_OFFERED,
+	  { MAIL("a@x", "b@y", 10) },
+	  "start 0\n" OFFER_TLS "C: STARTTLS\nphase starttls\nS: 220 go\nstart-tls\nphase tls\n"
+	  "secured\nC: EHLO me\nphase ehlo\nS: 250 mx\nready\nC: MAIL FROM:<a@x>\n"
+	  "S: 250 ok\nC: RCPT TO:<b@y>\nS: 550 no\nR 0.0 permanent nothing rcpt reply 550\n"
+	  "done 0" },
+	{ "what comes between the 220 and the handshake is dropped",
+	  REQUIRED,
+	  { MAIL("a@x", "b@y", 10) },
+	  "start 0\n" OFFER_TLS "C: STARTTLS\nS: 220 go\nS: 250-evil\nS: 250 AUTH LOGIN\nS: 2"
+	  "\nstart-tls\nsecured\nC: EHLO me\nS: 250 mx\nready\nC: MAIL FROM:<a@x>" },
+	{ "STARTTLS that is not wanted is not used",
+	  DEFAULTS,
+	  { MAIL("a@x", "b@y", 10) },
+	  OFFER_TLS "ready" },
+	{ "STARTTLS that is not offered is not missed where it may be used",
+	  IF_OFFERED,
+	  { MAIL("a@x", "b@y", 10) },
+	  PIPE "quit idle\nC: QUIT\nclose idle" },
+	{ "STARTTLS that is not offered ends it where it is demanded",
+	  REQUIRED,
+	  { MAIL("a@x", "b@y", 10) },
+	  "start 0\n" GREET "S: 250 mx\nR 0.0 temporary host ehlo no_tls\ndone 0\nC: QUIT\n"
+	  "close rejected" },
+	{ "a server without EHLO has no TLS",
+	  REQUIRED,
+	  { MAIL("a@x", "b@y", 10) },
+	  "start 0\n" GREET "S: 500 what\nC: HELO me\nS: 250 mx\n"
+	  "R 0.0 temporary host helo no_tls\ndone 0\nC: QUIT\nclose rejected" },
+	{ "STARTTLS that is refused is not missed where it may be used",
+	  IF_OFFERED,
+	  { MAIL("a@x", "b@y", 10) },
+	  OFFER_TLS "C: STARTTLS\nS: 454 4.7.0 no\nready\nstart 0\nC: MAIL FROM:<a@x>\n"
+		    "C: RCPT TO:<b@y>\nC: DATA" },
+	{ "STARTTLS that is refused ends it where it is demanded",
+	  REQUIRED,
+	  { MAIL("a@x", "b@y", 10) },
+	  "start 0\n" OFFER_TLS "C: STARTTLS\nS: 454 4.7.0 no\n"
+	  "R 0.0 temporary host starttls reply 454\ndone 0\nC: QUIT\nclose rejected" },
+	{ "421 to STARTTLS ends it in any case",
+	  IF_OFFERED,
+	  { MAIL("a@x", "b@y", 10) },
+	  "start 0\n" OFFER_TLS "C: STARTTLS\nS: 421 no\n"
+	  "R 0.0 temporary host starttls reply 421\ndone 0\nclose unavailable" },
+	{ "only 220 begins a handshake",
+	  IF_OFFERED,
+	  { MAIL("a@x", "b@y", 10) },
+	  "start 0\n" OFFER_TLS "C: STARTTLS\nS: 250 ok\n"
+	  "R 0.0 temporary host starttls reply 250\ndone 0\nclose protocol" },
+	{ "a handshake that fails is the host's trouble",
+	  IF_OFFERED,
+	  { MAIL("a@x", "b@y", 10) },
+	  "start 0\n" OFFER_TLS "C: STARTTLS\nS: 220 go\nstart-tls\nlost tls_failed\n"
+	  "R 0.0 temporary host tls tls\ndone 0\nclose tls_failed" },
+	{ "STARTTLS that is offered again under TLS is not used again",
+	  REQUIRED,
+	  { MAIL("a@x", "b@y", 10) },
+	  SECURE "S: 250 STARTTLS\nready" },
+	{ "implicit TLS needs no STARTTLS",
+	  REQUIRED,
+	  { MAIL("a@x", "b@y", 10) },
+	  "secured\nphase greeting\n" PLAIN },
+	{ "LMTP with STARTTLS",
+	  { .lmtp = true, .tls = SENDER_TLS_REQUIRED },
+	  { MAIL("a@x", "b@y", 10) },
+	  "S: 220 x\nC: LHLO me\nS: 250-x\nS: 250 STARTTLS\nC: STARTTLS\nS: 220 go\nstart-tls\n"
+	  "secured\nC: LHLO me\nS: 250 x\nready" },
+	{ "AUTH PLAIN in one command",
+	  WITH_AUTH(ANY_AUTH),
+	  { MAIL("a@x", "b@y", 10) },
+	  "start 0\n" SECURE "S: 250 AUTH PLAIN LOGIN\nauth PLAIN first\nphase auth\nwait\n"
+	  "say nobody knows\nC: AUTH PLAIN bm9ib2R5IGtub3dz\nS: 235 2.7.0 ok\nauth PLAIN over\n"
+	  "say \nready\nC: MAIL FROM:<a@x>" },
+	{ "AUTH LOGIN has no initial response",
+	  WITH_AUTH(ANY_AUTH),
+	  { MAIL("a@x", "b@y", 10) },
+	  SECURE "S: 250 AUTH LOGIN CRAM-MD5\nauth LOGIN first\nsay \nC: AUTH LOGIN\n"
+		 "S: 334 VXNlcm5hbWU6\nauth LOGIN Username:\nsay ann\nC: YW5u\n"
+		 "S: 334 UGFzc3dvcmQ6\nauth LOGIN Password:\nsay x\nC: eA==\nS: 235 ok\n"
+		 "auth LOGIN over\nsay \nready" },
+	{ "AUTH SCRAM is preferred, and an empty answer is an empty line",
+	  WITH_AUTH(ANY_AUTH),
+	  { MAIL("a@x", "b@y", 10) },
+	  SECURE "S: 250 AUTH=LOGIN PLAIN scram-sha-256\nauth SCRAM-SHA-256 first\nsay n,,\n"
+		 "C: AUTH SCRAM-SHA-256 biws\nS: 334 cj0x\nauth SCRAM-SHA-256 r=1\nsay c\n"
+		 "C: Yw==\nS: 334 dj0x\nauth SCRAM-SHA-256 v=1\nsay \nC: \nS: 235 ok\n"
+		 "auth SCRAM-SHA-256 over\nsay \nready" },
+	{ "a mechanism that we may not use is not used",
+	  WITH_AUTH(SASL_BIT(SASL_SCRAM_SHA_256)),
+	  { MAIL("a@x", "b@y", 10) },
+	  "start 0\n" SECURE "S: 250 AUTH PLAIN LOGIN\nR 0.0 temporary host ehlo no_auth\ndone 0\n"
+	  "C: QUIT\nclose rejected" },
+	{ "no AUTH in plain text",
+	  { .tls = SENDER_TLS_IF_OFFERED, .auth = ANY_AUTH },
+	  { MAIL("a@x", "b@y", 10) },
+	  "start 0\n" GREET
+	  "S: 250-mx\nS: 250 AUTH PLAIN\nR 0.0 temporary host ehlo no_tls\ndone 0\n"
+	  "C: QUIT\nclose rejected" },
+	{ "what was offered in plain text does not count under TLS",
+	  WITH_AUTH(ANY_AUTH),
+	  { MAIL("a@x", "b@y", 10) },
+	  "start 0\n" GREET "S: 250-STARTTLS\nS: 250-STARTTLS\nS: 250 AUTH PLAIN\nC: STARTTLS\n"
+	  "S: 220 go\nstart-tls\nsecured\nC: EHLO me\nS: 250 mx\n"
+	  "R 0.0 temporary host ehlo no_auth\ndone 0\nC: QUIT\nclose rejected" },
+	{ "a password that is refused is temporary",
+	  WITH_AUTH(ANY_AUTH),
+	  { MAIL("a@x", "b@y", 10) },
+	  "start 0\n" SECURE "S: 250 AUTH PLAIN\nauth PLAIN first\nsay x\nC: AUTH PLAIN eA==\n"
+	  "S: 535 5.7.8 no\nR 0.0 temporary host auth reply 535\ndone 0\nC: QUIT\nclose rejected" },
+	{ "a challenge that is no base64 ends it",
+	  WITH_AUTH(ANY_AUTH),
+	  { MAIL("a@x", "b@y", 10) },
+	  "start 0\n" SECURE "S: 250 AUTH LOGIN\nauth LOGIN first\nsay \nC: AUTH LOGIN\n"
+	  "S: 334 what?\nR 0.0 temporary host auth auth\ndone 0\nclose protocol" },
+	{ "a challenge that the caller cannot answer ends it",
+	  WITH_AUTH(ANY_AUTH),
+	  { MAIL("a@x", "b@y", 10) },
+	  "start 0\n" SECURE "S: 250 AUTH PLAIN\nauth PLAIN first\nsay x\nC: AUTH PLAIN eA==\n"
+	  "S: 334 \nauth PLAIN\nfail\nR 0.0 temporary host auth auth\ndone 0\nclose protocol" },
+	{ "a 235 that proves nothing ends it where the mechanism wants a proof",
+	  WITH_AUTH(ANY_AUTH),
+	  { MAIL("a@x", "b@y", 10) },
+	  "start 0\n" SECURE "S: 250 AUTH SCRAM-SHA-256\nauth SCRAM-SHA-256 first\nsay n\n"
+	  "C: AUTH SCRAM-SHA-256 bg==\nS: 235 hello\nauth SCRAM-SHA-256 over\nfail\n"
+	  "R 0.0 temporary host auth auth\ndone 0\nclose protocol" },
+	{ "EHLO that is answered as AUTH would be is no AUTH",
+	  WITH_AUTH(ANY_AUTH),
+	  { MAIL("a@x", "b@y", 10) },
+	  "start 0\n" OFFER_TLS
+	  "C: STARTTLS\nS: 220 go\nstart-tls\nsecured\nC: EHLO me\nS: 235-mx\n"
+	  "S: 235 AUTH PLAIN\nauth PLAIN first\nsay x\nC: AUTH PLAIN eA==" },
 };
 
 #endif

@@ -327,6 +327,26 @@ static const struct {
 	{ "routes:\n  - { domain: a.example, to: discard }\n  - domain: A.example\n    to: "
 	  "discard\n",
 	  "test.yaml:5: routes[1].domain: 'A.example' stands twice; remove one" },
+	{ "routes: [{ domain: \"*\", to: \"smtp://192.0.2.1\", tls: dane }]\n",
+	  "test.yaml:3: routes[0].tls: is dane, which needs next hops by SMTP and by name; name "
+	  "them in to, or demand verify or a fingerprint" },
+	{ "routes: [{ domain: \"*\", to: [\"smtp://a.test\", \"smtp://192.0.2.1\"], tls: dane "
+	  "}]\n",
+	  "test.yaml:3: routes[0].tls: is dane, which needs next hops by SMTP and by name; name "
+	  "them in to, or demand verify or a fingerprint" },
+	{ "routes: [{ domain: \"*\", to: \"lmtp://a.test:24\", tls: dane }]\n",
+	  "test.yaml:3: routes[0].tls: is dane, which needs next hops by SMTP and by name; name "
+	  "them in to, or demand verify or a fingerprint" },
+	{ "dns: { trust_anchors: none }\nroutes: [{ domain: \"*\", to: mx, tls: dane }]\n",
+	  "test.yaml:4: routes[0].tls: is dane, which needs validated answers; give "
+	  "dns.trust_anchors a file, or demand verify or a fingerprint" },
+	{ "routes: [{ domain: \"*\", to: mx, tls: fingerprint }]\n",
+	  "test.yaml:3: routes[0].tls: has no fingerprint to compare with; add fingerprints: "
+	  "[\"…\"]" },
+	{ "routes: [{ domain: \"*\", to: mx, fingerprints: [ab:cd], tls: fingerprint }]\n",
+	  "test.yaml:3: routes[0].fingerprints: 'ab:cd' is no SHA-256 fingerprint; write the 32 "
+	  "bytes "
+	  "that openssl x509 -noout -fingerprint -sha256 prints" },
 	{ "routes: [{ domain: \"*\", to: [mx, \"smtp://192.0.2.1\"] }]\n",
 	  "test.yaml:3: routes[0].to: 'mx' cannot stand in a list; write it alone, as in to: mx" },
 	{ "routes: [{ domain: \"*\", to: \"smtp://mail_.example.org:25\" }]\n",
@@ -337,8 +357,11 @@ static const struct {
 	  "smtp://192.0.2.1:25, \"smtp://[2001:db8::1]:25\" or smtp://mail.example.org:25" },
 	{ "routes: [{ domain: \"*\", to: \"http://192.0.2.1\" }]\n",
 	  "test.yaml:3: routes[0].to: 'http://192.0.2.1' is no next hop; write mx, "
-	  "smtp://HOST:port, "
+	  "smtp://HOST:port, smtps://HOST:port, "
 	  "lmtp://HOST:port, lmtp:///path/to/socket or discard" },
+	{ "routes: [{ domain: \"*\", to: \"smtps://192.0.2.1\", tls: none }]\n",
+	  "test.yaml:3: routes[0].tls: is none, but smtps:// is TLS; write smtp:// or another "
+	  "word" },
 	{ "routes: [{ domain: \"*\", to: \"smtp://192.0.2.1:99999\" }]\n",
 	  "test.yaml:3: routes[0].to: 'smtp://192.0.2.1:99999' has no valid host; write it as "
 	  "smtp://192.0.2.1:25, \"smtp://[2001:db8::1]:25\" or smtp://mail.example.org:25" },
@@ -487,7 +510,15 @@ static const char full[] =
 	     "routes:\n"
 	     "  - { domain: \"*\", to: [\"smtp://192.0.2.1\", \"smtp://[::1]:26\"] }\n"
 	     "  - { domain: a.example, to: \"lmtp:///tmp/it's \\\"x\\\".sock\" }\n"
-	     "  - { domain: .a.example, to: discard, connections: 7 }\n";
+	     "  - { domain: .a.example, to: discard, connections: 7 }\n"
+	     "  - { domain: s.example, to: [\"smtps://192.0.2.1\", \"smtps://b.example:25\"] }\n"
+	     "  - domain: f.example\n"
+	     "    to: \"smtp://192.0.2.1\"\n"
+	     "    tls: fingerprint\n"
+	     "    fingerprints:\n"
+	     "      - 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1eff\n"
+	     "      - \"ab:01:02:03:04:05:06:07:08:09:0A:0b:0c:0d:0e:0f:10:11:12:13:14:15:16:17:18:"
+	     "19:1a:1b:1c:1d:1e:FF\"\n";
 
 static void
 what_is_printed_parses_to_the_same(void **state)

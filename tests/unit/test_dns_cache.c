@@ -153,6 +153,7 @@ types_and_outcomes_have_texts(void **state)
 	(void)state;
 	assert_string_equal(dns_type_text(DNS_AAAA), "AAAA");
 	assert_string_equal(dns_type_text(DNS_TLSA), "TLSA");
+	assert_string_equal(dns_type_text(DNS_SOA), "SOA");
 	assert_string_equal(dns_outcome_label(DNS_NO_DOMAIN), "no_domain");
 	assert_string_equal(dns_outcome_label(DNS_BOGUS), "bogus");
 }

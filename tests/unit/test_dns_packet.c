@@ -193,6 +193,10 @@ static const struct {
 							   "xy"),
 	  "a.test|60|\x03\x01\x01"
 	  "xy" },
+	{ "a TLSA that is too short to be one", DNS_TLSA,
+	  WHOLE(HEADER("\x80", "\x01", "\x00") QUESTION("\x34")
+			RR(A_TEST, "\x34", "\x3c", "\x01") "\x03"),
+	  "a.test|60|\x03" },
 	{ "no data: the SOA's TTL", DNS_A,
 	  WHOLE(HEADER("\x80", "\x00", "\x01") QUESTION("\x01") RR(TEST, "\x06", "\x07", "\x18")
 			TEST TEST "\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0\4\0\0\0\x1e"),

@@ -17,7 +17,7 @@
 enum { NOW_MS = 1000000, TTL_MS = 3600000 };
 
 /* An answer in one line: an outcome, "secure" or not, then records: "10:mx1.example.net" of MX, or
- * addresses. "found secure 192.0.2.1 2001:db8::1" */
+ * addresses; "@" where CNAMEs led. "found secure 192.0.2.1 2001:db8::1" */
 static struct dns_answer *
 answer_of(const char *text)
 {
@@ -42,6 +42,10 @@ answer_of(const char *text)
 		*r = (struct dns_record){ 0 };
 		if (span_eq(word, SPAN("secure"))) {
 			from.security = DNS_SECURE;
+			continue;
+		}
+		if (word.data[0] == '@') {
+			from.name = span_after(word, 1);
 			continue;
 		}
 		if (!text_ip(word, 0, &r->address)) {
@@ -247,6 +251,10 @@ put_back(struct mx_plan *p)
 			dns_answer_put(p->hosts[i].v6);
 		if (p->hosts[i].v4 != NULL)
 			dns_answer_put(p->hosts[i].v4);
+		if (p->hosts[i].alias != NULL)
+			dns_answer_put(p->hosts[i].alias);
+		if (p->hosts[i].tlsa != NULL)
+			dns_answer_put(p->hosts[i].tlsa);
 	}
 }
 
@@ -272,6 +280,123 @@ show(const struct mx_hosts *h, struct buf *out)
 
 static struct mx_hosts made;
 static uint8_t text_memory[MX_TEXT_MAX];
+
+/* What is known of a host and of its TLSA records, what is to be asked for next, and what the
+ * lookup would say if it ended there. The host is "mx"; records "@" a base are those of that. */
+struct tlsa_row {
+	const char *story;
+	const char *v6, *v4, *alias, *tlsa;
+	const char *question; /* "TLSA mx", "CNAME mx"; NULL: nothing */
+	const char *result;   /* "outcome base"; NULL: not asked for */
+	uint64_t life_ms;
+};
+
+static const struct tlsa_row tlsa_rows[] = {
+	{ "no address yet", NULL, NULL, NULL, NULL, NULL, NULL, 5000 },
+	{ "a denial of one family says nothing of the other", "no_data secure @mx", NULL, NULL,
+	  NULL, NULL, NULL, 5000 },
+	{ "asked at the first secure address, and late if it stays so",
+	  "found secure @mx 2001:db8::1", NULL, NULL, NULL, "TLSA mx", "failed mx", 30000 },
+	{ "the other family failed: asked all the same", "failed", "found secure @mx 192.0.2.1",
+	  NULL, NULL, "TLSA mx", "failed mx", 30000 },
+	{ "an insecure host is not asked for", "no_data @mx", "found @mx 192.0.2.1", NULL, NULL,
+	  NULL, NULL, TTL_MS },
+	{ "one insecure family makes the host insecure", "found secure @mx 2001:db8::1",
+	  "found @mx 192.0.2.1", NULL, NULL, NULL, NULL, TTL_MS },
+	{ "records are there", "no_data secure @mx", "found secure @mx 192.0.2.1", NULL,
+	  "found secure @mx 10:r", NULL, "found mx", TTL_MS },
+	{ "there are none", "no_data secure @mx", "found secure @mx 192.0.2.1", NULL,
+	  "no_domain secure @mx", NULL, "no_domain mx", TTL_MS },
+	{ "records failed", "no_data secure @mx", "found secure @mx 192.0.2.1", NULL, "failed @mx",
+	  NULL, "failed mx", 30000 },
+	{ "records are bogus", "no_data secure @mx", "found secure @mx 192.0.2.1", NULL,
+	  "bogus @mx", NULL, "bogus mx", 30000 },
+	{ "a secure alias: where it leads to comes first", "no_data secure @far",
+	  "found secure @far 192.0.2.1", NULL, NULL, "TLSA far", "failed mx", 30000 },
+	{ "a secure alias with records there", "no_data secure @far", "found secure @far 192.0.2.1",
+	  NULL, "found secure @far 10:r", NULL, "found far", TTL_MS },
+	{ "a secure alias without records there: its own name is next", "no_data secure @far",
+	  "found secure @far 192.0.2.1", NULL, "no_data secure @far", "TLSA mx", "failed far",
+	  30000 },
+	{ "a secure alias with unsigned records there: its own name is next", "no_data secure @far",
+	  "found secure @far 192.0.2.1", NULL, "found @far 10:r", "TLSA mx", "failed far", 30000 },
+	{ "a secure alias that failed there is at its end", "no_data secure @far",
+	  "found secure @far 192.0.2.1", NULL, "failed @far", NULL, "failed far", 30000 },
+	{ "a secure alias with records at its own name", "no_data secure @far",
+	  "found secure @far 192.0.2.1", NULL, "found secure @mx 10:r", NULL, "found mx", TTL_MS },
+	{ "an alias to an insecure place: is itself secure?", "no_data @far",
+	  "found @far 192.0.2.1", NULL, NULL, "CNAME mx", "failed mx", 30000 },
+	{ "an insecure alias", "no_data @far", "found @far 192.0.2.1", "found @mx 10:far", NULL,
+	  NULL, NULL, TTL_MS },
+	{ "an alias that could not be looked at", "no_data @far", "found @far 192.0.2.1", "failed",
+	  NULL, NULL, "failed mx", 30000 },
+	{ "a secure alias to an insecure place", "no_data @far", "found @far 192.0.2.1",
+	  "found secure @mx 10:far", NULL, "TLSA mx", "failed mx", 30000 },
+	{ "a secure alias to an insecure place, with records", "no_data @far",
+	  "found @far 192.0.2.1", "found secure @mx 10:far", "found secure @mx 10:r", NULL,
+	  "found mx", TTL_MS },
+};
+
+static void
+check_tlsa_row(const struct tlsa_row *row, bool dane)
+{
+	struct mx_plan plan;
+	struct buf text = buf_of(text_memory, sizeof text_memory);
+	struct dns_answer *mx = answer_of("found secure 10:mx");
+	struct mx_question next;
+	uint8_t memory[200];
+	struct buf shown = buf_of(memory, sizeof memory);
+
+	mx_plan(&plan, SPAN("example.net"), 25, mx, &self);
+	struct mx_candidate *c = &plan.hosts[0];
+	plan.dane = dane;
+	c->v6 = answer_of(row->v6);
+	c->v4 = answer_of(row->v4);
+	c->alias = answer_of(dane ? row->alias : NULL);
+	c->tlsa = answer_of(dane ? row->tlsa : NULL);
+	c->tlsa_base = c->tlsa != NULL ? c->tlsa->name : span_none();
+	if (mx_tlsa_next(&plan, c, &next))
+		buf_printf(&shown, "%s %.*s", dns_type_text(next.type), SPAN_ARG(next.base));
+	if (!span_eq(buf_span(&shown), span_of_string(dane ? row->question : NULL)))
+		fail_msg("%s: asks %.*s", row->story, (int)shown.size, (char *)memory);
+	mx_select(&plan, &self, 1, NOW_MS, &made, &text);
+	buf_reset(&shown);
+	if (made.host_count > 0 && made.hosts[0].tlsa != NULL)
+		buf_printf(&shown, "%s %.*s", dns_outcome_label(made.hosts[0].tlsa->outcome),
+			   SPAN_ARG(made.hosts[0].tlsa_base));
+	if (!span_eq(buf_span(&shown), span_of_string(dane ? row->result : NULL)))
+		fail_msg("%s: says %.*s", row->story, (int)shown.size, (char *)memory);
+	if (dane && row->result != NULL)
+		assert_int_equal(made.expires_at_ms - NOW_MS, row->life_ms);
+	put_back(&plan);
+	dns_answer_put(mx);
+}
+
+static void
+tlsa_records_are_asked_for_on_secure_ways(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof tlsa_rows / sizeof tlsa_rows[0]; i++) {
+		check_tlsa_row(&tlsa_rows[i], true);
+		check_tlsa_row(&tlsa_rows[i], false);
+	}
+}
+
+static void
+tlsa_names_are_those_of_the_port(void **state)
+{
+	uint8_t memory[DNS_NAME_MAX + TLSA_PREFIX_MAX];
+	struct buf name = buf_of(memory, sizeof memory);
+
+	(void)state;
+	mx_tlsa_name(SPAN("mx1.example.net"), 25, &name);
+	assert_true(span_eq(buf_span(&name), SPAN("_25._tcp.mx1.example.net")));
+	buf_reset(&name);
+	memset(text_memory, 'a', DNS_NAME_MAX);
+	mx_tlsa_name(span_of(text_memory, DNS_NAME_MAX), 65535, &name);
+	assert_false(name.overflow);
+	assert_int_equal(name.size, sizeof memory);
+}
 
 static void
 select_row(const struct row *row, uint64_t chance)
@@ -411,8 +536,11 @@ the_longest_texts_fit(void **state)
 	assert_int_equal(made.site.size, MX_HOSTS_MAX * (DNS_NAME_MAX + 1) - 1);
 	buf_reset(&text);
 	mx_plan(&plan, span_of(names[0], DNS_NAME_MAX), 25, &answer, NULL);
-	for (unsigned i = 0; i < MX_HOSTS_MAX; i++)
+	for (unsigned i = 0; i < MX_HOSTS_MAX; i++) {
 		plan.hosts[i].v4 = answer_of("found 192.0.2.1");
+		plan.hosts[i].tlsa = answer_of("found secure 10:r");
+		plan.hosts[i].tlsa_base = span_of(names[(i + 1) % MX_HOSTS_MAX], DNS_NAME_MAX);
+	}
 	mx_select(&plan, NULL, 1, NOW_MS, &made, &text);
 	assert_int_equal(made.host_count, MX_HOSTS_MAX);
 	put_back(&plan);
@@ -459,7 +587,7 @@ static void
 outcomes_have_a_status(void **state)
 {
 	(void)state;
-	for (enum mx_outcome o = MX_FOUND; o <= MX_BOGUS; o++) {
+	for (enum mx_outcome o = MX_FOUND; o <= MX_UNPROTECTED; o++) {
 		assert_int_equal(mx_outcome_status(o)[0] == '4', mx_outcome_is_temporary(o));
 		assert_true(strlen(mx_outcome_label(o)) > 0);
 	}
@@ -476,6 +604,8 @@ main(void)
 		cmocka_unit_test(addresses_of_a_host_are_shuffled_and_alternate),
 		cmocka_unit_test(limits_hold),
 		cmocka_unit_test(the_longest_texts_fit),
+		cmocka_unit_test(tlsa_records_are_asked_for_on_secure_ways),
+		cmocka_unit_test(tlsa_names_are_those_of_the_port),
 		cmocka_unit_test(literals_are_addresses),
 		cmocka_unit_test(outcomes_have_a_status),
 	};

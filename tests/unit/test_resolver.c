@@ -571,6 +571,59 @@ forwarders_without_dnssec_are_named(void **state)
 	unlink(log_path);
 }
 
+/* The name server signs nothing, so there is nothing that could be proven; a stop in between. */
+static void
+what_validation_is_worth_is_told_once(void **state)
+{
+	char log_path[] = "/tmp/ringpost-log-XXXXXX";
+	char text[8192] = { 0 };
+	int log_fd = mkstemp(log_path), error = 0;
+	struct log *log = log_new(1, 64 * 1024, log_path, &error);
+	ssize_t size = 0;
+
+	(void)state;
+	assert_true(log_fd >= 0 && log != NULL);
+	rig.worker.log = log_ring(log, 0, rig.metrics);
+	start();
+	resolver_prove(rig.resolver);
+	resolver_prove(rig.resolver);
+	worker_turn(&rig.worker, 0);
+	worker_turn(&rig.worker, 0);
+	log_drain(log);
+	size = read(log_fd, text, sizeof text - 1);
+	assert_true(size > 0);
+	const char *told = strstr(text, "\"event\":\"dnssec_fails\"");
+	assert_non_null(told);
+	assert_non_null(strstr(told, "there are no trust anchors"));
+	assert_non_null(strstr(told, "DANE is off"));
+	assert_null(strstr(told + 1, "\"event\":\"dnssec"));
+	assert_int_equal(name_server_count(rig.server, ""), 0);
+	rig.worker.log = NULL;
+	log_free(log);
+	close(log_fd);
+	unlink(log_path);
+}
+
+static void
+a_stop_ends_a_proof(void **state)
+{
+	char path[] = "/tmp/ringpost-anchors-XXXXXX";
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_true(dprintf(fd,
+			    ". IN DS 20326 8 2 E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC6834571"
+			    "04237C7F8EC8D\n") > 0);
+	close(fd);
+	rig.options.trust_anchors = path;
+	start();
+	unlink(path);
+	resolver_prove(rig.resolver);
+	worker_turn(&rig.worker, 0);
+	stop();
+}
+
 static void
 a_stop_ends_lookups(void **state)
 {
@@ -730,6 +783,8 @@ main(void)
 		TEST(a_lookup_has_one_deadline),
 		TEST(a_silent_backup_does_not_hold_up_the_best),
 		TEST(forwarders_without_dnssec_are_named),
+		TEST(what_validation_is_worth_is_told_once),
+		TEST(a_stop_ends_a_proof),
 		TEST(a_stop_ends_lookups),
 		TEST(names_of_the_configuration_have_files_and_search),
 		TEST(a_start_says_what_is_wrong),

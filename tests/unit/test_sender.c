@@ -32,7 +32,8 @@ struct run {
 	struct sender_transaction transactions[3];
 	struct sender_recipient recipients[3][8];
 	uint8_t scratch_memory[SENDER_SCRATCH_MIN];
-	char said[4096]; /* by us, not yet matched */
+	char answer[256]; /* of ours, to a challenge */
+	char said[4096];  /* by us, not yet matched */
 	size_t said_size;
 	char input[4096]; /* from the peer, all of it */
 	size_t input_size;
@@ -106,6 +107,14 @@ name_action(const struct run *r, const struct sender_action *a, char text[256])
 		break;
 	case SENDER_READY:
 		snprintf(text, 256, "ready");
+		break;
+	case SENDER_START_TLS:
+		snprintf(text, 256, "start-tls");
+		break;
+	case SENDER_ASK_AUTH:
+		snprintf(text, 256, "auth %.*s%s%s%s%.*s", SPAN_ARG(sasl_name(a->auth.mechanism)),
+			 a->auth.first ? " first" : "", a->auth.over ? " over" : "",
+			 a->auth.data.size > 0 ? " " : "", SPAN_ARG(a->auth.data));
 		break;
 	case SENDER_SEND_BODY:
 		snprintf(text, 256, " %u %u %u%s%s", number_of(r, a->transaction),
@@ -189,6 +198,14 @@ do_line(struct run *r, const char *line)
 		sender_quit(&r->sender, reason_of(line + 5));
 	} else if (strncmp(line, "lost ", 5) == 0) {
 		sender_lost(&r->sender, reason_of(line + 5));
+	} else if (strcmp(line, "secured") == 0) {
+		sender_secured(&r->sender);
+	} else if (strncmp(line, "say ", 4) == 0) {
+		/* Lent to the machine until its next step. */
+		memcpy(r->answer, line + 4, sizeof r->answer - 4);
+		sender_auth_answer(&r->sender, span_of_string(r->answer));
+	} else if (strcmp(line, "fail") == 0) {
+		sender_auth_failed(&r->sender);
 	} else if (strcmp(line, "sent") == 0) {
 		check_body_sent(&r->check);
 		sender_body_sent(&r->sender);
@@ -295,7 +312,8 @@ play(struct run *r)
 		if (r->input_used == r->input_size && do_line(r, line))
 			continue;
 		step_once(r, &a);
-		if (a.kind != SENDER_NEED_INPUT) {
+		bool waits = a.kind == SENDER_WAIT && strcmp(line, "wait") != 0;
+		if (a.kind != SENDER_NEED_INPUT && !waits) {
 			match_action(r, &a);
 			continue;
 		}

@@ -22,6 +22,13 @@ static const char config_text[] =
 	"  - { domain: \"*\", to: mx, connections: 15 }\n"
 	"  - { domain: a.example, to: \"smtp://192.0.2.1\" }\n"
 	"  - { domain: b.example, to: \"smtp://192.0.2.1\", connections: 2 }\n"
+	"  - { domain: v.example, to: \"smtp://192.0.2.1\", connections: 7, tls: verify }\n"
+	"  - { domain: may.example, to: \"smtp://192.0.2.1\", tls: may }\n"
+	"  - { domain: mx.example, to: mx, tls: encrypt }\n"
+	"  - domain: f.example\n"
+	"    to: \"smtp://192.0.2.1\"\n"
+	"    tls: fingerprint\n"
+	"    fingerprints: [000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1eff]\n"
 	"sites:\n"
 	"  - { mx: example.net, connections: 9 }\n"
 	"  - { mx: big.example.net, connections: 50, rate: 600 }\n";
@@ -87,6 +94,10 @@ test_who_says_what(void **state)
 		{ true, "mta5.am0.yahoodns.net", 10, 2, 20, 0, "yahoodns.net" },
 		/* Routes with one destination share the least of their limits. */
 		{ false, "smtp://192.0.2.1:25", 2, 2, 70, 0, "route" },
+		/* The same hosts under another policy are another destination... */
+		{ false, "smtp://192.0.2.1:25 tls=verify", 7, 7, 70, 0, "route" },
+		/* ...but take as much as they do. */
+		{ true, "mx.example.net tls=encrypt", 9, 5, 100, 0, "example.net" },
 	};
 	struct routing *r = make_routing();
 
@@ -122,11 +133,63 @@ test_routing_finds(void **state)
 }
 
 static void
+test_policies_of_routes(void **state)
+{
+	static const struct {
+		const char *address;
+		enum tls_level level;
+		enum tls_source source;
+	} rows[] = {
+		{ "u@a.example", TLS_MAY, TLS_BY_DEFAULT },
+		{ "u@may.example", TLS_MAY, TLS_BY_ROUTE },
+		{ "u@v.example", TLS_VERIFY, TLS_BY_ROUTE },
+		{ "u@mx.example", TLS_ENCRYPT, TLS_BY_ROUTE },
+		{ "u@f.example", TLS_FINGERPRINT, TLS_BY_ROUTE },
+	};
+	struct routing *r = make_routing();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		struct routing_step step = routing_find(r, span_of_string(rows[i].address));
+		assert_int_equal(step.way->policy.level, rows[i].level);
+		assert_int_equal(step.way->policy.source, rows[i].source);
+	}
+	struct routing_step plain = routing_find(r, SPAN("u@a.example"));
+	struct routing_step may = routing_find(r, SPAN("u@may.example"));
+	struct routing_step verify = routing_find(r, SPAN("u@v.example"));
+	assert_true(span_eq(may.way->name, SPAN("smtp://192.0.2.1:25 tls=may")));
+	assert_int_equal(routing_connections(r, SPAN("smtp://192.0.2.1:25 tls=dane")),
+			 routing_connections(r, plain.way->name));
+	assert_true(span_eq(verify.way->name, SPAN("smtp://192.0.2.1:25 tls=verify")));
+	routing_put(r);
+}
+
+/* The plan outlives the routing that its policy came from. */
+static void
+test_plan_keeps_its_policy(void **state)
+{
+	struct routing *r = make_routing();
+	struct routing_step step = routing_find(r, SPAN("u@f.example"));
+	struct plan *p = plan_of_target(step.target, &step.way->policy, step.way->auth, NULL, NULL);
+
+	(void)state;
+	assert_non_null(p);
+	assert_true(span_eq(p->name, step.way->name));
+	assert_true(span_eq(plan_hosts_of_name(p->name), SPAN("smtp://192.0.2.1:25")));
+	routing_put(r);
+	assert_int_equal(p->policy.level, TLS_FINGERPRINT);
+	assert_int_equal(p->policy.fingerprint_count, 1);
+	assert_int_equal(p->policy.fingerprints[0][1], 1);
+	assert_int_equal(p->policy.fingerprints[0][31], 0xff);
+	plan_put(p);
+}
+
+static void
 test_plan_of_a_list(void **state)
 {
 	struct routing *r = make_routing();
 	struct routing_step step = routing_find(r, SPAN("u@a.example"));
-	struct plan *p = plan_of_target(step.target, NULL);
+	struct plan *p = plan_of_target(step.target, &step.way->policy, step.way->auth, NULL, NULL);
 
 	(void)state;
 	assert_non_null(p);
@@ -172,8 +235,10 @@ test_plan_of_mx(void **state)
 					  "[2001:db8::1]:25" };
 	for (unsigned i = 0; i < 4; i++)
 		assert_true(net_address_parse(span_of_string(addresses[i]), &found.addresses[i]));
-	struct plan *p = plan_of_mx(&found);
+	const struct tls_policy policy = { .level = TLS_MAY };
+	struct plan *p = plan_of_mx(&found, &policy, NULL);
 	assert_non_null(p);
+	assert_true(span_eq(p->name, found.site));
 	assert_true(p->by_mx && p->mx_secure);
 	assert_int_equal(p->host_count, 4);
 	const uint8_t ranks[] = { 0, 0, 1, 1 };
@@ -189,9 +254,13 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_covers),        cmocka_unit_test(test_who_says_what),
-		cmocka_unit_test(test_routing_finds), cmocka_unit_test(test_plan_of_a_list),
+		cmocka_unit_test(test_covers),
+		cmocka_unit_test(test_who_says_what),
+		cmocka_unit_test(test_routing_finds),
+		cmocka_unit_test(test_plan_of_a_list),
 		cmocka_unit_test(test_plan_of_mx),
+		cmocka_unit_test(test_policies_of_routes),
+		cmocka_unit_test(test_plan_keeps_its_policy),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
