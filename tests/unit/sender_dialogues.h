@@ -187,7 +187,7 @@ static const struct dialogue dialogues[] = {
 	  "550\n"
 	  "R 0.1 permanent nothing mail reply 550\ndone 0\nstart 1\nC: MAIL FROM:<a@x>\n"
 	  "C: RCPT TO:<d@y>\nC: DATA\nS: 451 later\nS: 503 no\nS: 503 no\n"
-	  "R 1.0 temporary later mail reply 451\ndone 1" },
+	  "R 1.0 temporary host mail reply 451\ndone 1" },
 	{ "MAIL refused, 354 all the same: the connection is given up",
 	  DEFAULTS,
 	  { MAIL("a@x", "b@y", 10) },
@@ -200,13 +200,14 @@ static const struct dialogue dialogues[] = {
 	  "S: 354 go\nR 0.0 permanent nothing rcpt reply 550\nC: .\nS: 554 none\ndone 0\nquit "
 	  "shutdown\n"
 	  "C: QUIT\nclose shutdown" },
-	{ "452 behind an accepted recipient is for another transaction, alone it is for later",
+	{ "452 behind an accepted recipient is for another transaction, alone it is for another "
+	  "host",
 	  DEFAULTS,
 	  { MAIL("a@x", "b@y c@y d@y", 10) },
 	  "start 0\n" PIPE
 	  "C: MAIL FROM:<a@x>\nC: RCPT TO:<b@y>\nC: RCPT TO:<c@y>\nC: RCPT TO:<d@y>\n"
 	  "C: DATA\nS: 250 ok\nS: 452 many\nS: 250 ok\nS: 552 many\nS: 354 go\n"
-	  "R 0.0 temporary later rcpt reply 452\nR 0.2 temporary again rcpt reply 552\nask 0 yes\n"
+	  "R 0.0 temporary host rcpt reply 452\nR 0.2 temporary again rcpt reply 552\nask 0 yes\n"
 	  "body 0 0 10 stuffed last\nS: 250 ok\nR 0.1 ok nothing end_of_data reply 250\ndone 0" },
 	{ "421 on RCPT ends the connection; who was accepted goes to the next host",
 	  DEFAULTS,
@@ -224,7 +225,7 @@ static const struct dialogue dialogues[] = {
 	  DEFAULTS,
 	  { MAIL("a@x", "b@y", 10), MAIL("a@x", "b@y", 10) },
 	  "start 0\n" PLAIN "C: MAIL FROM:<a@x>\nS: 250 ok\nC: RCPT TO:<b@y>\nS: 250 ok\nC: DATA\n"
-	  "S: 451 no\nR 0.0 temporary later data reply 451\ndone 0\nstart 1\nC: RSET\nphase rset\n"
+	  "S: 451 no\nR 0.0 temporary host data reply 451\ndone 0\nstart 1\nC: RSET\nphase rset\n"
 	  "S: 250 ok\nC: MAIL FROM:<a@x>\nS: 421 bye\nR 1.0 temporary again mail reply 421\ndone "
 	  "1\n"
 	  "close unavailable" },
@@ -256,7 +257,7 @@ static const struct dialogue dialogues[] = {
 	  "S: 354 go\nask 0 yes\nbody 0 0 10 stuffed last\nS: 554 5.6.0 spam\n"
 	  "R 0.0 permanent nothing end_of_data reply 554\ndone 0\nstart 1\nC: MAIL FROM:<a@x>\n"
 	  "C: RCPT TO:<b@y>\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 354 go\nask 1 yes\n"
-	  "body 1 0 10 stuffed last\nS: 451 wait\nR 1.0 temporary later end_of_data reply "
+	  "body 1 0 10 stuffed last\nS: 451 wait\nR 1.0 temporary host end_of_data reply "
 	  "451\ndone 1\n"
 	  "start 2\nC: MAIL FROM:<a@x>\nC: RCPT TO:<b@y>\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 354 "
 	  "go\n"
@@ -327,7 +328,7 @@ static const struct dialogue dialogues[] = {
 	  DEFAULTS,
 	  { MAIL("a@x", "b@y", 1000), MAIL("a@x", "b@y c@y", 1001) },
 	  "start 0\n" GREET "S: 250-mx\nS: 250 SIZE 1000\nready\nC: MAIL FROM:<a@x> SIZE=1000\n"
-	  "S: 452 full\nR 0.0 temporary later mail reply 452\ndone 0\nstart 1\n"
+	  "S: 452 full\nR 0.0 temporary host mail reply 452\ndone 0\nstart 1\n"
 	  "R 1.0 permanent nothing mail too_big\nR 1.1 permanent nothing mail too_big\ndone 1" },
 	{ "SIZE 0 is no limit",
 	  DEFAULTS,
@@ -459,7 +460,7 @@ static const struct dialogue dialogues[] = {
 	  "start 0\nstart 1\n" CHUNK "C: MAIL FROM:<a@x>\nC: RCPT TO:<b@y>\nS: 250 ok\nS: 250 ok\n"
 	  "C: BDAT 9 LAST\nbody 0 0 5\nask 0 yes\nbody 0 5 4 last\nC: RSET\nC: MAIL FROM:<c@x>\n"
 	  "C: RCPT TO:<d@y>\nS: 451 no\nS: 250 ok\nS: 250 ok\nS: 550 no\n"
-	  "R 0.0 temporary later end_of_data reply 451\ndone 0\n"
+	  "R 0.0 temporary host end_of_data reply 451\ndone 0\n"
 	  "R 1.0 permanent nothing rcpt reply 550\ndone 1" },
 	{ "one ahead of a BDAT whose early reply is not yet looked at: RSET in front",
 	  DEFAULTS,
@@ -468,7 +469,7 @@ static const struct dialogue dialogues[] = {
 	  "C: MAIL FROM:<a@x>\nC: RCPT TO:<b@y>\nC: BDAT 9 LAST\nask 0 yes\n"
 	  "body-held 0 0 9 last\nS: 250 ok\nS: 250 ok\nS: 451 no\nwait\nsent\nC: RSET\n"
 	  "C: MAIL FROM:<c@x>\nC: RCPT TO:<d@y>\nC: BDAT 8 LAST\nask 1 yes\nbody 1 0 8 last\n"
-	  "R 0.0 temporary later end_of_data reply 451\ndone 0\nS: 250 ok\nS: 250 ok\nS: 250 ok\n"
+	  "R 0.0 temporary host end_of_data reply 451\ndone 0\nS: 250 ok\nS: 250 ok\nS: 250 ok\n"
 	  "S: 250 ok\nR 1.0 ok nothing end_of_data reply 250\ndone 1" },
 	{ "both ends sent, both replies missing: both in doubt",
 	  DEFAULTS,
@@ -540,7 +541,7 @@ static const struct dialogue dialogues[] = {
 	  "354 go\n"
 	  "R 0.1 permanent nothing rcpt reply 550\nask 0 yes\nbody-held 0 0 9 stuffed last\n"
 	  "S: 250 ok\nwait\nsent\nR 0.0 ok nothing end_of_data reply 250\nS: 452 full\n"
-	  "R 0.2 temporary later end_of_data reply 452\nlost peer_closed\n"
+	  "R 0.2 temporary host end_of_data reply 452\nlost peer_closed\n"
 	  "R 0.3 temporary later end_of_data lost doubt\ndone 0\nclose peer_closed" },
 	{ "LMTP: no fall-back",
 	  { .lmtp = true },
