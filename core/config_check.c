@@ -112,6 +112,30 @@ check_tls(const struct config *config, config_report_fn report, void *context)
 	}
 }
 
+/* Nobody may send anything there who cannot log in, and nobody logs in without TLS. */
+static void
+check_submission(const struct config *config, config_report_fn report, void *context)
+{
+	bool has_users =
+		config_names_file(config->users.file) || config_names_file(config->users.dovecot);
+
+	for (size_t i = 0; i < config->listeners_count; i++) {
+		const struct config_listener *l = &config->listeners[i];
+		char name[CHECK_PATH_MAX];
+		if (l->role != ROLE_SUBMISSION)
+			continue;
+		snprintf(name, sizeof name, "listeners[%zu].role", i);
+		if (!has_users)
+			report(context, name,
+			       "submission needs users who can log in; name users.file or "
+			       "users.dovecot");
+		else if (l->tls == LISTENER_TLS_NONE || config->tls.certificates_count == 0)
+			report(context, name,
+			       "submission needs TLS, behind which users log in; add a certificate "
+			       "to tls.certificates, and leave out tls: none");
+	}
+}
+
 static void
 check_listeners(const struct config *config, config_report_fn report, void *context)
 {
@@ -302,6 +326,7 @@ config_finish(struct snapshot *s, config_report_fn report, void *context)
 		return false;
 	check_listeners(c, report, context);
 	check_tls(c, report, context);
+	check_submission(c, report, context);
 	check_domains(c, report, context);
 	check_callouts(c, report, context);
 	check_implicit(c, report, context);

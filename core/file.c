@@ -102,18 +102,6 @@ file_read(const char *path, size_t size_max, size_t *size, struct file_identity 
 	return data;
 }
 
-bool
-file_is_private(const char *path, struct buf *why)
-{
-	struct stat s;
-
-	if (stat(path, &s) != 0 || (s.st_mode & (S_IRWXG | S_IRWXO)) == 0)
-		return true;
-	buf_printf(why, "%s: others than its owner may read or write it (mode %03o): chmod 600 %s",
-		   path, (unsigned)s.st_mode & 07777, path);
-	return false;
-}
-
 static bool
 write_all(int fd, struct span bytes)
 {
@@ -163,5 +151,17 @@ file_replace(const char *path, struct span bytes)
 	int error = errno;
 	unlink(beside);
 	errno = error;
+	return false;
+}
+
+bool
+file_is_private(const char *path, struct buf *why)
+{
+	struct stat s;
+
+	if (stat(path, &s) != 0 || (s.st_mode & (S_IRWXG | S_IRWXO)) == 0)
+		return true;
+	buf_printf(why, "%s: others than its owner may read or write it (mode %03o): chmod 600 %s",
+		   path, (unsigned)s.st_mode & 07777, path);
 	return false;
 }

@@ -15,8 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/base/buf.h"
 #include "core/base/span.h"
+#include "core/base/buf.h"
 
 struct file_identity {
 	uint64_t device;

@@ -34,6 +34,7 @@ struct limits;
 struct log_ring;
 struct metrics;
 struct queue;
+struct quotas;
 struct flow;
 struct strikes;
 struct resolver;
@@ -90,6 +91,7 @@ struct worker {
 	struct log_ring *log;
 	struct limits *limits;   /* shared by all workers */
 	struct strikes *strikes; /* likewise */
+	struct quotas *quotas;   /* likewise */
 	struct helpers *helpers; /* likewise; NULL: there are none */
 
 	struct resolver *resolver;

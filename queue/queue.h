@@ -179,7 +179,10 @@ struct queue_claim {
 	struct queue_request request;
 	struct list loading; /* the queue's */
 	struct site_id site;
-	uint32_t most;    /* items */
+	uint32_t most; /* items */
+	/* Only the item of this mail at the site, due or not; none where it does not wait. */
+	bool by_id;
+	struct mail_id id;
 	bool with_bodies; /* load bodies too where the memory budget allows */
 	void (*on_done)(struct queue_claim *c, enum err e);
 	struct list items; /* out: struct queue_item.link; fewer than `most`: no more are due now */
@@ -303,6 +306,7 @@ struct queue_row {
 	/* What was asked for is not in memory: it may match. queue_show tells. */
 	bool is_candidate;
 	bool sender_is_known;
+	bool untold;                  /* of some pending one nobody was told that it is delayed */
 	struct span sender;           /* its key (sender.h), or all of it; empty: the null sender */
 	struct span recipient_domain; /* of the first of the item */
 	struct span reply;            /* the first that there is */

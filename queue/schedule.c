@@ -16,6 +16,18 @@ schedule_next_ms(const struct schedule *s, unsigned attempts, uint64_t now_ms, u
 	return now_ms + pause_ms - spread_ms + random % (2 * spread_ms + 1);
 }
 
+uint64_t
+schedule_no_later_than(uint64_t next_ms, uint64_t now_ms, uint64_t moment_ms)
+{
+	return moment_ms > now_ms && moment_ms < next_ms ? moment_ms : next_ms;
+}
+
+uint64_t
+schedule_ends_ms(const struct schedule *s, uint64_t accepted_at_ms)
+{
+	return s->lifetime_ms != 0 ? accepted_at_ms + s->lifetime_ms : UINT64_MAX;
+}
+
 bool
 schedule_is_over(const struct schedule *s, uint64_t accepted_at_ms, uint64_t now_ms)
 {

@@ -25,7 +25,12 @@ struct schedule {
  * before now_ms. */
 uint64_t schedule_next_ms(const struct schedule *s, unsigned attempts, uint64_t now_ms,
 			  uint64_t random);
+/* The earlier of this time and the moment, where that is still to come: what is to happen at a
+ * moment is done by an attempt, and the next one would come after it. */
+uint64_t schedule_no_later_than(uint64_t next_ms, uint64_t now_ms, uint64_t moment_ms);
 /* Has the mail been tried for long enough? Then a further failure is final. */
 bool schedule_is_over(const struct schedule *s, uint64_t accepted_at_ms, uint64_t now_ms);
+/* From when on it has; UINT64_MAX: never. */
+uint64_t schedule_ends_ms(const struct schedule *s, uint64_t accepted_at_ms);
 
 #endif

@@ -27,6 +27,7 @@
 #include "relay/control/startup.h"
 #include "relay/control/templates.h"
 #include "relay/flow/delivery_doc.h"
+#include "relay/flow/quota.h"
 
 enum {
 	WHY_SIZE = 1024,
@@ -60,6 +61,7 @@ struct daemon {
 	struct log *log;
 	struct limits *limits;
 	struct strikes *strikes;
+	struct quotas *quotas;
 	struct helpers *helpers;
 	struct queue_store *store;
 	struct http *http;
@@ -290,7 +292,8 @@ make_workers(struct daemon *d)
 	d->metrics = aligned_alloc(64, blocks * sizeof *d->metrics);
 	d->limits = limits_new(d->config->limits.client_table);
 	d->strikes = strikes_new(d->config->lockout.table);
-	if (d->metrics == NULL || d->limits == NULL || d->strikes == NULL)
+	d->quotas = quotas_new(d->config->users.table);
+	if (d->metrics == NULL || d->limits == NULL || d->strikes == NULL || d->quotas == NULL)
 		return false;
 	memset(d->metrics, 0, blocks * sizeof *d->metrics);
 	d->control.routing = routing_new(d->config, NULL, &d->why);
@@ -309,6 +312,7 @@ make_workers(struct daemon *d)
 		w->log = log_ring(d->log, i, w->metrics);
 		w->limits = d->limits;
 		w->strikes = d->strikes;
+		w->quotas = d->quotas;
 		w->config = d->config;
 		w->tls = tls_new(d->control.routing->tls, &d->why);
 		if (w->tls == NULL || flow_new(w, d->control.routing, key_seed) == NULL)
@@ -683,6 +687,7 @@ go_down(struct daemon *d)
 	routing_put(d->control.routing);
 	limits_free(d->limits);
 	strikes_free(d->strikes);
+	quotas_free(d->quotas);
 	log_stop(d->log);
 	log_free(d->log);
 	config_put(d->config);

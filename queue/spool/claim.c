@@ -255,7 +255,7 @@ claim_done(struct spool_end *e, struct queue_request *r)
 	for (struct list_node *n = list_first(&c->items); n != NULL; n = list_next(&c->items, n))
 		count++;
 	/* Fewer, whether no more were due or some could not be read: on_due comes again. */
-	if (count < c->most && s != NULL) {
+	if (count < c->most && s != NULL && !c->by_id) {
 		s->told = false;
 		site_look(s);
 	}
@@ -263,6 +263,17 @@ claim_done(struct spool_end *e, struct queue_request *r)
 }
 
 static const struct queue_request_kind claim_kind = { RESERVE_NONE, NULL, NULL, claim_done, false };
+
+static struct spool_item *
+waiting_item(struct spool_end *e, const struct queue_claim *c)
+{
+	const struct spool_mail *m = index_find(e, c->id);
+	struct spool_item *i = m == NULL ? NULL : m->items;
+
+	while (i != NULL && (i->state != ITEM_WAITING || i->item.site.number != c->site.number))
+		i = i->next;
+	return i;
+}
 
 void
 spool_claim(struct queue *q, struct queue_claim *c)
@@ -279,7 +290,8 @@ spool_claim(struct queue *q, struct queue_claim *c)
 	}
 	c->request = (struct queue_request){ .kind = &claim_kind };
 	while (s != NULL && count < c->most) {
-		struct spool_item *i = site_next(s, q->worker->now_wall_ms);
+		struct spool_item *i =
+			c->by_id ? waiting_item(e, c) : site_next(s, q->worker->now_wall_ms);
 		if (i == NULL)
 			break;
 		item_take(e, i, ITEM_CLAIMED);

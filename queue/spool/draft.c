@@ -414,6 +414,7 @@ spool_draft_append(struct queue_draft *draft, struct span bytes)
 	if (d->error == ERR_NO_MEMORY) {
 		d->end->counters.no_memory++;
 		d->end->room_wanted = true;
+		end_wake_upkeep(d->end);
 	}
 	return d->error;
 }
@@ -521,8 +522,10 @@ put_ends(struct draft *d, enum err error)
 
 	if (error == ERR_NO_ROOM)
 		e->counters.no_room++;
-	if (error == ERR_NO_ROOM || error == ERR_NO_MEMORY || error == ERR_TOO_MANY)
+	if (error == ERR_NO_ROOM || error == ERR_NO_MEMORY || error == ERR_TOO_MANY) {
 		e->room_wanted = true;
+		end_wake_upkeep(e);
+	}
 	if (error != ERR_OK) {
 		if (m != NULL && m->segment != NULL) {
 			struct spool_segment *s = m->segment;
@@ -831,5 +834,7 @@ spool_admit(struct queue *q, uint64_t size)
 	e->counters.no_memory += error == ERR_NO_MEMORY;
 	e->counters.too_many += error == ERR_TOO_MANY;
 	e->room_wanted |= error != ERR_OK;
+	if (error != ERR_OK)
+		end_wake_upkeep(e);
 	return error;
 }

@@ -7,7 +7,13 @@
 #include "core/base/assert.h"
 #include "queue/spool/internal.h"
 
-enum { ZEROS = 256 * 1024, REPLIES_MOST = 64 * 1024 * 1024, REPLIES_LEAST = 1024 * 1024 };
+enum {
+	ZEROS = 256 * 1024,
+	REPLIES_MOST = 64 * 1024 * 1024,
+	REPLIES_LEAST = 1024 * 1024,
+	IDLE_LOOKS = 10,
+	IDLE_WALK_MS = 60 * 1000,
+};
 
 static void on_upkeep(struct timer *t);
 static void on_finish(struct task *t);
@@ -120,6 +126,50 @@ try_to_stop(struct spool_end *e)
 		e->on_stopped(&e->queue, e->stopped_context);
 }
 
+/* Did nobody ask for anything, is nothing under way, and does nothing wait for another try? */
+static bool
+is_idle(const struct spool_end *e)
+{
+	return e->is_quiet && log_is_idle(e) && compaction_is_idle(e) && list_is_empty(&e->shows) &&
+	       !e->creating && !e->create_failed && !e->room_wanted && !e->filling &&
+	       segments_are_filled(e);
+}
+
+/* Where nothing happens a processor may sleep: with many workers ten looks a second of each are a
+ * load of their own. */
+static uint64_t
+upkeep_pause_ms(struct spool_end *e)
+{
+	if (e->stopping)
+		return 1;
+	e->idle_looks = is_idle(e) ? e->idle_looks + 1 : 0;
+	bool rests = e->idle_looks >= IDLE_LOOKS && e->oldest_at == 0;
+	return rests ? SPOOL_UPKEEP_REST_MS : SPOOL_UPKEEP_MS;
+}
+
+/* While nothing comes and goes only the ages change. */
+static void
+walk_oldest(struct spool_end *e)
+{
+	uint64_t now_ms = e->queue.worker->now_ms;
+
+	if (e->oldest_at == 0 && e->idle_looks >= IDLE_LOOKS && now_ms < e->walk_at_ms)
+		return;
+	if (e->oldest_at == 0)
+		e->walk_at_ms = now_ms + IDLE_WALK_MS;
+	index_walk_oldest(e);
+}
+
+void
+end_wake_upkeep(struct spool_end *e)
+{
+	struct worker *w = e->queue.worker;
+
+	if (e->idle_looks >= IDLE_LOOKS && timer_is_set(&e->upkeep))
+		timer_set(&w->timers, &e->upkeep, w->now_ms + SPOOL_UPKEEP_MS);
+	e->idle_looks = 0;
+}
+
 static void
 on_upkeep(struct timer *t)
 {
@@ -127,7 +177,7 @@ on_upkeep(struct timer *t)
 	struct worker *w = e->queue.worker;
 	const struct queue_hooks *hooks = &e->spool->store.hooks;
 
-	timer_set(&w->timers, t, w->now_ms + (e->stopping ? 1 : SPOOL_UPKEEP_MS));
+	timer_set(&w->timers, t, w->now_ms + upkeep_pause_ms(e));
 	spool_report(e);
 	if (e->stopping) {
 		if (!list_is_empty(&e->shows))
@@ -138,7 +188,7 @@ on_upkeep(struct timer *t)
 	if (e->spares + 1 < SPOOL_SPARES || w->now_ms >= e->replenish_at_ms)
 		segment_make(e);
 	look_at_segments(e);
-	index_walk_oldest(e);
+	walk_oldest(e);
 	if (!list_is_empty(&e->shows)) /* of a mail that was being moved */
 		worker_soon(w, &e->claim_task);
 	compaction_kick(e);

@@ -39,6 +39,7 @@ enum {
 	SPOOL_SITE_BUCKETS = 4096,
 	SPOOL_NAME_SIZE = 40,
 	SPOOL_UPKEEP_MS = 100,
+	SPOOL_UPKEEP_REST_MS = 4000,      /* while there is nothing to do */
 	SPOOL_ITEMS_MOST = (1 << 27) - 1, /* heap_index */
 	SPOOL_LANE_BITS = 16,             /* of the hash table of lanes */
 	SPOOL_WEIGHT_MOST = 1024,
@@ -377,6 +378,8 @@ struct spool_end {
 	bool filling;        /* a piece of zeros is in the kernel */
 	bool is_quiet;       /* no commit of any worker between the last two upkeeps */
 	uint64_t quiet_from; /* commits, as upkeep saw them last */
+	uint64_t walk_at_ms; /* not before, while upkeep rests */
+	unsigned idle_looks; /* of upkeep in a row that found nothing to do; then it rests */
 	uint64_t fill_credit;
 	uint64_t bytes_live;
 	uint64_t segment_bytes; /* all its segments */
@@ -523,6 +526,8 @@ bool segment_exists(struct spool *spool, uint64_t sequence);
 void segment_try_free(struct spool_segment *s);
 void segment_free_now(struct spool_segment *s); /* forwarding is done */
 void segments_fill(struct spool_end *e);        /* zeroes the next piece, if it is time for one */
+/* Is none of the ready ones still to be filled? */
+bool segments_are_filled(const struct spool_end *e);
 /* Counts it as a ready one. */
 void segment_ready(struct spool_segment *s);
 bool segments_are_idle(const struct spool_end *e);
@@ -692,6 +697,8 @@ void spool_close(struct queue_store *store);
 /* ---- end.c ---- */
 bool end_init(struct spool_end *e, struct spool *spool, struct worker *w, uint64_t mails);
 void end_fini(struct spool_end *e);
+/* There is something to do again: upkeep comes as often as it does then. */
+void end_wake_upkeep(struct spool_end *e);
 extern const struct queue_driver spool_driver;
 
 /* ---- report.c ---- */

@@ -83,6 +83,7 @@ struct recipients {
 	uint16_t attempts;
 	uint16_t domain;
 	const struct spool_reply *reply;
+	bool untold;
 	enum match match;
 };
 
@@ -122,6 +123,7 @@ look_at_recipients(const struct query *q, struct spool_mail *m, uint8_t state, s
 			sum.attempts = r->attempts;
 		if (sum.reply == NULL)
 			sum.reply = r->reply;
+		sum.untold |= !r->notified;
 	}
 	return sum;
 }
@@ -160,6 +162,7 @@ fill_row(struct spool_end *e, const struct query *q, struct spool_mail *m,
 		return false;
 	row->is_candidate = match == MATCH_MAYBE;
 	row->attempts = r.attempts;
+	row->untold = r.untold;
 	row->pending_count = i == NULL ? 0 : r.count;
 	row->recipient_domain = name_text(e, r.domain);
 	row->reply = r.reply == NULL ? span_none() : span_of(r.reply->text, r.reply->size);

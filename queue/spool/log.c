@@ -74,6 +74,7 @@ log_append(struct spool_end *e, struct queue_request *r)
 	ASSERT(r->kind != NULL);
 	r->error = ERR_OK;
 	list_append(&l->pending, &r->node);
+	end_wake_upkeep(e);
 	l->pending_count++;
 	l->urgent_count += !r->kind->may_wait;
 	if (r->kind->may_wait && !timer_is_set(&l->company))

@@ -344,6 +344,18 @@ choose_to_fill(struct spool_end *e)
 	return best;
 }
 
+bool
+segments_are_filled(const struct spool_end *e)
+{
+	for (struct list_node *n = list_first(&e->segments); n != NULL;
+	     n = list_next(&e->segments, n)) {
+		const struct spool_segment *s = LIST_ITEM(n, struct spool_segment, node);
+		if (s->state == SEGMENT_READY && s->filled < s->size)
+			return false;
+	}
+	return true;
+}
+
 void
 segments_fill(struct spool_end *e)
 {

@@ -94,14 +94,28 @@ wants(const struct mail_recipient *r, unsigned what)
 	return (r->notify & what) != 0;
 }
 
-static bool
-delay_is_due(const struct flow *f, const struct job *j, const struct mail_recipient *r)
+/* By the configuration of `f`, where the job is. */
+static uint64_t
+delay_at_ms(const struct flow *f, const struct job *j, uint32_t i)
 {
+	const struct mail_envelope *e = j->mail->envelope;
+	const struct mail_recipient *r = recipient_of(j, i);
 	uint64_t delay_ms = f->routing->config->bounces.delay_ms;
-	uint64_t late_at_ms = j->mail->envelope->accepted_at_ms + delay_ms;
+	bool is_told = delay_ms != 0 && e->sender.size > 0 && wants(r, NOTIFY_DELAY);
 
-	return delay_ms != 0 && !r->notified && wants(r, NOTIFY_DELAY) &&
-	       f->worker->now_wall_ms >= late_at_ms;
+	return is_told && !r->notified ? e->accepted_at_ms + delay_ms : UINT64_MAX;
+}
+
+uint64_t
+bounce_delay_at_ms(const struct job *j, uint32_t i)
+{
+	return delay_at_ms(j->owner, j, i);
+}
+
+static bool
+delay_is_due(const struct flow *f, const struct job *j, uint32_t i)
+{
+	return f->worker->now_wall_ms >= delay_at_ms(f, j, i);
 }
 
 /* enum dsn_action from 1, or 0. */
@@ -115,7 +129,7 @@ report_of(const struct job *j, uint32_t i)
 	case RECIPIENT_FAILED:
 		return wants(r, NOTIFY_FAILURE) ? 1 + DSN_FAILED : 0;
 	case RECIPIENT_PENDING:
-		return j->results[i].tried && delay_is_due(j->owner, j, r) ? 1 + DSN_DELAYED : 0;
+		return j->results[i].tried && delay_is_due(j->owner, j, i) ? 1 + DSN_DELAYED : 0;
 	case RECIPIENT_DELIVERED:
 		if (!wants(r, NOTIFY_SUCCESS) || (j->marks[i] & JOB_TOOK_DSN) != 0)
 			return 0;
@@ -151,10 +165,8 @@ bounce_is_wanted(const struct job *j)
 bool
 bounce_is_overdue(const struct flow *f, const struct job *j)
 {
-	if (j->mail->envelope->sender.size == 0)
-		return false;
 	for (uint32_t i = 0; i < j->result_count; i++) {
-		if (delay_is_due(f, j, recipient_of(j, i)))
+		if (delay_is_due(f, j, i))
 			return true;
 	}
 	return false;

@@ -42,6 +42,8 @@ void bounces_fini(struct flow *f);
 void bounce_judge(struct job *j);
 /* Does any result call for a report? */
 bool bounce_is_wanted(const struct job *j);
+/* When the sender of result `i` is to be told of the delay; UINT64_MAX: never, or it was. */
+uint64_t bounce_delay_at_ms(const struct job *j, uint32_t i);
 /* Is the mail so late that its sender is to be told, although it was not even tried? On the worker
  * that serves it: its `f`. */
 bool bounce_is_overdue(const struct flow *f, const struct job *j);

@@ -191,8 +191,12 @@ schedule_retry(const struct job *j, struct queue_result *r)
 		return true;
 	if (schedule_is_over(&schedule, e->accepted_at_ms, now_ms))
 		return false;
-	unsigned attempts = j->attempts[r - j->results] + 1U;
-	r->retry_at_ms = schedule_next_ms(&schedule, attempts, now_ms, random_u64());
+	size_t i = (size_t)(r - j->results);
+	uint64_t next_ms = schedule_next_ms(&schedule, j->attempts[i] + 1U, now_ms, random_u64());
+	/* Neither the end of its time nor the word to its sender waits for a pause of hours. */
+	next_ms = schedule_no_later_than(next_ms, now_ms, bounce_delay_at_ms(j, (uint32_t)i));
+	r->retry_at_ms = schedule_no_later_than(next_ms, now_ms,
+						schedule_ends_ms(&schedule, e->accepted_at_ms));
 	return true;
 }
 
@@ -452,17 +456,6 @@ channel_for_one_ahead(struct site *s, const struct job *j)
 	return NULL;
 }
 
-/* Has the site failed lately, and not shown since that it works? */
-static bool
-is_doubtful(const struct site *s)
-{
-	for (unsigned i = 0; i < s->host_count; i++) {
-		if (s->hosts[i].planned && s->hosts[i].failures == 0)
-			return false;
-	}
-	return true;
-}
-
 /* This worker's share of all connections. Those that have failed lately may not have the last
  * quarter: thousands of dead hosts hold up nobody who lives. */
 static size_t
@@ -520,7 +513,7 @@ static bool
 may_open(struct site *s)
 {
 	struct flow *f = s->flow;
-	bool doubtful = is_doubtful(s);
+	bool doubtful = site_is_doubtful(s);
 
 	if (f->channel_count < connections_for(f, doubtful))
 		return true;
@@ -922,6 +915,34 @@ dispatch_item(struct flow *f, struct queue_item *item, uint64_t receive_ms)
 		begin_job(f, j);
 	else
 		dispatch_suspect(f);
+}
+
+/* What may have killed a worker is left to those who handle it with care. */
+void
+dispatch_overdue(struct flow *f, struct queue_item *item)
+{
+	const struct destination *d = destination_at(f, item->site);
+	struct schedule schedule = schedule_of(f);
+	uint64_t now_ms = f->worker->now_wall_ms;
+	bool may = !f->draining && item->open_starts == 0 && is_on_its_route(f, item);
+	struct job *j = may ? job_new(f, item, destination_at(f, item->site)) : NULL;
+
+	if (j == NULL) {
+		release_item(f, item, now_ms);
+		return;
+	}
+	f->job_count++;
+	j->due_at_ms = now_ms;
+	if (d->site == NULL || !site_is_doubtful(d->site) ||
+	    (!schedule_is_over(&schedule, j->mail->envelope->accepted_at_ms, now_ms) &&
+	     !bounce_is_overdue(f, j))) {
+		release_job(j);
+		return;
+	}
+	j->times.taken_ms = j->times.started_ms = j->times.done_ms = f->worker->now_ms;
+	j->times.taken_wall_ms = now_ms;
+	job_defer_rest(j, SPAN("451 4.4.1 no host of the destination can be reached"));
+	finish_job(j);
 }
 
 void

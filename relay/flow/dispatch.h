@@ -25,6 +25,9 @@ struct channel;
 void dispatch_items(struct flow *f, struct list *items, uint64_t receive_ms);
 /* A job of this worker gets in the site's line. */
 void dispatch_wait(struct site *s, struct job *j);
+/* A claimed item whose site does not work, untried: the outcome of an attempt where its time is
+ * over or its sender is to be told of the delay; else it goes back. */
+void dispatch_overdue(struct flow *f, struct queue_item *item);
 /* All recipients of a job of this worker have an outcome. */
 void dispatch_finish(struct job *j);
 /* A job of this worker goes back to the queue untried, due after this time. */

@@ -12,7 +12,7 @@
 #include "relay/message/dsn.h"
 #include "relay/message/trace.h"
 
-enum { PEER_TEXT_MAX = 128, TLS_TEXT_MAX = 96 };
+enum { PEER_TEXT_MAX = 128, TLS_TEXT_MAX = 96, FROM_SHOWN_MAX = 512 };
 
 static struct span
 id_text(struct mail_id id, uint8_t memory[ID_TEXT_SIZE])
@@ -80,6 +80,7 @@ flow_event_refused(struct flow *f, const struct session *s, unsigned refusal_lab
 		[LABEL_REFUSAL_DESCRIPTORS] = "descriptors",
 		[LABEL_REFUSAL_MEMORY] = "memory",
 		[LABEL_REFUSAL_SHUTDOWN] = "shutdown",
+		[LABEL_REFUSAL_LOCKED_OUT] = "locked_out",
 	};
 	uint8_t memory[PEER_TEXT_MAX];
 
@@ -195,11 +196,32 @@ flow_count_reply(struct flow *f, enum reply_row row)
 		METRIC_ADD(f->worker->metrics, PIPELINING_VIOLATIONS, 1);
 }
 
+/* `text` empty: the row's. */
+static void
+command_refused(struct flow *f, const struct session *s, const struct buf *command,
+		enum reply_row row, struct span text)
+{
+	const struct transaction *t = s->transaction;
+	uint8_t memory[PEER_TEXT_MAX];
+	struct span line = reply_row_line(row);
+
+	event_command_refused(
+		f->worker->log,
+		&(struct event_command_refused){
+			.peer = peer_text(&s->peer, memory),
+			.helo = span_of(s->hello, s->hello_size),
+			.command = buf_span(command),
+			.sender = t != NULL ? t->envelope.sender : span_none(),
+			.code = reply_row_code(row),
+			.reply = text.size > 0 ? text : span_first(line, line.size - 2),
+			.user = s->user != NULL ? s->user->name : span_none(),
+		});
+}
+
 void
 flow_event_recipient(struct flow *f, const struct session *s, const struct address *path,
 		     enum reply_row row, struct span text)
 {
-	uint8_t peer_memory[PEER_TEXT_MAX];
 	uint8_t memory[ADDRESS_PATH_MAX + 16];
 	struct buf command = buf_of(memory, sizeof memory);
 
@@ -211,17 +233,60 @@ flow_event_recipient(struct flow *f, const struct session *s, const struct addre
 		return;
 	buf_append(&command, SPAN("RCPT TO:"));
 	address_show(path, &command);
-	struct span line = reply_row_line(row);
-	if (text.size == 0)
-		text = span_first(line, line.size - 2);
-	event_command_refused(f->worker->log, &(struct event_command_refused){
-						      .peer = peer_text(&s->peer, peer_memory),
-						      .helo = span_of(s->hello, s->hello_size),
-						      .command = buf_span(&command),
-						      .sender = s->transaction->envelope.sender,
-						      .code = reply_row_code(row),
-						      .reply = text,
-					      });
+	command_refused(f, s, &command, row, text);
+}
+
+void
+flow_event_sender(struct flow *f, const struct session *s, const struct address *path,
+		  enum reply_row row)
+{
+	uint8_t memory[ADDRESS_PATH_MAX + 16];
+	struct buf command = buf_of(memory, sizeof memory);
+
+	if (row == REPLY_NONE || !log_wants(f->worker->log, LEVEL_INFO))
+		return;
+	buf_append(&command, SPAN("MAIL FROM:"));
+	address_show(path, &command);
+	command_refused(f, s, &command, row, span_none());
+}
+
+void
+flow_event_from_refused(struct flow *f, const struct session *s, struct span value,
+			enum reply_row row)
+{
+	uint8_t memory[FROM_SHOWN_MAX + 8];
+	struct buf command = buf_of(memory, sizeof memory);
+
+	buf_append(&command, SPAN("From: "));
+	buf_append(&command, span_first(value, FROM_SHOWN_MAX));
+	command_refused(f, s, &command, row, span_none());
+}
+
+_Static_assert(LABEL_LIMIT_USER_CONNECTIONS - LABEL_LIMIT_USER_MAILS_PER_HOUR ==
+		       (int)USER_CONNECTIONS - (int)USER_MAILS_PER_HOUR,
+	       "limits of users are labels");
+
+void
+flow_event_user_limit(struct flow *f, const struct session *s, enum user_limit which, uint32_t most)
+{
+	/* As the file of users calls them. */
+	static const char *const names[USER_LIMITS] = {
+		[USER_MAILS_PER_HOUR] = "mails_per_hour",
+		[USER_MAILS_PER_DAY] = "mails_per_day",
+		[USER_RECIPIENTS_PER_HOUR] = "recipients_per_hour",
+		[USER_RECIPIENTS_PER_DAY] = "recipients_per_day",
+		[USER_CONNECTIONS] = "connections",
+	};
+	uint8_t memory[PEER_TEXT_MAX];
+
+	METRIC_ADD_LABEL(f->worker->metrics, LIMIT_HITS,
+			 LABEL_LIMIT_USER_MAILS_PER_HOUR + (unsigned)which, 1);
+	event_user_limit(f->worker->log, &(struct event_user_limit){
+						 .user = s->user->name,
+						 .limit = span_of_string(names[which]),
+						 .most = most,
+						 .peer = peer_text(&s->peer, memory),
+					 });
 }
 
 _Static_assert((int)LABEL_MECHANISM_COUNT == (int)SASL_MECHANISM_COUNT,
@@ -239,6 +304,16 @@ flow_event_auth_ok(struct flow *f, const struct session *s, enum sasl_mechanism 
 					      .user = s->user->name,
 					      .mechanism = sasl_name(m),
 				      });
+}
+
+void
+flow_event_dovecot_failed(struct flow *f, struct span error)
+{
+	METRIC_ADD(f->worker->metrics, DOVECOT_FAILURES, 1);
+	event_dovecot_failed(f->worker->log, &(struct event_dovecot_failed){
+						     .socket = f->routing->config->users.dovecot,
+						     .error = error,
+					     });
 }
 
 void
@@ -411,6 +486,10 @@ flow_event_locked(struct flow *f, const struct session *s, enum lockout_kind kin
 	uint8_t memory[PEER_TEXT_MAX];
 
 	METRIC_ADD_LABEL(f->worker->metrics, LOGIN_LOCKS, (unsigned)kind, 1);
+	/* A name that no user has may be a password in the wrong place. */
+	if (kind == LOCKOUT_USER &&
+	    (f->routing == NULL || users_find(f->routing->users, name) == NULL))
+		name = span_none();
 	event_login_locked(f->worker->log,
 			   &(struct event_login_locked){
 				   .kind = kind == LOCKOUT_USER ? SPAN("user") : SPAN("address"),

@@ -24,6 +24,7 @@ struct channel;
 
 /* Clients. */
 void flow_event_auth_ok(struct flow *f, const struct session *s, enum sasl_mechanism m);
+void flow_event_dovecot_failed(struct flow *f, struct span error);
 /* user: whose name was given, or NULL. */
 void flow_event_auth_failed(struct flow *f, const struct session *s, enum sasl_mechanism m,
 			    const struct user *user, const char *reason);
@@ -35,6 +36,15 @@ void flow_event_proxy_refused(struct flow *f, const struct session *s, struct sp
 void flow_event_session_end(struct flow *f, const struct session *s);
 void flow_event_recipient(struct flow *f, const struct session *s, const struct address *path,
 			  enum reply_row row, struct span text);
+/* MAIL was refused. */
+void flow_event_sender(struct flow *f, const struct session *s, const struct address *path,
+		       enum reply_row row);
+/* The From field of a mail is not the user's. */
+void flow_event_from_refused(struct flow *f, const struct session *s, struct span value,
+			     enum reply_row row);
+/* The user has reached a limit. */
+void flow_event_user_limit(struct flow *f, const struct session *s, enum user_limit which,
+			   uint32_t most);
 void flow_event_received(struct flow *f, const struct session *s, const struct transaction *t,
 			 enum err e);
 void flow_event_tls_started(struct flow *f, const struct session *s, const struct tls_facts *t);

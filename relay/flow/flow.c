@@ -37,6 +37,7 @@ make_pools(struct flow *f)
 			 share(c->delivery.connections, workers) * 2 + CHANNEL_MARGIN);
 	pool_init(&f->jobs, sizeof(struct job), c->queue.active_max);
 	logins_init(f);
+	dovecot_init(&f->dovecot, f);
 	bounces_init(f);
 }
 
@@ -60,10 +61,13 @@ on_drain_check(struct task *t)
 			return;
 	}
 	/* Nobody is left who could want an answer. */
-	if (!listening && f->session_count == 0)
+	if (!listening && f->session_count == 0) {
 		callouts_stop(f);
+		dovecot_stop(&f->dovecot);
+	}
 	if (f->drained || listening || f->session_count > 0 || !callouts_are_quiet(f) ||
-	    f->channel_count > 0 || f->job_count > 0 || f->committing_count > 0 || f->sts.out > 0)
+	    !dovecot_is_quiet(&f->dovecot) || !overdue_is_quiet(f) || f->channel_count > 0 ||
+	    f->job_count > 0 || f->committing_count > 0 || f->sts.out > 0)
 		return;
 	f->drained = true;
 	timer_stop(&f->worker->timers, &f->drain_deadline);
@@ -82,6 +86,8 @@ on_drain_deadline(struct timer *t)
 	while (n != NULL) {
 		struct conn *c = LIST_ITEM(n, struct conn, link);
 		n = list_next(&f->worker->conns, n);
+		if (dovecot_owns(c))
+			continue;      /* as long as a session may wait for it */
 		if (callout_owns(c)) { /* below, with what waits for it */
 			if (f->cut_off)
 				conn_close(c, CLOSE_SHUTDOWN);
@@ -129,6 +135,7 @@ flow_new(struct worker *w, struct routing *routing, uint64_t key_seed)
 	bodies_init(f);
 	callouts_init(f);
 	sts_init(f);
+	overdue_init(f);
 	make_pools(f);
 	w->flow = f;
 	if (!destinations_init(f)) {
@@ -146,6 +153,7 @@ flow_free(struct flow *f)
 	OBJ_FINI(f, FLOW_MAGIC);
 	task_cancel(&f->bodies.task);
 	callouts_fini(f);
+	overdue_stop(f);
 	timer_stop(&f->worker->timers, &f->patience);
 	destinations_fini(f);
 	while ((n = list_first(&f->site_list)) != NULL)
@@ -220,6 +228,7 @@ flow_drain(struct flow *f, void (*on_drained)(struct flow *f, void *context), vo
 	inbound_drain(f);
 	destinations_drain(f);
 	callouts_drain(f);
+	overdue_stop(f);
 	flow_wake_sites(f);
 	timer_set(&f->worker->timers, &f->drain_deadline,
 		  f->worker->now_ms + f->routing->config->timeouts.drain_ms);

@@ -22,11 +22,13 @@
 #include "relay/flow/bounce.h"
 #include "relay/flow/callout.h"
 #include "relay/flow/destination.h"
+#include "relay/flow/dovecot_link.h"
 #include "relay/flow/inbound.h"
 #include "relay/flow/listener.h"
 #include "relay/flow/lockout.h"
 #include "relay/flow/peer_login.h"
 #include "relay/flow/login.h"
+#include "relay/flow/overdue.h"
 #include "relay/flow/routing.h"
 #include "relay/flow/site.h"
 #include "relay/flow/sts.h"
@@ -71,6 +73,8 @@ struct flow {
 	struct sts_asker sts;        /* its source is set before the worker starts */
 	struct lockouts lockouts;
 	struct logins logins;
+	struct dovecot_link dovecot;
+	struct overdue overdue;
 	struct buf scratch; /* of the sender machines; empty between steps */
 	uint8_t *scratch_memory;
 	uint64_t key_seed; /* of the limits' keys: the same for all workers, secret */

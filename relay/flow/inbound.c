@@ -7,6 +7,7 @@
 #include "relay/flow/events.h"
 #include "relay/flow/flow.h"
 #include "relay/flow/policy.h"
+#include "relay/flow/submission.h"
 #include "relay/flow/secure.h"
 #include "core/base/id.h"
 #include "relay/smtp/proxy.h"
@@ -66,6 +67,12 @@ judge_mail(struct session *s, const struct receiver_action *a)
 	enum err e = queue_admit(s->flow->worker->queue, a->mail.size);
 	if (e != ERR_OK)
 		return policy_row_of_err(s->flow, e);
+	if (submission_is_on(s)) {
+		enum reply_row row = submission_sender(s, &a->path);
+		flow_event_sender(s->flow, s, &a->path, row);
+		if (row != REPLY_NONE)
+			return row;
+	}
 	return transaction_begin(s, a);
 }
 
@@ -185,8 +192,11 @@ static void
 on_commit(struct session *s)
 {
 	ASSERT(s->transaction != NULL);
-	if (!transaction_put(s->transaction, on_put_done)) {
-		answer(s, REPLY_NO_MEMORY, false);
+	enum reply_row row = transaction_end_body(s->transaction);
+	if (row == REPLY_NONE && !transaction_put(s->transaction, on_put_done))
+		row = REPLY_NO_MEMORY;
+	if (row != REPLY_NONE) {
+		answer(s, row, false);
 		transaction_free(s);
 		return;
 	}
@@ -412,7 +422,7 @@ on_secured(struct conn *c, enum err e)
 	/* What the client said in plain text is forgotten (RFC 3207 4.2). */
 	s->hello_size = 0;
 	s->esmtp = false;
-	receiver_secured(&s->receiver, false);
+	receiver_secured(&s->receiver, login_by_certificate(s));
 	conn_run(c);
 }
 
@@ -461,6 +471,7 @@ on_closed(struct conn *c)
 	flow_event_session_end(f, s);
 	receiver_fini(&s->receiver);
 	user_put(s->user);
+	user_put(s->certified);
 	routing_put(s->routing);
 	pool_put(&f->sessions, s);
 	f->session_count--;

@@ -37,6 +37,7 @@ struct session {
 	struct login *login;             /* while AUTH is under way */
 	struct task resume;              /* the draft has room again */
 	const struct user *user;         /* who has logged in; held. NULL: nobody has */
+	const struct user *certified;    /* whose certificate the client has shown; held, or NULL */
 	struct callout_waiter waiter;    /* for what the next hop says of the last recipient */
 	uint64_t started_ms;             /* monotonic */
 	uint64_t secure_started_us;      /* likewise: the handshake of TLS */
@@ -44,6 +45,7 @@ struct session {
 	uint64_t limit_key;
 	bool counted;      /* holds a place of the client's limit */
 	bool counted_all;  /* and one of the limit over all clients */
+	bool counted_user; /* and one of the user's */
 	bool securing;     /* the handshake of TLS is under way */
 	bool admitted;     /* policy has taken it before the greeting */
 	bool awaits_proxy; /* until the PROXY header has come; nothing is known of the client */

@@ -8,7 +8,9 @@
 #include "core/helpers.h"
 #include "relay/flow/events.h"
 #include "relay/flow/flow.h"
+#include "relay/flow/quota.h"
 #include "relay/flow/lockout.h"
+#include "tls/tls.h"
 
 #define LOGIN_MAGIC 0x4c4f474eU
 
@@ -21,6 +23,8 @@ struct login {
 	const struct user *user; /* of them; NULL: there is none of that name */
 	struct sasl_verifier verifier;
 	struct helper_job job;
+	struct dovecot_question question;
+	uint8_t address[64]; /* of the client, for the question */
 	bool in_helper;
 	bool fits;      /* what the helper found */
 	bool forgotten; /* meanwhile nobody waits for it any more */
@@ -70,6 +74,7 @@ drop(struct login *l)
 	ASSERT(s->login == l && !l->in_helper);
 	s->login = NULL;
 	timer_stop(&f->worker->timers, &l->delay);
+	list_unlink(&l->question.link);
 	users_put(l->users);
 	sasl_server_fini(&l->sasl);
 	explicit_bzero(l, sizeof *l);
@@ -119,8 +124,12 @@ succeed(struct login *l)
 	ASSERT(l->user != NULL && !l->user->disabled && s->user == NULL);
 	s->user = user_get(l->user);
 	lockout_ok(s, l->user->name);
-	flow_event_auth_ok(s->flow, s, l->mechanism);
-	end(l, REPLY_AUTH_OK, CLOSE_NONE);
+	enum reply_row row = quota_connect(s);
+	if (row == REPLY_NONE) {
+		flow_event_auth_ok(s->flow, s, l->mechanism);
+		row = REPLY_AUTH_OK;
+	}
+	end(l, row, row == REPLY_AUTH_OK ? CLOSE_NONE : CLOSE_CONNECTION_LIMIT);
 }
 
 static void
@@ -140,6 +149,8 @@ reason_of(const struct login *l)
 		return "no such user";
 	if (l->user->disabled)
 		return "user is disabled";
+	if (l->mechanism == SASL_EXTERNAL)
+		return "certificate is not the user's any more";
 	return l->user->has_verifier ? "wrong password" : "user has no password";
 }
 
@@ -273,6 +284,79 @@ check_password(struct login *l)
 	conn_hold(&s->conn);
 }
 
+/* ---- Dovecot ---- */
+
+/* Who it is there has the rights of the file, where it stands in the file, too. */
+static void
+adopt_user(struct login *l, struct span name)
+{
+	const struct user *listed = users_find(l->users, name);
+
+	l->user = listed;
+	if (listed != NULL)
+		return;
+	l->user = user_alone(name);
+	if (l->user == NULL)
+		return;
+	users_put(l->users);
+	l->users = l->user->users;
+}
+
+static void
+on_dovecot_answer(struct dovecot_question *q, enum dovecot_answer answer, struct span user)
+{
+	struct login *l = CONTAINER_OF(q, struct login, question);
+	struct session *s = l->session;
+
+	OBJ_CHECK(l, LOGIN_MAGIC);
+	l->late = true;
+	if (answer == DOVECOT_FITS)
+		adopt_user(l, user);
+	if (answer == DOVECOT_UNAVAILABLE || (answer == DOVECOT_FITS && l->user == NULL))
+		unavailable(l);
+	else if (answer == DOVECOT_DISABLED || l->user == NULL || answer == DOVECOT_WRONG)
+		fail(l, answer == DOVECOT_DISABLED ? "user is disabled" : "refused by Dovecot");
+	else if (l->user->disabled)
+		fail(l, "user is disabled");
+	else
+		succeed(l);
+	conn_run(&s->conn);
+}
+
+static void
+ask_dovecot(struct login *l)
+{
+	struct session *s = l->session;
+	struct buf address = buf_of(l->address, sizeof l->address);
+
+	net_address_show_ip(&s->peer, &address);
+	l->question = (struct dovecot_question){
+		.name = sasl_server_name(&l->sasl),
+		.password = sasl_server_password(&l->sasl),
+		.address = s->peer.size > 0 ? buf_span(&address) : span_none(),
+		.on_answer = on_dovecot_answer,
+	};
+	dovecot_ask(&s->flow->dovecot, &l->question);
+}
+
+/* ---- certificates ---- */
+
+bool
+login_by_certificate(struct session *s)
+{
+	const struct user *u;
+	struct tls_facts facts;
+
+	tls_facts(conn_layer(&s->conn), &facts);
+	if (!facts.has_certificate)
+		return false;
+	u = users_find_certificate(s->flow->routing->users, facts.fingerprint);
+	if (u == NULL || u->disabled)
+		return false;
+	s->certified = user_get(u);
+	return true;
+}
+
 /* ---- the exchange ---- */
 
 /* The name is known: whose is it, and may it try? False: it was answered. */
@@ -307,6 +391,16 @@ say(struct login *l)
 	receiver_answer(&l->session->receiver, &a);
 }
 
+static bool
+has_certificate(const struct login *l)
+{
+	struct tls_facts facts;
+
+	tls_facts(conn_layer(&l->session->conn), &facts);
+	return facts.has_certificate &&
+	       users_find_certificate(l->users, facts.fingerprint) == l->user;
+}
+
 static void
 step(struct login *l, bool has_data, struct span data)
 {
@@ -322,13 +416,19 @@ step(struct login *l, bool has_data, struct span data)
 		say(l);
 		break;
 	case SASL_CHECK:
-		if (identify(l))
+		if (!identify(l))
+			break;
+		if (config_names_file(options_of(l->session)->dovecot))
+			ask_dovecot(l);
+		else
 			check_password(l);
 		break;
 	case SASL_OK:
 		if (l->users == NULL && !identify(l))
 			break;
-		if (l->user != NULL && !l->user->disabled)
+		/* SCRAM has proven it; a certificate is looked at in the newest file. */
+		if (l->user != NULL && !l->user->disabled &&
+		    (l->mechanism != SASL_EXTERNAL || has_certificate(l)))
 			succeed(l);
 		else
 			fail(l, reason_of(l));
@@ -389,7 +489,9 @@ login_begin(struct session *s, const struct receiver_action *a, bool input_waiti
 		l->session = s;
 		l->mechanism = a->mechanism;
 		timer_init(&l->delay, on_delay);
-		sasl_server_init(&l->sasl, a->mechanism, span_none(), (const uint8_t *)random);
+		sasl_server_init(&l->sasl, a->mechanism,
+				 s->certified == NULL ? span_none() : s->certified->name,
+				 (const uint8_t *)random);
 		s->login = l;
 		step(l, a->has_data, a->data);
 	}

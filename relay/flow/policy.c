@@ -4,6 +4,7 @@
 #include "core/limits.h"
 #include "relay/flow/events.h"
 #include "relay/flow/flow.h"
+#include "relay/flow/quota.h"
 
 /* The key of the one count over all clients. */
 static const uint64_t all_clients_key = 1;
@@ -59,6 +60,12 @@ policy_client(struct session *s, enum close_reason *reason)
 		FLOW_LIMIT_HIT(s->flow, CONNECTIONS);
 		flow_event_refused(s->flow, s, LABEL_REFUSAL_CONNECTIONS);
 		return REPLY_BUSY;
+	}
+	if (s->listener->role == ROLE_SUBMISSION && lockout_has_address(s)) {
+		*reason = CLOSE_LOCKED_OUT;
+		flow_count_locked_out(s->flow, LOCKOUT_ADDRESS);
+		flow_event_refused(s->flow, s, LABEL_REFUSAL_LOCKED_OUT);
+		return REPLY_ADDRESS_LOCKED;
 	}
 	if (is_exempt(s))
 		return REPLY_NONE;
@@ -140,16 +147,26 @@ policy_of_callout(const struct session *s, enum callout_answer answer)
 	}
 }
 
-/* Who may send to whom: users and networks to anywhere, everyone to our
- * domains. */
+/* Users may send anywhere; networks may, where mail does not come from users alone. */
+static bool
+may_relay(const struct session *s)
+{
+	if (s->user != NULL || s->listener->role == ROLE_SUBMISSION)
+		return s->user != NULL;
+	if (s->certified != NULL)
+		return true;
+	return config_network_contains(&s->routing->config->relay.networks, &s->peer.any);
+}
+
+/* Who may send to whom: those to anywhere, everyone to our domains. */
 enum reply_row
 policy_recipient(const struct session *s, const struct address *path, struct routing **ask)
 {
 	const struct config *config = s->routing->config;
 	struct span domain = path->domain.size > 0 ? path->domain : config->hostname;
 
-	if (s->user == NULL && !config_network_contains(&config->relay.networks, &s->peer.any) &&
-	    path->kind != ADDRESS_POSTMASTER && config_domain_find(config, domain) == NULL)
+	if (!may_relay(s) && path->kind != ADDRESS_POSTMASTER &&
+	    config_domain_find(config, domain) == NULL)
 		return REPLY_RELAY_DENIED;
 	if (config_route_find(config, domain) == NULL)
 		return REPLY_NO_ROUTE;
@@ -159,6 +176,7 @@ policy_recipient(const struct session *s, const struct address *path, struct rou
 void
 policy_release(struct session *s)
 {
+	quota_disconnect(s);
 	if (s->counted)
 		limits_give(s->flow->worker->limits, s->limit_key);
 	if (s->counted_all)

@@ -16,6 +16,20 @@ enum {
 	NAME_MAX_TRIED = 64 * 300, /* a route's list of hosts */
 };
 
+/* Dovecot can be asked whether a password is right, and nothing else. */
+static uint8_t
+mechanisms(const struct config *c)
+{
+	unsigned passwords = SASL_BIT(SASL_PLAIN) | SASL_BIT(SASL_LOGIN);
+
+	if (config_names_file(c->users.dovecot))
+		return (uint8_t)(passwords | SASL_BIT(SASL_EXTERNAL));
+	if (config_names_file(c->users.file))
+		return (uint8_t)(passwords | SASL_BIT(SASL_EXTERNAL) |
+				 SASL_BIT(SASL_SCRAM_SHA_256));
+	return 0;
+}
+
 enum config_listener_tls
 routing_listener_tls(const struct config *c, size_t listener)
 {
@@ -40,6 +54,7 @@ receiver_options(const struct config *c, size_t listener)
 		.junk_max = c->limits.junk_max,
 		.line_max = (uint32_t)c->limits.command_size_max,
 		.bare_newline = c->bare_newline == NEWLINE_NORMALIZE ? BODY_NORMALIZE : BODY_REJECT,
+		.auth = c->listeners[listener].role == ROLE_SUBMISSION ? mechanisms(c) : 0,
 		.auth_required = c->listeners[listener].role == ROLE_SUBMISSION,
 		.starttls = routing_listener_tls(c, listener) == LISTENER_TLS_STARTTLS,
 	};

@@ -325,6 +325,16 @@ site_hosts_left(const struct site *s, unsigned tried)
 }
 
 bool
+site_is_doubtful(const struct site *s)
+{
+	for (unsigned i = 0; i < s->host_count; i++) {
+		if (s->hosts[i].planned && s->hosts[i].failures == 0)
+			return false;
+	}
+	return true;
+}
+
+bool
 site_host_failed(struct site *s, unsigned host)
 {
 	struct site_host *h = &s->hosts[host];
@@ -339,6 +349,7 @@ site_host_failed(struct site *s, unsigned host)
 	h->failures++;
 	h->failed_until_ms = s->flow->worker->now_ms + pause_ms * factor / HOST_PAUSE_FACTOR_MAX;
 	note_down(s);
+	overdue_watch(s->flow);
 	return true;
 }
 

@@ -121,6 +121,8 @@ const struct shaping *site_shaping(struct site *s);
 unsigned site_next_host(struct site *s, unsigned tried, bool any);
 /* Hosts of the present plan that are not in the mask. */
 unsigned site_hosts_left(const struct site *s, unsigned tried);
+/* Have all its hosts failed lately, and not shown since that they work? */
+bool site_is_doubtful(const struct site *s);
 /* False: it was known already (connections that began together fail together). */
 bool site_host_failed(struct site *s, unsigned host);
 void site_host_works(struct site *s, unsigned host);

@@ -5,6 +5,8 @@
 #include "relay/flow/events.h"
 #include "relay/flow/flow.h"
 #include "relay/flow/policy.h"
+#include "relay/flow/quota.h"
+#include "relay/flow/submission.h"
 #include "relay/flow/secure.h"
 #include "core/base/id.h"
 #include "core/base/utf8.h"
@@ -34,6 +36,7 @@ transaction_free(struct session *s)
 	ASSERT(!s->committing);
 	if (t->draft != NULL)
 		queue_draft_abandon(t->draft);
+	quota_give_back(t);
 	for (struct recipient_node *n = t->first; n != NULL; n = n->next)
 		destination_release(n->destination);
 	arena_reset(&t->memory);
@@ -112,11 +115,16 @@ transaction_begin(struct session *s, const struct receiver_action *mail)
 		transaction_free(s);
 		return REPLY_NO_MEMORY;
 	}
-	return REPLY_NONE;
+	if (!submission_is_on(s))
+		return REPLY_NONE;
+	enum reply_row row = quota_mail(t);
+	if (row != REPLY_NONE)
+		transaction_free(s);
+	return row;
 }
 
-enum reply_row
-transaction_add_recipient(struct transaction *t, const struct receiver_action *rcpt)
+static enum reply_row
+keep_recipient(struct transaction *t, const struct receiver_action *rcpt)
 {
 	struct recipient_node *n = arena_take(&t->memory, sizeof *n);
 
@@ -144,6 +152,20 @@ transaction_add_recipient(struct transaction *t, const struct receiver_action *r
 	return REPLY_NONE;
 }
 
+enum reply_row
+transaction_add_recipient(struct transaction *t, const struct receiver_action *rcpt)
+{
+	bool counts = submission_is_on(t->session);
+	enum reply_row row = counts ? quota_recipient(t) : REPLY_NONE;
+
+	if (row != REPLY_NONE)
+		return row;
+	row = keep_recipient(t, rcpt);
+	if (row != REPLY_NONE && counts)
+		quota_drop_recipient(t);
+	return row;
+}
+
 void
 transaction_drop_recipient(struct transaction *t)
 {
@@ -156,14 +178,24 @@ transaction_drop_recipient(struct transaction *t)
 	else
 		t->last->next = NULL;
 	t->envelope.recipient_count--;
+	if (t->recipients_booked > 0)
+		quota_drop_recipient(t);
 	destination_release(n->destination);
 }
 
 void
 transaction_queued(struct transaction *t)
 {
+	t->mail_booked = false; /* it counts now, whatever becomes of it */
+	t->recipients_booked = 0;
 	for (struct recipient_node *n = t->first; n != NULL; n = n->next)
 		destination_queued(n->destination);
+}
+
+static bool
+hides_client(const struct session *s)
+{
+	return submission_is_on(s) && s->routing->config->submission.hide_client;
 }
 
 static bool
@@ -193,7 +225,8 @@ write_trace(struct transaction *t)
 		.tls = buf_span(&tls),
 		.flags = (s->esmtp ? TRACE_ESMTP : 0U) | (s->user != NULL ? TRACE_AUTH : 0U) |
 			 secure_trace_flags(s) |
-			 ((t->envelope.flags & MAIL_UTF8) != 0 ? TRACE_UTF8 : 0U),
+			 ((t->envelope.flags & MAIL_UTF8) != 0 ? TRACE_UTF8 : 0U) |
+			 (hides_client(s) ? TRACE_HIDDEN : 0U),
 		.wall_ms = worker_of(t)->now_wall_ms,
 	};
 	bool fits = trace_received(&text, &trace);
@@ -223,7 +256,7 @@ transaction_open_body(struct transaction *t, uint64_t size)
 	t->draft = queue_draft_new(q, t->envelope.id, hint);
 	if (t->draft == NULL)
 		return REPLY_NO_MEMORY;
-	if (!write_trace(t)) {
+	if (!write_trace(t) || (submission_is_on(t->session) && !submission_begin(t))) {
 		drop_draft(t);
 		return REPLY_NO_MEMORY;
 	}
@@ -231,7 +264,21 @@ transaction_open_body(struct transaction *t, uint64_t size)
 	return REPLY_NONE;
 }
 
-/* Looks at the header for loops and size. REPLY_NONE: fine. */
+/* A field of the header is whole. */
+static enum reply_row
+judge_field(struct transaction *t)
+{
+	if (!t->checks_from || !header_is(&t->header, SPAN("From")))
+		return REPLY_NONE;
+	enum reply_row row = t->header.cut ? REPLY_FROM_NOT_YOURS
+					   : submission_from(t->session, header_value(&t->header));
+	if (row != REPLY_NONE)
+		flow_event_from_refused(t->session->flow, t->session, header_value(&t->header),
+					row);
+	return row;
+}
+
+/* Looks at the header for loops, size, and the From fields. REPLY_NONE: fine. */
 static enum reply_row
 judge_header(struct transaction *t, struct span bytes)
 {
@@ -241,6 +288,9 @@ judge_header(struct transaction *t, struct span bytes)
 		enum header_event event;
 		bytes = span_after(bytes, header_feed(&t->header, bytes, &event));
 		t->header_ended = event == HEADER_END;
+		enum reply_row row = event == HEADER_FIELD ? judge_field(t) : REPLY_NONE;
+		if (row != REPLY_NONE)
+			return row;
 		if (t->header.received > limits->hops_max)
 			return REPLY_TOO_MANY_HOPS;
 		if (t->header.seen > limits->header_size_max && !t->header_ended)
@@ -286,6 +336,41 @@ gather_recipients(struct transaction *t)
 	return true;
 }
 
+static enum reply_row
+keep_bytes(struct transaction *t, struct span bytes)
+{
+	if ((t->envelope.flags & MAIL_EIGHT_BIT) == 0 && utf8_has_non_ascii(bytes))
+		t->envelope.flags |= MAIL_EIGHT_BIT;
+	body_dots_feed(&t->dots, bytes);
+	enum err e = queue_draft_append(t->draft, bytes);
+	return e == ERR_OK ? REPLY_NONE : policy_row_of_err(t->session->flow, e);
+}
+
+/* As the user's mail is to be. */
+static enum reply_row
+keep_fixed(struct transaction *t, struct span bytes)
+{
+	enum reply_row row = REPLY_NONE;
+	struct span piece;
+
+	while (bytes.size > 0 && row == REPLY_NONE) {
+		bytes = span_after(bytes, fixup_step(t->fixup, bytes, &piece));
+		if (piece.size > 0)
+			row = keep_bytes(t, piece);
+	}
+	return row;
+}
+
+static enum reply_row
+refuse_unless_none(struct transaction *t, enum reply_row row)
+{
+	if (row != REPLY_NONE) {
+		t->refused = true;
+		drop_draft(t);
+	}
+	return row;
+}
+
 enum reply_row
 transaction_add_body(struct transaction *t, struct span bytes)
 {
@@ -293,18 +378,35 @@ transaction_add_body(struct transaction *t, struct span bytes)
 	enum reply_row row = judge_header(t, bytes);
 	if (row == REPLY_NONE && line_is_too_long(t, bytes))
 		row = REPLY_LINES_TOO_LONG;
-	if (row == REPLY_NONE) {
-		if ((t->envelope.flags & MAIL_EIGHT_BIT) == 0 && utf8_has_non_ascii(bytes))
-			t->envelope.flags |= MAIL_EIGHT_BIT;
-		body_dots_feed(&t->dots, bytes);
-		enum err e = queue_draft_append(t->draft, bytes);
-		row = e == ERR_OK ? REPLY_NONE : policy_row_of_err(t->session->flow, e);
+	if (row == REPLY_NONE)
+		row = t->fixup == NULL ? keep_bytes(t, bytes) : keep_fixed(t, bytes);
+	return refuse_unless_none(t, row);
+}
+
+/* What of the header could not be judged before, nor what is missing added. */
+static enum reply_row
+finish_header(struct transaction *t)
+{
+	enum reply_row row = REPLY_NONE;
+	struct span piece;
+
+	while (t->checks_from && !t->header_ended && row == REPLY_NONE) {
+		enum header_event event;
+		header_finish(&t->header, &event);
+		t->header_ended = event == HEADER_END;
+		if (event == HEADER_FIELD)
+			row = judge_field(t);
 	}
-	if (row != REPLY_NONE) {
-		t->refused = true;
-		drop_draft(t);
-	}
+	while (row == REPLY_NONE && fixup_finish(t->fixup, &piece))
+		row = keep_bytes(t, piece);
 	return row;
+}
+
+enum reply_row
+transaction_end_body(struct transaction *t)
+{
+	ASSERT(!t->refused && t->draft != NULL);
+	return t->fixup == NULL ? REPLY_NONE : refuse_unless_none(t, finish_header(t));
 }
 
 bool

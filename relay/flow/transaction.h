@@ -11,6 +11,7 @@
 
 #include "core/base/arena.h"
 #include "queue/queue.h"
+#include "relay/message/fixup.h"
 #include "relay/message/header.h"
 #include "relay/smtp/body_out.h"
 #include "relay/smtp/receiver.h"
@@ -36,7 +37,11 @@ struct transaction {
 	struct queue_draft *draft;          /* NULL: none, refused, or given to the queue */
 	struct queue_put put;
 	struct header header;
+	struct fixup *fixup; /* of a user's mail: what is changed of it; NULL: nothing is */
 	bool header_ended;
+	bool checks_from; /* the From fields must be the user's */
+	bool mail_booked; /* with quota.h, as are so many recipients */
+	uint32_t recipients_booked;
 	bool refused; /* the rest of the body is not kept */
 	struct body_dots dots;
 	uint64_t line_size;     /* bytes of the present line */
@@ -59,6 +64,8 @@ void transaction_drop_recipient(struct transaction *t);
 enum reply_row transaction_open_body(struct transaction *t, uint64_t size);
 /* Keeps bytes of the body. Anything but REPLY_NONE refuses the mail; the draft is gone then. */
 enum reply_row transaction_add_body(struct transaction *t, struct span bytes);
+/* The message is complete. Anything but REPLY_NONE as above. */
+enum reply_row transaction_end_body(struct transaction *t);
 /* The put is done: the queue names its destinations. */
 void transaction_queued(struct transaction *t);
 /* Gives the mail to the queue; on_done comes with t->put. False: no memory, nothing was given. */

@@ -347,6 +347,24 @@ users_find_certificate(const struct users *u, const uint8_t fingerprint[USER_FIN
 }
 
 const struct user *
+user_alone(struct span name)
+{
+	uint8_t memory[SASL_NAME_MAX + 4];
+	uint8_t why_memory[256];
+	struct buf line = buf_of(memory, sizeof memory);
+	struct buf why = buf_of(why_memory, sizeof why_memory);
+
+	buf_append(&line, name);
+	buf_append_string(&line, " -");
+	struct users *u = line.overflow ? NULL : users_parse(span_none(), buf_span(&line), &why);
+	/* A name that the file could not have is nobody's. */
+	if (u != NULL && u->count == 1 && span_eq(u->all[0].name, name))
+		return u->all;
+	users_put(u);
+	return NULL;
+}
+
+const struct user *
 user_get(const struct user *u)
 {
 	users_get(u->users);

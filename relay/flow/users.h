@@ -73,6 +73,8 @@ void users_put(struct users *u);
 const struct user *users_find(const struct users *u, struct span name);
 const struct user *users_find_certificate(const struct users *u,
 					  const uint8_t fingerprint[USER_FINGERPRINT_SIZE]);
+/* One user who stands in no file, with a reference of his own (user_put). NULL: no memory. */
+const struct user *user_alone(struct span name);
 /* Keeps it, and all that it came with. */
 const struct user *user_get(const struct user *u);
 void user_put(const struct user *u);

@@ -108,6 +108,10 @@ append_from(struct buf *out, const struct trace *t)
 	bool v6 = span_find(t->client_address, ':', 0) < t->client_address.size;
 
 	buf_append(out, SPAN("from "));
+	if ((t->flags & TRACE_HIDDEN) != 0) {
+		buf_append(out, SPAN("hidden.invalid")); /* no host has it (RFC 2606) */
+		return;
+	}
 	if (t->hello_name.size > 0)
 		append_name(out, t->hello_name, utf8);
 	else

@@ -26,6 +26,8 @@ enum trace_flags {
 	TRACE_TLS = 1 << 2,
 	TRACE_AUTH = 1 << 3,
 	TRACE_UTF8 = 1 << 4, /* SMTPUTF8 was given with MAIL */
+	TRACE_HIDDEN =
+		1 << 5, /* nothing of the client is told; RFC 5321 wants a name all the same */
 };
 
 struct trace {

@@ -418,7 +418,8 @@ take_rcpt_reply(struct probe *p, struct sender_meaning meaning, struct probe_act
 	/* Too many recipients, where there were others: another transaction may take it. */
 	if (meaning.next == SENDER_NEXT_AGAIN && p->accepted > 0)
 		p->is_full = true;
-	else if (meaning.next == SENDER_NEXT_AGAIN)
+	/* A client waits for this: it comes again sooner than all hosts are asked. */
+	else if (meaning.next == SENDER_NEXT_AGAIN || meaning.next == SENDER_NEXT_HOST)
 		outcome.next = SENDER_NEXT_LATER;
 	emit(shift(&p->asked), outcome, out);
 	return true;

@@ -239,7 +239,8 @@ take_rcpt_reply(struct sender *s, struct sender_flight *f, struct sender_meaning
 		f->open++;
 		return false;
 	}
-	/* Too many recipients, and yet none was accepted: another transaction with it would not help. */
+	/* Too many recipients, and yet none was accepted: another transaction with it would not
+	 * help. */
 	if (meaning.next == SENDER_NEXT_AGAIN && f->open == 0)
 		meaning.next = SENDER_NEXT_HOST;
 	recipients[index].state = RECIPIENT_REPORTED;

@@ -36,7 +36,7 @@ struct client {
 	enum expected expected[REPLIES_MOST];
 	unsigned expected_count;
 	bool ready; /* EHLO is answered */
-	bool pipelines, chunks;
+	bool pipelines, chunks, has_dsn;
 
 	/* Of the mail at hand. */
 	struct oracle_mail *m;
@@ -99,11 +99,25 @@ say(struct client *c, const char *text, enum expected expected)
 static void
 say_rcpt(struct client *c)
 {
+	static const struct {
+		uint8_t notify;
+		const char *text;
+	} wishes[] = {
+		{ NOTIFY_NEVER, " NOTIFY=NEVER" },
+		{ NOTIFY_FAILURE, " NOTIFY=FAILURE" },
+		{ NOTIFY_DELAY, " NOTIFY=DELAY" },
+		{ NOTIFY_FAILURE | NOTIFY_DELAY, " NOTIFY=FAILURE,DELAY" },
+		{ NOTIFY_SUCCESS | NOTIFY_FAILURE, " NOTIFY=SUCCESS,FAILURE" },
+	};
+	const size_t wish = sim_below(sizeof wishes / sizeof wishes[0]);
+	bool wants = c->has_dsn && sim_chance(300);
 	char address[64];
-	char command[96];
+	char command[128];
 
-	snprintf(command, sizeof command, "RCPT TO:<%s>\r\n",
-		 oracle_recipient_address(c->m, c->asked++, address));
+	c->m->recipients[c->asked].notify = wants ? wishes[wish].notify : 0;
+	snprintf(command, sizeof command, "RCPT TO:<%s>%s\r\n",
+		 oracle_recipient_address(c->m, c->asked, address), wants ? wishes[wish].text : "");
+	c->asked++;
 	say(c, command, E_RCPT);
 }
 
@@ -156,7 +170,7 @@ leave(struct client *c)
 {
 	sim_peer_reset(&c->peer);
 	c->m = NULL;
-	again_later(c, 2000000);
+	again_later(c, c->faults.gap_us > 0 ? c->faults.gap_us : 2000000);
 }
 
 static void
@@ -226,7 +240,10 @@ on_end_reply(struct client *c, int code)
 		put_refused(c->m);
 	}
 	c->m = NULL;
-	begin_mail(c);
+	if (c->faults.gap_us > 0 && sim_chance(700))
+		say(c, "QUIT\r\n", E_QUIT);
+	else
+		begin_mail(c);
 }
 
 static void
@@ -301,6 +318,8 @@ on_line(struct client *c)
 		c->pipelines = sim_chance(700);
 	if (expected == E_EHLO && strstr(c->line, "CHUNKING") != NULL)
 		c->chunks = true;
+	if (expected == E_EHLO && strstr(c->line, "DSN") != NULL)
+		c->has_dsn = true;
 	if (c->line_size > 3 && c->line[3] == '-')
 		return;
 	if (code == 421) {
@@ -332,7 +351,7 @@ on_open(struct sim_peer *p)
 	struct client *c = client_of(p);
 
 	c->line_size = c->out_size = c->out_at = 0;
-	c->pipelines = c->chunks = false;
+	c->pipelines = c->chunks = c->has_dsn = false;
 	c->expected[0] = E_BANNER;
 	c->expected_count = 1;
 	c->m = NULL;

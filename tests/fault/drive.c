@@ -63,6 +63,7 @@ drive_plan(struct drive_plan *plan, unsigned workers_most)
 	for (unsigned i = 0; i < 8; i++)
 		plan->weights[i] = (unsigned)sim_between(1, 10);
 	plan_faults(&plan->faults);
+	terms_choose(&plan->terms);
 	sim_files_set_capacity(world->files, plan->disk_pages);
 }
 
@@ -74,6 +75,16 @@ drive_plan_no_disk_errors(struct drive_plan *plan)
 	f->write_error = f->sync_error = f->read_error = f->no_space = 0;
 	plan->disk_pages = (uint64_t)1 << 24;
 	sim_files_set_capacity(world->files, plan->disk_pages);
+}
+
+void
+drive_plan_days(struct drive_plan *plan)
+{
+	plan->days = true;
+	terms_choose_days(&plan->terms);
+	/* Much time passes between completions. */
+	for (unsigned i = 0; i < plan->incarnations; i++)
+		plan->crash_after[i] *= sim_between(1, 16);
 }
 
 bool

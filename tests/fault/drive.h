@@ -15,6 +15,7 @@
 
 #include "core/worker.h"
 #include "tests/fault/sim.h"
+#include "tests/fault/terms.h"
 
 enum { DRIVE_WORKERS_MAX = 6, DRIVE_INCARNATIONS_MAX = 6 };
 
@@ -32,6 +33,8 @@ struct drive_plan {
 	uint64_t body_memory;
 	unsigned flights;
 	unsigned weights[8]; /* of the driver's kinds of moves */
+	struct terms terms;  /* of the layer `relay`: those of an incarnation may differ a little */
+	bool days;           /* mails live for days, and so does each incarnation */
 
 	unsigned incarnation; /* now; the last one is `incarnations` */
 };
@@ -44,6 +47,8 @@ drive_is_last(const struct drive_plan *plan)
 	return plan->incarnation == plan->incarnations;
 }
 void drive_plan_no_disk_errors(struct drive_plan *plan);
+/* A few mails over many days. */
+void drive_plan_days(struct drive_plan *plan);
 /* Have errors of the disk been among this life's faults? */
 bool drive_disk_errs(const struct drive_plan *plan);
 /* The same, or the disk may be full: a new spool can not be made then. */

@@ -211,7 +211,7 @@ choose_cast(void)
 	};
 
 	cast = sim_allocate(sizeof *cast);
-	cast->sink = sink_new(&sink_address, &faults);
+	cast->sink = sink_new(&sink_address, 0, &faults);
 	for (unsigned i = 0; i < CLIENTS; i++)
 		cast->clients[i] =
 			client_new(&to, &faults, (uint32_t)sim_between(1, 6), 64 + plan->body_most);

@@ -18,6 +18,7 @@
 #include "core/log.h"
 #include "core/metric.h"
 #include "relay/flow/flow.h"
+#include "relay/flow/quota.h"
 #include "tests/fault/drive.h"
 #include "tests/fault/oracle.h"
 #include "tests/fault/peers.h"
@@ -31,13 +32,18 @@ enum {
 	PORT_RELAY = 25,
 	PORT_SINKS = 2500, /* and up, one a site */
 	PUMPS_MOST = 4000000,
+	PUMPS_MOST_DAYS = 200000000,
 	LOG_PIECE = 64 * 1024,
 };
 
 struct cast {
 	struct client *clients[CLIENTS];
 	struct sink *sinks[ORACLE_SITES];
+	uint64_t lost_until_us[ORACLE_SITES]; /* their domains cannot be resolved */
 };
+
+static const uint64_t minute_us = 60 * 1000000;
+static const uint64_t hour_us = 3600 * 1000000u;
 
 static const struct drive_plan *plan;
 static struct cast *cast;
@@ -48,19 +54,21 @@ static int log_file;
 static unsigned log_rests; /* out of 1000 turns of the world */
 static struct limits *limits;
 static struct strikes *strikes;
+static struct quotas *quotas;
 static struct resolver *resolvers[WORKERS_MAX];
 static struct routing *routing;
 static struct queue_store *store;
 static unsigned gone;
+static uint64_t suspension_changes_us;
+static uint64_t suspension_version;
+static bool by_mx;
 
-static const char config_text[] =
-	"hostname: relay.example\n"
-	"listeners: [{ address: \"127.0.0.1:25\", role: relay }]\n"
-	"metrics: { address: \"127.0.0.1:9925\" }\n"
-	"log: { file: /dev/null }\n"
-	"relay: { networks: [127.0.0.0/8] }\n"
-	"memory: { budget: 64MiB }\n"
-	"retry: { schedule: [10s, 30s], lifetime: 10d, host_pause: 5s }\n";
+static const char config_text[] = "hostname: relay.example\n"
+				  "listeners: [{ address: \"127.0.0.1:25\", role: relay }]\n"
+				  "metrics: { address: \"127.0.0.1:9925\" }\n"
+				  "log: { file: /dev/null }\n"
+				  "relay: { networks: [127.0.0.0/8] }\n"
+				  "memory: { budget: 64MiB }\n";
 
 /* Often so few connections to a site that its mails wait in line, or that only its home delivers.
  * In half of the lives the sites are found by MX records. */
@@ -72,11 +80,15 @@ load_config(void)
 	struct buf b = buf_of(text, sizeof text);
 	unsigned whole = sim_chance(500);
 	unsigned most = sim_chance(600) ? (unsigned)sim_between(1, 4) : 20;
-	bool by_mx = sim_chance(500);
+	by_mx = sim_chance(500);
+	struct terms terms = plan->terms;
 
+	terms_vary(&terms);
+	oracle_terms(&terms);
 	/* Reports on delays and with whole messages; senders are behind the first site. */
-	buf_printf(&b, "bounces: { delay: %us, attach: %s, attach_size_max: 64MiB }\n",
-		   (unsigned)sim_below(60), whole ? "message" : "header");
+	buf_printf(&b, "bounces: { delay: %llus, attach: %s, attach_size_max: 64MiB }\n",
+		   (unsigned long long)terms.delay_ms / 1000, whole ? "message" : "header");
+	terms_write(&terms, &b);
 	buf_append_string(&b, config_text);
 	/* Often as few jobs as the option allows: then most mails wait in the queue alone. */
 	buf_printf(&b, "queue: { store: spool, spool: { path: /spool }, active_max: %u }\n",
@@ -111,6 +123,31 @@ has_little_memory(void)
 	return plan->body_memory != 0;
 }
 
+/* Some next hops take nothing for a while, or ever. Reports to senders go to the first, which is
+ * always there: what comes back must arrive. */
+static void
+choose_fate(struct sink *s, uint64_t *lost_until_us, uint64_t *unreachable_until_us)
+{
+	uint64_t most_us = plan->days ? 100 * hour_us : 5 * minute_us;
+	uint64_t until_us = sim_chance(500) ? UINT64_MAX : world->now_us + sim_between(1, most_us);
+	unsigned fate = (unsigned)sim_below(FATE_COUNT + 1);
+
+	if (fate == FATE_ABSENT || fate == FATE_SILENT)
+		*unreachable_until_us = until_us;
+	if (fate < FATE_COUNT)
+		sink_doom(s, (enum sink_fate)fate, until_us);
+	else
+		*lost_until_us = until_us;
+}
+
+static uint64_t
+choose_gap(void)
+{
+	if (plan->days)
+		return sim_between(minute_us, 20 * hour_us);
+	return plan->terms.expires && sim_chance(500) ? sim_between(1, minute_us) : 0;
+}
+
 static void
 choose_cast(void)
 {
@@ -126,19 +163,23 @@ choose_cast(void)
 		.sink_drops = rough ? 10 : 0,
 		.sink_stalls = has_little_memory() ? 100 : 10,
 		.sink_absent = rough ? 100 : 0,
-		.stall_us = sim_between(1000, 60000000),
+		.stall_us = sim_between(1000, minute_us),
+		.gap_us = choose_gap(),
 	};
 
 	cast = sim_allocate(sizeof *cast);
 	for (unsigned i = 0; i < ORACLE_SITES; i++) {
 		struct net_address at = peer_address((uint16_t)(PORT_SINKS + i));
-		cast->sinks[i] = sink_new(&at, &faults);
+		cast->sinks[i] = sink_new(&at, i, &faults);
+		if (i > 0 && plan->terms.expires)
+			choose_fate(cast->sinks[i], &cast->lost_until_us[i],
+				    &world->oracle->unreachable_until_us[i]);
 	}
 	uint64_t size_most = has_little_memory() ? 200000 : plan->body_most;
+	uint32_t mails_most = plan->days ? 5 : has_little_memory() ? 16 : 8;
 	for (unsigned i = 0; i < CLIENTS; i++)
-		cast->clients[i] = client_new(
-			&to, &faults, (uint32_t)sim_between(1, has_little_memory() ? 16 : 8),
-			64 + size_most);
+		cast->clients[i] = client_new(&to, &faults, (uint32_t)sim_between(1, mails_most),
+					      64 + size_most);
 	world->cast = cast;
 }
 
@@ -266,7 +307,8 @@ make_parts(void)
 	make_log();
 	limits = limits_new(1024);
 	strikes = strikes_new(1024);
-	ASSERT(limits != NULL && strikes != NULL);
+	quotas = quotas_new(1024);
+	ASSERT(limits != NULL && strikes != NULL && quotas != NULL);
 	routing = routing_new(config, NULL, &why);
 	ASSERT(routing != NULL);
 }
@@ -282,6 +324,7 @@ start_workers(void)
 		w->log = log_ring(logs, i, w->metrics);
 		w->limits = limits;
 		w->strikes = strikes;
+		w->quotas = quotas;
 		w->config = config;
 		w->resolver = resolvers[i] = sim_resolver_new(w, PORT_SINKS);
 		ASSERT(flow_new(w, routing, 4711) != NULL);
@@ -326,7 +369,8 @@ pump_until(bool (*done)(void), const char *what)
 		if (!drive_pump() && !done())
 			sim_fail("%s: nothing happens any more", what);
 		drain_log();
-		if (i > PUMPS_MOST)
+		oracle_watch_times();
+		if (i > (plan->days ? PUMPS_MOST_DAYS : PUMPS_MOST))
 			sim_fail("%s does not end", what);
 	}
 }
@@ -361,6 +405,7 @@ stop(void)
 		sim_resolver_free(resolvers[i]);
 	limits_free(limits);
 	strikes_free(strikes);
+	quotas_free(quotas);
 	log_rests = 0;
 	drain_log();
 	log_free(logs);
@@ -424,6 +469,9 @@ release_one(struct queue *q)
 static bool
 is_drained(void)
 {
+	/* The idle relay wakes itself far more often than anything happens. */
+	if (plan->days && sim_below(64) > 0)
+		return false;
 	for (unsigned i = 0; i < CLIENTS; i++)
 		if (!client_is_done(cast->clients[i]))
 			return false;
@@ -438,6 +486,56 @@ is_drained(void)
 	return true;
 }
 
+/* The control thread's work: all sites are let go, or some are suspended. Reports are to arrive, so
+ * the first one is not. */
+static void
+change_suspensions(void)
+{
+	bool any = suspension_version++ % 2 == 0;
+	struct span names[ORACLE_SITES];
+	char texts[ORACLE_SITES][64];
+	unsigned count = 0;
+
+	for (unsigned i = 1; i < ORACLE_SITES; i++) {
+		bool suspend = any && sim_chance(500);
+		oracle_suspended(i, suspend);
+		if (!suspend)
+			continue;
+		if (by_mx)
+			snprintf(texts[count], sizeof texts[0], "mx%u.example", i);
+		else
+			snprintf(texts[count], sizeof texts[0], "smtp://127.0.0.1:%u",
+				 PORT_SINKS + i);
+		names[count] = span_of_string(texts[count]);
+		count++;
+	}
+	struct suspensions *s = suspensions_new(names, count, suspension_version);
+	ASSERT(s != NULL);
+	for (unsigned i = 0; i < drive_worker_count; i++)
+		flow_suspend(drive_workers[i]->flow, s);
+	suspensions_put(s);
+	suspension_changes_us = world->now_us + sim_between(hour_us, 40 * hour_us);
+}
+
+/* Mails come and are tried, for a while. */
+static void
+run(void)
+{
+	uint64_t until_us = world->now_us + sim_between(hour_us, 60 * hour_us);
+	uint64_t pumps_most = plan->days ? UINT64_MAX : plan->moves * 20;
+	bool suspends = sim_chance(600);
+
+	suspension_changes_us = world->now_us + sim_below(20 * hour_us);
+
+	for (uint64_t i = 0; i < pumps_most && (!plan->days || world->now_us < until_us); i++) {
+		drive_pump();
+		drain_log();
+		oracle_watch_times();
+		if (plan->days && suspends && world->now_us >= suspension_changes_us)
+			change_suspensions();
+	}
+}
+
 void
 drive_relay(void *context)
 {
@@ -447,17 +545,20 @@ drive_relay(void *context)
 	load_config();
 	make_parts();
 	start_workers();
+	for (unsigned i = 0; i < ORACLE_SITES; i++)
+		oracle_suspended(i, false);
 	cast = world->cast;
 	if (cast == NULL)
 		choose_cast();
+	for (unsigned i = 0; i < ORACLE_SITES; i++)
+		sim_resolver_lose(i, cast->lost_until_us[i]);
+	world->oracle->is_scarce = has_little_memory() || drive_opening_may_fail(plan);
 	if (drive_is_last(plan)) {
 		calm_cast();
 		pump_until(is_drained, "draining");
 	}
-	for (unsigned i = 0; i < plan->moves * 20 && !drive_is_last(plan); i++) {
-		drive_pump();
-		drain_log();
-	}
+	if (!drive_is_last(plan))
+		run();
 	stop();
 }
 

@@ -43,20 +43,23 @@ struct layer {
 	void (*final)(void *plan);
 	bool is_toy;  /* knows no errors of the disk */
 	bool damages; /* a stored bit is flipped between the incarnations */
+	bool days;    /* mails are tried for days */
 };
 
 static const struct layer layers[] = {
 #ifdef FAULT_TOY
-	{ "toy", drive_spool, drive_spool_final, true, false },
-	{ "proxy", drive_proxy, drive_proxy_final, true, false },
+	{ "toy", drive_spool, drive_spool_final, true, false, false },
+	{ "proxy", drive_proxy, drive_proxy_final, true, false, false },
 #else
-	{ "spool", drive_spool, drive_spool_final, false, false },
-	{ "damage", drive_spool, drive_spool_final, false, true },
+	{ "spool", drive_spool, drive_spool_final, false, false, false },
+	{ "damage", drive_spool, drive_spool_final, false, true, false },
 #endif
 #if defined(FAULT_RELAY) && defined(FAULT_TOY)
-	{ "relay", drive_relay, drive_relay_final, true, false },
+	{ "relay", drive_relay, drive_relay_final, true, false, false },
+	{ "days", drive_relay, drive_relay_final, true, false, true },
 #elif defined(FAULT_RELAY)
-	{ "relay", drive_relay, drive_relay_final, false, false },
+	{ "relay", drive_relay, drive_relay_final, false, false, false },
+	{ "days", drive_relay, drive_relay_final, false, false, true },
 #endif
 };
 
@@ -73,6 +76,9 @@ static const char *const bug_names[TOY_BUGS] = {
 	"gives-twice",
 	"writes-to-lent",
 	"splits-notice",
+	"forgets-told",
+	"forgets-due",
+	"comes-early",
 };
 
 static void
@@ -108,7 +114,8 @@ struct options {
 
 struct totals {
 	uint64_t lives, crashes, kept, refused, outcomes, duplicates, doubts, arrivals, bytes,
-		completions, events, eventless, dropped, notices;
+		completions, events, eventless, dropped, notices, attempts, expired, delays,
+		wall_ms, latest_ms;
 };
 
 /* ---- one life ---- */
@@ -130,7 +137,9 @@ explain(enum sim_end end)
 static void
 pause_between(const struct drive_plan *plan)
 {
-	world->wall_ms += sim_below(plan->incarnation % 2 == 0 ? 1000 : 3600 * 1000);
+	uint64_t hours = plan->days ? 30 : 1;
+
+	world->wall_ms += sim_below(plan->incarnation % 2 == 0 ? 1000 : hours * 3600 * 1000);
 	sim_advance(world->now_us + sim_below(1000000));
 }
 
@@ -142,6 +151,7 @@ live(const struct options *o, uint64_t seed, uint64_t walk_at, struct totals *t)
 	enum sim_end end = SIM_FINISHED;
 
 	sim_reset(seed);
+	uint64_t began_ms = world->wall_ms;
 	world->verbose = o->verbose;
 	world->plant = o->plant;
 	oracle_new();
@@ -151,6 +161,8 @@ live(const struct options *o, uint64_t seed, uint64_t walk_at, struct totals *t)
 	drive_plan(&plan, o->workers);
 	if (o->layer->is_toy)
 		drive_plan_no_disk_errors(&plan);
+	if (o->layer->days)
+		drive_plan_days(&plan);
 	set_bug(o->bug);
 	if (o->crash_walk) {
 		plan.incarnations = 1;
@@ -191,6 +203,12 @@ live(const struct options *o, uint64_t seed, uint64_t walk_at, struct totals *t)
 	t->dropped += world->oracle->dropped;
 	t->notices += world->oracle->notices;
 	t->completions += world->completions;
+	t->attempts += world->oracle->attempts;
+	t->expired += world->oracle->expired;
+	t->delays += world->oracle->delays;
+	t->wall_ms += oracle_wall_ms() - began_ms;
+	if (world->oracle->latest_ms > t->latest_ms)
+		t->latest_ms = world->oracle->latest_ms;
 	if (end == SIM_FINISHED)
 		return true;
 	explain(end);
@@ -285,14 +303,18 @@ print_totals(const struct totals *t, unsigned failures)
 	       "%llu outcomes, %llu arrivals, %llu reports, %llu bytes compared, %llu permitted "
 	       "duplicates, %llu "
 	       "in doubt and kept, %llu events of outcomes, %llu lost in a crash, %llu bodies "
-	       "dropped; %u lives broke a promise\n",
+	       "dropped, %.1f days, %llu attempts put off, at most %llu s late, %llu recipients "
+	       "expired, %llu late ones told; %u lives broke a promise\n",
 	       (unsigned long long)t->lives, (unsigned long long)t->crashes,
 	       (unsigned long long)t->completions, (unsigned long long)t->kept,
 	       (unsigned long long)t->refused, (unsigned long long)t->outcomes,
 	       (unsigned long long)t->arrivals, (unsigned long long)t->notices,
 	       (unsigned long long)t->bytes, (unsigned long long)t->duplicates,
 	       (unsigned long long)t->doubts, (unsigned long long)t->events,
-	       (unsigned long long)t->eventless, (unsigned long long)t->dropped, failures);
+	       (unsigned long long)t->eventless, (unsigned long long)t->dropped,
+	       (double)t->wall_ms / (24 * 3600 * 1000), (unsigned long long)t->attempts,
+	       (unsigned long long)t->latest_ms / 1000, (unsigned long long)t->expired,
+	       (unsigned long long)t->delays, failures);
 	fflush(stdout);
 }
 

@@ -33,6 +33,7 @@
 #include "queue/mail.h"
 #include "queue/queue.h"
 #include "tests/fault/sim_machine.h"
+#include "tests/fault/terms.h"
 
 struct sim_traffic;
 
@@ -80,7 +81,19 @@ struct oracle_recipient {
 	uint16_t recorded[ORACLE_STATES]; /* outcomes that the store has confirmed */
 	uint16_t logged[ORACLE_STATES];   /* those of them whose event has been written */
 	/* The report that told its sender so, by a hash of its Message-ID; 0: none has come. */
-	uint64_t told_failed, told_delayed;
+	uint64_t told_failed, told_delayed, told_relayed;
+	bool delay_recorded; /* the store has confirmed that its sender is told of the delay */
+	/* Its times: oracle_times.c. Wall clock. */
+	uint8_t notify;      /* NOTIFY_… as its client has asked for */
+	bool refused;        /* by a sink, for good */
+	bool expired;        /* its time was over when the relay gave it up */
+	bool due_is_known;   /* retry_at_ms is what the store has */
+	bool repeated;       /* its outcome is asked to be recorded again */
+	uint8_t asked;       /* states that the store was asked to record since it said so last */
+	bool counts;         /* the last of them is of an attempt */
+	bool tells_delay;    /* and tells its sender of the delay */
+	bool may_be_over;    /* since a crash: the relay may not have it any more */
+	uint64_t claimed_ms; /* in the relay's hands since then */
 };
 
 struct oracle_mail {
@@ -99,11 +112,13 @@ struct oracle_mail {
 	uint8_t about_ended;
 	uint8_t about_notified;
 	/* Of the layer `relay` only: */
-	bool durable;      /* the store has said so */
-	bool in_doubt;     /* likewise */
-	bool alive;        /* it was kept, whatever the client has seen of that */
-	unsigned received; /* events that say so */
-	bool eventless;    /* the relay died before it had written one */
+	bool durable;           /* the store has said so */
+	bool in_doubt;          /* likewise */
+	bool alive;             /* it was kept, whatever the client has seen of that */
+	unsigned received;      /* events that say so */
+	bool eventless;         /* the relay died before it had written one */
+	bool report_lost;       /* a report on it came to the end of its own time */
+	uint64_t free_since_ms; /* it was held until then */
 	/* Reports on it that the store has confirmed, and those of them with an event. */
 	unsigned notices_recorded, notices_logged;
 	struct oracle_recipient recipients[ORACLE_RECIPIENTS_MAX];
@@ -127,6 +142,23 @@ struct oracle {
 	unsigned route;          /* added to the sites of addresses: changes of the routes */
 	unsigned tokens;
 	uint64_t dropped; /* bodies that left the memory while their mails waited */
+	struct terms terms;
+	uint64_t up_since_ms;
+	/* No connection to the sink of a site can be made until then: its mail may wait untried. */
+	uint64_t unreachable_until_us[ORACLE_SITES];
+	/* Whose site an operator has suspended, or had until then (wall clock): its mail has no
+	 * time of its own meanwhile. */
+	bool suspended[ORACLE_SITES];
+	uint64_t suspended_ms[ORACLE_SITES]; /* since then, or the last time */
+	uint64_t resumed_ms[ORACLE_SITES];
+	uint64_t watched_ms;
+	/* The relay may be unable to make a report: it says so, and does without it. */
+	bool is_scarce;
+	uint64_t attempts;       /* that have failed for a time */
+	uint64_t expired;        /* recipients whose time was over */
+	uint64_t delays;         /* recipients whose sender was told of the delay */
+	uint64_t latest_ms;      /* an attempt was so much later than due */
+	uint64_t moved_attempts; /* to the end of a time, by a schedule that would have passed it */
 	struct oracle_mail mails[ORACLE_MAILS_MAX];
 };
 
@@ -196,14 +228,44 @@ void oracle_notice_arrived(struct oracle_mail *m, struct span data);
 void oracle_check_notices(void);
 
 /* What the relay asks of the store, and what the store says. */
-void oracle_putting(struct oracle_mail *m, struct mail_id id);
+void oracle_putting(struct oracle_mail *m, const struct mail_envelope *e);
 void oracle_put_done(struct oracle_mail *m, enum err e);
-void oracle_outcome_asked(struct oracle_mail *m, uint32_t recipient, uint8_t state,
-			  struct span reply);
-void oracle_outcome_done(struct oracle_mail *m, uint32_t recipient, uint8_t state);
+void oracle_outcome_asked(struct oracle_mail *m, const struct queue_result *result);
+void oracle_outcome_done(struct oracle_mail *m, const struct queue_result *result);
 /* Has the write with this token completed, and all before it? Tokens are noted where they are
  * written; false where this one never was. */
 bool oracle_token_is_written(unsigned token);
+
+/* ---- its times: oracle_times.c; of the layer `relay` ---- */
+
+/* The configuration of this incarnation. */
+void oracle_terms(const struct terms *t);
+/* The wall clock, without looking at it, which takes time. */
+uint64_t oracle_wall_ms(void);
+bool oracle_wants(const struct oracle_recipient *r, unsigned what);
+/* The mail is being put: the moment from which its time is counted. */
+void oracle_accepted(struct oracle_mail *m, uint64_t accepted_at_ms);
+/* It is in the relay's hands from now on, by a put or by a claim, as the store shows it. */
+void oracle_taken_in(struct oracle_mail *m);
+void oracle_claimed(struct oracle_mail *m, const struct queue_item *item, uint64_t now_ms);
+/* Outcomes are asked to be recorded, at this time of the worker: each at its time? */
+void oracle_judge_times(struct oracle_mail *m, const struct queue_record *r, uint64_t now_ms);
+/* Likewise of a report on the mail: it is tried until its own time is over. */
+void oracle_judge_report(struct oracle_mail *m, const struct queue_record *r, uint64_t now_ms);
+void oracle_times_recorded(struct oracle_mail *m, const struct queue_result *result);
+/* The store could not record them. */
+void oracle_times_failed(struct oracle_mail *m, const struct queue_record *r);
+/* The relay has ended: what was on its way to the disk may have got there. */
+void oracle_times_ended(struct oracle_recipient *r);
+/* An operator lets nothing be delivered to a site, or again. */
+void oracle_suspended(unsigned site, bool suspended);
+/* A connection to its sink: where it is suspended only what is under way may go on. */
+void oracle_connects(unsigned site);
+/* A mail is to be held, or let go; and the store has done so. */
+void oracle_holding(struct mail_id id, bool hold);
+void oracle_held(struct mail_id id, bool hold);
+/* Called again and again: nobody may wait for long beyond the time at which he is due. */
+void oracle_watch_times(void);
 
 /* ---- the log ---- */
 

@@ -3,9 +3,10 @@
  * The part of the oracle that judges reports to senders (ARCHITECTURE.md, invariant 2).
  *
  * Whoever has failed is reported as failed by one report, and by no second one, whatever crashed in
- * between; whoever is late is told so by at most one. A report that comes twice is the same one: it
- * is known by its Message-ID. What a report says is read with the product's own reader, and what it
- * has attached of the mail is compared byte by byte.
+ * between; whoever is late is told so by at most one; and each only where NOTIFY asks for it. A
+ * report that comes twice is the same one: it is known by its Message-ID. What a report says is
+ * read with the product's own reader, and what it has attached of the mail is compared byte by
+ * byte.
  */
 #include <stdlib.h>
 
@@ -20,6 +21,7 @@ struct told {
 	uint64_t id; /* a hash of its Message-ID */
 	uint32_t recipient;
 	bool knows_recipient;
+	bool failed; /* is what the report says of it */
 };
 
 static uint64_t
@@ -39,17 +41,39 @@ on_action(const struct told *t, struct span action)
 {
 	struct oracle_recipient *r = &t->m->recipients[t->recipient];
 	bool failed = span_eq(action, SPAN("failed"));
-	uint64_t *known = failed ? &r->told_failed : &r->told_delayed;
+	bool relayed = span_eq(action, SPAN("relayed"));
+	uint64_t *known = failed ? &r->told_failed : relayed ? &r->told_relayed : &r->told_delayed;
+	unsigned wanted = failed ? NOTIFY_FAILURE : relayed ? NOTIFY_SUCCESS : NOTIFY_DELAY;
 
-	if (!failed && !span_eq(action, SPAN("delayed")))
+	if (!failed && !relayed && !span_eq(action, SPAN("delayed")))
 		sim_fail("mail %u: a report says %.*s", t->m->number, SPAN_ARG(action));
+	if (!oracle_wants(r, wanted))
+		sim_fail("mail %u recipient %u: a report says %.*s, which nobody wants to know",
+			 t->m->number, t->recipient, SPAN_ARG(action));
 	if (failed && !(r->possible & 1 << RECIPIENT_FAILED))
-		sim_fail("mail %u recipient %u is reported as failed, and no sink refused it",
+		sim_fail("mail %u recipient %u is reported as failed, no sink refused it, and its "
+			 "time was not over",
+			 t->m->number, t->recipient);
+	if (relayed && r->arrived == 0)
+		sim_fail("mail %u recipient %u is reported as relayed, and has not arrived",
 			 t->m->number, t->recipient);
 	if (*known != 0 && *known != t->id)
 		sim_fail("mail %u recipient %u: a second report says %.*s", t->m->number,
 			 t->recipient, SPAN_ARG(action));
 	*known = t->id;
+}
+
+/* RFC 3463 3.5: the time is over; else the class of the sink's answer. */
+static void
+on_status(const struct told *t, struct span status)
+{
+	const struct oracle_recipient *r = &t->m->recipients[t->recipient];
+	bool is_over = span_eq(status, SPAN("4.4.7"));
+	bool is_permanent = span_starts_with(status, SPAN("5."));
+
+	if (t->failed && !(is_over && r->expired) && !(is_permanent && r->refused))
+		sim_fail("mail %u recipient %u is reported as failed with the status %.*s",
+			 t->m->number, t->recipient, SPAN_ARG(status));
 }
 
 static void
@@ -67,6 +91,9 @@ on_field(struct told *t, struct span name, struct span value)
 			sim_fail("mail %u: a report of nobody", t->m->number);
 		on_action(t, value);
 		t->knows_recipient = false;
+		t->failed = span_eq(value, SPAN("failed"));
+	} else if (span_eq(name, SPAN("Status"))) {
+		on_status(t, value);
 	}
 }
 
@@ -120,6 +147,30 @@ oracle_notice_arrived(struct oracle_mail *m, struct span data)
 	sim_note("notice", m->number, groups);
 }
 
+static void
+check_told(const struct oracle_mail *m, uint32_t recipient)
+{
+	const struct oracle_recipient *r = &m->recipients[recipient];
+	/* What the store has confirmed; or it must have, before a crash. */
+	bool failed = r->recorded[RECIPIENT_FAILED] > 0 || r->arrived == 0;
+	bool delivered = r->recorded[RECIPIENT_DELIVERED] > 0;
+
+	if (delivered && r->told_failed != 0)
+		sim_fail("mail %u recipient %u was told to have failed, and was delivered",
+			 m->number, recipient);
+	if (m->report_lost)
+		return;
+	if (failed && r->told_failed == 0 && oracle_wants(r, NOTIFY_FAILURE))
+		sim_fail("mail %u recipient %u has failed, and nobody was told", m->number,
+			 recipient);
+	if (r->delay_recorded && r->told_delayed == 0)
+		sim_fail("mail %u recipient %u was late, and the report of it is lost", m->number,
+			 recipient);
+	if (delivered && r->told_relayed == 0 && oracle_wants(r, NOTIFY_SUCCESS))
+		sim_fail("mail %u recipient %u was delivered, and nobody was told", m->number,
+			 recipient);
+}
+
 void
 oracle_check_notices(void)
 {
@@ -128,19 +179,8 @@ oracle_check_notices(void)
 	for (uint32_t i = 0; i < o->mail_count; i++) {
 		const struct oracle_mail *m = &o->mails[i];
 		bool kept = m->put == PUT_KEPT || m->alive;
-		for (uint32_t k = 0; kept && k < m->recipient_count; k++) {
-			const struct oracle_recipient *r = &m->recipients[k];
-			if (!r->offered)
-				continue;
-			/* What the store has confirmed; or it must have, before a crash. */
-			bool failed = r->recorded[RECIPIENT_FAILED] > 0 || r->arrived == 0;
-			if (failed && r->told_failed == 0)
-				sim_fail("mail %u recipient %u has failed, and nobody was told",
-					 m->number, k);
-			if (r->recorded[RECIPIENT_DELIVERED] > 0 && r->told_failed != 0)
-				sim_fail("mail %u recipient %u was told to have failed, and was "
-					 "delivered",
-					 m->number, k);
-		}
+		for (uint32_t k = 0; kept && k < m->recipient_count; k++)
+			if (m->recipients[k].offered)
+				check_told(m, k);
 	}
 }

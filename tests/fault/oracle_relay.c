@@ -223,6 +223,7 @@ void
 oracle_bounced(struct oracle_mail *m, uint32_t recipient)
 {
 	m->recipients[recipient].possible |= 1 << RECIPIENT_FAILED;
+	m->recipients[recipient].refused = true;
 }
 
 void
@@ -240,9 +241,10 @@ oracle_token_durable(unsigned token)
 /* ---- the store ---- */
 
 void
-oracle_putting(struct oracle_mail *m, struct mail_id id)
+oracle_putting(struct oracle_mail *m, const struct mail_envelope *e)
 {
-	m->id = id;
+	m->id = e->id;
+	oracle_accepted(m, e->accepted_at_ms);
 }
 
 void
@@ -251,6 +253,8 @@ oracle_put_done(struct oracle_mail *m, enum err e)
 	m->durable = e == ERR_OK;
 	m->in_doubt = e == ERR_IN_DOUBT;
 	m->alive |= e == ERR_OK;
+	if (e == ERR_OK)
+		oracle_taken_in(m);
 	sim_note("put", m->number, (uint64_t)e);
 }
 
@@ -258,8 +262,10 @@ oracle_put_done(struct oracle_mail *m, enum err e)
 enum { FINAL = 1 << RECIPIENT_DELIVERED | 1 << RECIPIENT_FAILED };
 
 void
-oracle_outcome_asked(struct oracle_mail *m, uint32_t recipient, uint8_t state, struct span reply)
+oracle_outcome_asked(struct oracle_mail *m, const struct queue_result *result)
 {
+	uint32_t recipient = result->recipient;
+	uint8_t state = result->state;
 	struct oracle_recipient *r = &m->recipients[recipient];
 
 	if (r->recorded[RECIPIENT_DELIVERED] > 0 || r->recorded[RECIPIENT_FAILED] > 0)
@@ -269,18 +275,21 @@ oracle_outcome_asked(struct oracle_mail *m, uint32_t recipient, uint8_t state, s
 		sim_fail("mail %u recipient %u: no sink has said that it took it", m->number,
 			 recipient);
 	if (state == RECIPIENT_FAILED && !(r->possible & 1 << RECIPIENT_FAILED))
-		sim_fail("mail %u recipient %u: no sink has refused it", m->number, recipient);
+		sim_fail("mail %u recipient %u: no sink has refused it, and its time is not over",
+			 m->number, recipient);
 	if (state != RECIPIENT_PENDING && !(FINAL & 1 << state))
 		sim_fail("mail %u recipient %u: nobody has asked for state %u", m->number,
 			 recipient, state);
-	r->stopped = span_eq(reply, SPAN("451 4.3.2 we ended the connection"));
+	r->stopped = span_eq(result->reply, SPAN("451 4.3.2 we ended the connection"));
 	r->recording |= (uint8_t)(1 << state);
 	sim_note("recording", (uint64_t)m->number << 8 | recipient, state);
 }
 
 void
-oracle_outcome_done(struct oracle_mail *m, uint32_t recipient, uint8_t state)
+oracle_outcome_done(struct oracle_mail *m, const struct queue_result *result)
 {
+	uint32_t recipient = result->recipient;
+	uint8_t state = result->state;
 	struct oracle_recipient *r = &m->recipients[recipient];
 
 	r->recording = 0;
@@ -302,6 +311,7 @@ recipient_crashed(struct oracle_recipient *r)
 	struct oracle *o = world->oracle;
 
 	r->died = r->arrived > 0 && !r->durable;
+	oracle_times_ended(r);
 	/* What was on its way to the disk may have got there: then it will have no event. */
 	r->eventless |= r->recording & FINAL;
 	r->recording = 0;
@@ -338,6 +348,7 @@ oracle_stopped(void)
 			struct oracle_recipient *r = &m->recipients[k];
 			r->died |= r->arrived > 0 && !r->durable && r->recording != 0;
 			r->recording = 0;
+			oracle_times_ended(r);
 		}
 	}
 }

@@ -10,7 +10,8 @@
  * A sink serves one address. By seed it refuses connections, is slow, defers or refuses senders,
  * recipients and messages, closes with 421, drops the connection at any phase, also between having
  * taken a message and saying so, answers late or stops reading. When `sinks_calm` is set, all sinks
- * take everything at once.
+ * take everything at once. A sink may also have a fate, which it keeps whatever its faults are:
+ * until a time it takes nothing at all.
  *
  * Both are state machines without memory of their own outside the world, and survive crashes.
  */
@@ -37,6 +38,16 @@ struct peer_faults {
 	unsigned sink_stalls;  /* stops reading, or answers late */
 	unsigned sink_absent;  /* refuses the connection */
 	uint64_t stall_us;
+	uint64_t gap_us; /* clients stay away for up to this long between two mails; 0: they do not
+			  */
+};
+
+enum sink_fate {
+	FATE_NONE,
+	FATE_ABSENT, /* refuses connections */
+	FATE_SILENT, /* takes them, and never says a word */
+	FATE_DEFERS, /* every mail: at MAIL, at all of its RCPT, or at its end */
+	FATE_COUNT
 };
 
 /* The loopback address with this port. */
@@ -52,9 +63,12 @@ bool client_is_done(const struct client *c);
  * none, or the peer is no client. */
 struct oracle_mail *client_unanswered(const struct sim_peer *p);
 
-struct sink *sink_new(const struct net_address *address, const struct peer_faults *faults);
-/* From now on it takes everything. */
+struct sink *sink_new(const struct net_address *address, unsigned site,
+		      const struct peer_faults *faults);
+/* From now on it takes everything, but for its fate. */
 void sink_calm(struct sink *s);
+/* Until this time; UINT64_MAX: for ever. */
+void sink_doom(struct sink *s, enum sink_fate fate, uint64_t until_us);
 uint64_t sink_messages(const struct sink *s);
 
 #endif

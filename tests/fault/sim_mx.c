@@ -9,7 +9,7 @@
 #include "core/base/assert.h"
 #include "tests/fault/sim.h"
 
-enum { TEXT_SIZE = 512, WORST_MS = 25000 };
+enum { TEXT_SIZE = 512, WORST_MS = 25000, SITES = 8 };
 
 struct resolver {
 	struct worker *worker;
@@ -31,6 +31,7 @@ struct answer {
 };
 
 static bool calm;
+static uint64_t lost_until_us[SITES];
 
 struct resolver *
 sim_resolver_new(struct worker *w, uint16_t first_port)
@@ -55,6 +56,24 @@ void
 sim_resolver_calm(void)
 {
 	calm = true;
+}
+
+void
+sim_resolver_lose(unsigned site, uint64_t until_us)
+{
+	ASSERT(site < SITES);
+	lost_until_us[site] = until_us;
+}
+
+static enum mx_outcome
+outcome_of(const struct work *w)
+{
+	if (w->site == UINT32_MAX)
+		return MX_NO_DOMAIN;
+	bool lost = strncmp(w->domain, "site", 4) == 0 && world->now_us < lost_until_us[w->site];
+	if (!lost && (calm || !sim_chance(100)))
+		return MX_FOUND;
+	return sim_chance(300) ? MX_BOGUS : MX_FAILED;
 }
 
 struct mx_hosts *
@@ -120,10 +139,7 @@ on_answer(struct timer *t)
 	atomic_init(&h->references, 1);
 	buf_append_string(&text, w->domain);
 	h->domain = buf_span(&text);
-	h->outcome = w->site == UINT32_MAX      ? MX_NO_DOMAIN
-		     : calm || !sim_chance(100) ? MX_FOUND
-		     : sim_chance(300)          ? MX_BOGUS
-						: MX_FAILED;
+	h->outcome = outcome_of(w);
 	h->expires_at_ms = w->resolver->worker->now_ms + sim_between(1000, 300000);
 	if (h->outcome == MX_FOUND)
 		fill_host(h, w, &text);

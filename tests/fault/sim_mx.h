@@ -17,7 +17,10 @@
 struct resolver *sim_resolver_new(struct worker *w, uint16_t first_port);
 /* No lookup is under way. */
 void sim_resolver_free(struct resolver *r);
-/* From now on nothing fails. */
+/* From now on nothing fails, but for what was lost. */
 void sim_resolver_calm(void);
+/* The domain of this site cannot be resolved until this time; UINT64_MAX: for ever. Of this
+ * incarnation. */
+void sim_resolver_lose(unsigned site, uint64_t until_us);
 
 #endif

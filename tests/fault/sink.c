@@ -22,9 +22,15 @@ enum phase { PHASE_COMMAND, PHASE_DATA, PHASE_BDAT, PHASE_CLOSING };
 
 struct sink {
 	struct net_address address;
+	unsigned site;
 	struct peer_faults faults;
+	enum sink_fate fate;
+	uint64_t fate_until_us;
 	uint64_t messages;
 };
+
+/* Where a mail is deferred. */
+enum { AT_NOTHING, AT_MAIL, AT_RCPT, AT_END };
 
 /* A connection to it. */
 struct channel {
@@ -38,6 +44,7 @@ struct channel {
 	bool answers_late;
 	bool closes; /* once all replies are out */
 	bool breaks; /* soon after its answer to a message */
+	unsigned defers_at;
 
 	/* Of the mail at hand. */
 	struct oracle_mail *m;
@@ -83,6 +90,12 @@ reply(struct channel *c, const char *text)
 		sim_peer_wake(&c->peer, world->now_us + sim_between(1, c->sink->faults.stall_us));
 	}
 	flush(c);
+}
+
+static bool
+has_fate(const struct sink *s, enum sink_fate fate)
+{
+	return s->fate == fate && world->now_us < s->fate_until_us;
 }
 
 /* Any command may be met with a drop, a 421, a deferral or a refusal. True: it was. */
@@ -175,7 +188,7 @@ end_message(struct channel *c)
 	c->phase = PHASE_COMMAND;
 	if (c->count == 0) {
 		reply(c, "554 5.5.1 no valid recipients\r\n");
-	} else if (sim_chance(f->sink_defers)) {
+	} else if (c->defers_at == AT_END || sim_chance(f->sink_defers)) {
 		reply(c, "452 4.3.1 later\r\n");
 	} else if (!c->is_notice && sim_chance(f->sink_refuses)) {
 		for (unsigned i = 0; i < c->count; i++)
@@ -229,12 +242,24 @@ run_mail(struct channel *c)
 	c->is_notice = path_of(c).size == 0;
 	if (c->m == NULL && !c->is_notice)
 		sim_fail("a sink is offered a mail from nobody: %.*s", (int)c->line_size, c->line);
+	c->defers_at = AT_NOTHING;
+	if (has_fate(c->sink, FATE_DEFERS))
+		c->defers_at = (unsigned)sim_between(AT_MAIL, AT_END);
+	if (c->defers_at == AT_MAIL) {
+		mail_forget(c);
+		reply(c, "451 4.7.1 not yet\r\n");
+		return;
+	}
 	reply(c, "250 2.1.0 sender ok\r\n");
 }
 
 static void
 run_rcpt(struct channel *c)
 {
+	if (c->defers_at == AT_RCPT) {
+		reply(c, "450 4.2.1 not yet\r\n");
+		return;
+	}
 	if (c->is_notice && c->count == 0) {
 		c->m = oracle_mail_of_sender(path_of(c));
 		if (c->m == NULL)
@@ -403,6 +428,10 @@ on_open(struct sim_peer *p)
 {
 	struct channel *c = channel_of(p);
 
+	if (has_fate(c->sink, FATE_SILENT)) {
+		c->phase = PHASE_CLOSING;
+		return;
+	}
 	if (sim_chance(c->sink->faults.sink_drops)) {
 		c->closes = true;
 		c->phase = PHASE_CLOSING;
@@ -466,7 +495,8 @@ on_connect(void *context, const struct net_address *address)
 {
 	struct sink *s = context;
 
-	if (sim_chance(s->faults.sink_absent))
+	oracle_connects(s->site);
+	if (has_fate(s, FATE_ABSENT) || sim_chance(s->faults.sink_absent))
 		return NULL;
 	struct channel *c = sim_allocate(sizeof *c);
 	c->sink = s;
@@ -475,11 +505,11 @@ on_connect(void *context, const struct net_address *address)
 }
 
 struct sink *
-sink_new(const struct net_address *address, const struct peer_faults *faults)
+sink_new(const struct net_address *address, unsigned site, const struct peer_faults *faults)
 {
 	struct sink *s = sim_allocate(sizeof *s);
 
-	*s = (struct sink){ .address = *address, .faults = *faults };
+	*s = (struct sink){ .address = *address, .site = site, .faults = *faults };
 	sim_net_serve(address, on_connect, s);
 	return s;
 }
@@ -488,6 +518,13 @@ void
 sink_calm(struct sink *s)
 {
 	s->faults = (struct peer_faults){ 0 };
+}
+
+void
+sink_doom(struct sink *s, enum sink_fate fate, uint64_t until_us)
+{
+	s->fate = fate;
+	s->fate_until_us = until_us;
 }
 
 uint64_t

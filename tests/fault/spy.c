@@ -14,6 +14,8 @@ struct request {
 	struct oracle_mail *m;
 	void (*on_put)(struct queue_put *p, enum err e);
 	void (*on_record)(struct queue_record *r, enum err e);
+	void (*on_claim)(struct queue_claim *c, enum err e);
+	void (*on_act)(struct queue_act *a, enum err e);
 };
 
 static struct request requests[REQUESTS_MOST];
@@ -76,7 +78,7 @@ put(struct queue *q, struct queue_put *p)
 {
 	struct oracle_mail *m = mail_of(p->envelope);
 
-	oracle_putting(m, p->envelope->id);
+	oracle_putting(m, p->envelope);
 	*find(NULL) = (struct request){ .request = p, .m = m, .on_put = p->on_done };
 	p->on_done = on_put_done;
 	store_driver->put(q, p);
@@ -87,9 +89,13 @@ on_recorded(struct queue_record *r, enum err e)
 {
 	struct request saved = take(r);
 
-	for (uint32_t i = 0; e == ERR_OK && i < r->result_count; i++)
+	for (uint32_t i = 0; e == ERR_OK && i < r->result_count; i++) {
 		if (r->results[i].tried)
-			oracle_outcome_done(saved.m, r->results[i].recipient, r->results[i].state);
+			oracle_outcome_done(saved.m, &r->results[i]);
+		oracle_times_recorded(saved.m, &r->results[i]);
+	}
+	if (e != ERR_OK)
+		oracle_times_failed(saved.m, r);
 	saved.m->notices_recorded += e == ERR_OK && r->notice != NULL;
 	r->on_done = saved.on_record;
 	r->on_done(r, e);
@@ -98,24 +104,69 @@ on_recorded(struct queue_record *r, enum err e)
 static void
 record(struct queue *q, struct queue_record *r)
 {
-	if (is_notice(r->item->mail->envelope)) {
+	const struct mail_envelope *envelope = r->item->mail->envelope;
+	if (is_notice(envelope)) {
 		if (r->notice != NULL)
 			sim_fail("a report on a report");
+		oracle_judge_report(oracle_mail_of_sender(envelope->recipients[0].address), r,
+				    q->worker->now_wall_ms);
 		store_driver->record(q, r);
 		return;
 	}
-	struct oracle_mail *m = mail_of(r->item->mail->envelope);
+	struct oracle_mail *m = mail_of(envelope);
 	if (r->notice != NULL &&
 	    (!is_notice(r->notice->envelope) ||
 	     oracle_mail_of_sender(r->notice->envelope->recipients[0].address) != m))
 		sim_fail("mail %u: its report goes to somebody else", m->number);
+	oracle_judge_times(m, r, q->worker->now_wall_ms);
 	for (uint32_t i = 0; i < r->result_count; i++)
 		if (r->results[i].tried)
-			oracle_outcome_asked(m, r->results[i].recipient, r->results[i].state,
-					     r->results[i].reply);
+			oracle_outcome_asked(m, &r->results[i]);
 	*find(NULL) = (struct request){ .request = r, .m = m, .on_record = r->on_done };
 	r->on_done = on_recorded;
 	store_driver->record(q, r);
+}
+
+static void
+on_claimed(struct queue_claim *c, enum err e)
+{
+	struct request saved = take(c);
+
+	for (struct list_node *n = list_first(&c->items); n != NULL; n = list_next(&c->items, n)) {
+		const struct queue_item *i = LIST_ITEM(n, struct queue_item, link);
+		if (!is_notice(i->mail->envelope))
+			oracle_claimed(mail_of(i->mail->envelope), i, oracle_wall_ms());
+	}
+	c->on_done = saved.on_claim;
+	c->on_done(c, e);
+}
+
+static void
+claim(struct queue *q, struct queue_claim *c)
+{
+	*find(NULL) = (struct request){ .request = c, .on_claim = c->on_done };
+	c->on_done = on_claimed;
+	store_driver->claim(q, c);
+}
+
+static void
+on_acted(struct queue_act *a, enum err e)
+{
+	struct request saved = take(a);
+
+	if (e == ERR_OK && (a->action == QUEUE_HOLD || a->action == QUEUE_UNHOLD))
+		oracle_held(a->id, a->action == QUEUE_HOLD);
+	a->on_done = saved.on_act;
+	a->on_done(a, e);
+}
+
+static void
+act(struct queue *q, struct queue_act *a)
+{
+	oracle_holding(a->id, a->action == QUEUE_HOLD);
+	*find(NULL) = (struct request){ .request = a, .on_act = a->on_done };
+	a->on_done = on_acted;
+	store_driver->act(q, a);
 }
 
 void
@@ -125,6 +176,8 @@ spy_watch(struct queue_store *store, unsigned worker_count)
 	driver = *store_driver;
 	driver.put = put;
 	driver.record = record;
+	driver.claim = claim;
+	driver.act = act;
 	for (unsigned i = 0; i < worker_count; i++)
 		queue_end(store, i)->driver = &driver;
 	world->oracle->has_spy = true;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * spy: stands between relay/flow and the store, in the place of the store's driver, and tells the
- * oracle what is put and recorded and what the store says to it. It changes nothing.
+ * oracle what is put, handed out and recorded, and what the store says to it. It changes nothing.
  */
 #ifndef TESTS_FAULT_SPY_H
 #define TESTS_FAULT_SPY_H

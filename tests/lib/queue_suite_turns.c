@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "core/base/assert.h"
+#include "core/base/clock.h"
 
 static struct queue_item *
 shift_item(struct list *items)
@@ -198,6 +199,80 @@ very_many_senders_are_all_served(void **state)
 	world_stop(w);
 }
 
+struct claim_wait {
+	struct queue_claim claim;
+	bool done;
+	enum err error;
+};
+
+static void
+on_claimed(struct queue_claim *c, enum err e)
+{
+	struct claim_wait *wait = CONTAINER_OF(c, struct claim_wait, claim);
+
+	wait->done = true;
+	wait->error = e;
+}
+
+static size_t
+claim_by_id(struct world *w, uint32_t site, unsigned number, struct list *items)
+{
+	struct claim_wait wait = { .claim = { .site = { site },
+					      .most = 9,
+					      .by_id = true,
+					      .id = world_id(number),
+					      .on_done = on_claimed } };
+	size_t count = 0;
+
+	queue_claim(queue_end(w->store, 0), &wait.claim);
+	assert_false(wait.done);
+	world_wait(w, &wait.done);
+	assert_int_equal(wait.error, ERR_OK);
+	list_init(items);
+	list_take_all(items, &wait.claim.items);
+	for (struct list_node *n = list_first(items); n != NULL; n = list_next(items, n))
+		count++;
+	return count;
+}
+
+static void
+one_mail_is_claimed_by_its_id_due_or_not(void **state)
+{
+	struct world *w = open_empty(state, 1);
+	const uint32_t sites[] = { 1, 2 };
+	uint64_t later_ms = clock_wall_ms() + 3600 * 1000;
+	struct list items;
+	enum err error;
+
+	for (unsigned number = 1; number <= 3; number++) {
+		assert_int_equal(world_put(w, 0, number, 100, sites, 2, &items), ERR_OK);
+		struct queue_item *i;
+		while ((i = shift_item(&items)) != NULL)
+			assert_int_equal(
+				world_record(w, i, RECIPIENT_PENDING, later_ms, "451 later"),
+				ERR_OK);
+	}
+	assert_int_equal(world_claim(w, 0, 1, 9, &items, &error), 0);
+	assert_int_equal(claim_by_id(w, 3, 2, &items), 0);
+	assert_int_equal(claim_by_id(w, 1, 4, &items), 0);
+	assert_int_equal(claim_by_id(w, 1, 2, &items), 1);
+	struct queue_item *item = shift_item(&items);
+	assert_true(mail_id_eq(item->mail->id, world_id(2)));
+	assert_int_equal(item->site.number, 1);
+	assert_int_equal(item->recipient_count, 1);
+	assert_int_equal(claim_by_id(w, 1, 2, &items), 0); /* it does not wait */
+	assert_int_equal(world_count(w).items_claimed, 1);
+	queue_release(queue_end(w->store, 0), item, later_ms);
+	assert_int_equal(claim_by_id(w, 1, 2, &items), 1);
+	assert_int_equal(world_record(w, shift_item(&items), RECIPIENT_FAILED, 0, "554 over"),
+			 ERR_OK);
+	assert_int_equal(claim_by_id(w, 1, 2, &items), 0);
+	assert_int_equal(claim_by_id(w, 2, 2, &items), 1);
+	assert_int_equal(world_record(w, shift_item(&items), RECIPIENT_DELIVERED, 0, ""), ERR_OK);
+	assert_int_equal(world_count(w).mails, 2);
+	world_stop(w);
+}
+
 int
 queue_suite_turns_run(const struct queue_suite_store *kind)
 {
@@ -209,6 +284,7 @@ queue_suite_turns_run(const struct queue_suite_store *kind)
 		TEST(the_largest_mail_comes),
 		TEST(a_released_item_keeps_its_place),
 		TEST(very_many_senders_are_all_served),
+		TEST(one_mail_is_claimed_by_its_id_due_or_not),
 	};
 #undef TEST
 	return cmocka_run_group_tests_name(kind->name, tests, NULL, NULL);

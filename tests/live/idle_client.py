@@ -1,12 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Holds many greeted SMTP sessions open and does nothing with them: idle_client.py HOST PORT COUNT.
+"""Holds many greeted SMTP sessions open and does nothing with them:
+
+    idle_client.py HOST PORT COUNT [tls]
 
 Prints "ready" when all have answered EHLO; ends when its standard input closes, and then fails if
 one of the sessions was closed by the server meanwhile.
 """
 import select
 import socket
+import ssl
 import sys
 
 
@@ -22,9 +25,12 @@ def read_reply(client):
 
 def main():
     host, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    context = ssl._create_unverified_context() if sys.argv[4:] == ["tls"] else None
     clients = []
     for _ in range(count):
         client = socket.create_connection((host, port), 60)
+        if context is not None:
+            client = context.wrap_socket(client)
         clients.append(client)
         assert read_reply(client).startswith(b"220"), "no greeting"
         client.sendall(b"EHLO idle.test\r\n")

@@ -6,7 +6,10 @@ const nodemailer = require('nodemailer');
 
 const job = JSON.parse(fs.readFileSync(0, 'utf8'));
 const transport = nodemailer.createTransport({
-	host: job.host, port: job.port, name: 'client.test', secure: false, ignoreTLS: true,
+	host: job.host, port: job.port, name: 'client.test', secure: job.tls === 'implicit',
+	ignoreTLS: !job.tls, requireTLS: job.tls === 'starttls', tls: { rejectUnauthorized: false },
+	auth: job.auth ? { user: job.auth.user, pass: job.auth.pass } : undefined,
+	authMethod: job.auth ? job.auth.method : undefined,
 });
 transport.sendMail({
 	envelope: { from: job.from, to: job.to, use8BitMime: job.eight },

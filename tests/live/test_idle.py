@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an idle session costs: 15 000 of them from two client processes."""
+"""What an idle session costs: 15 000 of them from two client processes, 3 000 with TLS."""
 import pathlib
 import resource
 import subprocess
@@ -7,10 +7,14 @@ import sys
 
 import pytest
 
+import authority
+import ports
 from daemon import Lines, Ringpost, terminate
 
 SESSIONS = 15000
+TLS_SESSIONS = 3000
 PSS_MAX = 8 << 10
+TLS_PSS_MAX = 24 << 10
 HERE = pathlib.Path(__file__).parent
 BODY = b"Subject: hi\r\n\r\nhello\r\n"
 
@@ -32,9 +36,9 @@ def kernel_bytes():
     return slab, int(tcp[tcp.index("mem") + 1]) * resource.getpagesize()
 
 
-def start_clients(relay, count):
+def start_clients(host, port, count, *more):
     process = subprocess.Popen(
-        [sys.executable, str(HERE / "idle_client.py"), relay.host, str(relay.port), str(count)],
+        [sys.executable, str(HERE / "idle_client.py"), host, str(port), str(count), *more],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     return process, Lines(process.stdout)
 
@@ -47,7 +51,7 @@ def test_memory_of_an_idle_session(folder, sink):
                           "connection_rate_per_client": 0}}
     with Ringpost(folder / "relay", changes, [{"domain": "*", "to": sink.url}]) as relay:
         empty, (slab, tcp) = pss_bytes(relay.process.pid), kernel_bytes()
-        clients = [start_clients(relay, SESSIONS // 2) for _ in range(2)]
+        clients = [start_clients(relay.host, relay.port, SESSIONS // 2) for _ in range(2)]
         try:
             for _, lines in clients:
                 lines.wait_for(lambda line: line == "ready\n", 200, "all sessions")
@@ -70,3 +74,36 @@ def test_memory_of_an_idle_session(folder, sink):
             for process, _ in clients:
                 terminate(process)
         assert each <= PSS_MAX
+
+
+def test_memory_of_an_idle_session_with_tls(folder):
+    certificate = authority.Authority(folder / "authority").issue("relay.test")
+    tls_port = ports.free_port()
+    changes = {"limits": {"connections": TLS_SESSIONS + 100, "connections_per_client": 0,
+                          "connection_rate_per_client": 0},
+               "tls": {"certificates": [{"chain": str(certificate.chain),
+                                         "key": str(certificate.key)}]}}
+    running = Ringpost(folder / "relay", changes)
+    running.config["listeners"].append(
+        {"address": f"{running.host}:{tls_port}", "tls": "implicit"})
+    running.write_config()
+    with running as relay:
+        empty = pss_bytes(relay.process.pid)
+        clients = [start_clients(relay.host, tls_port, TLS_SESSIONS // 2, "tls")
+                   for _ in range(2)]
+        try:
+            for _, lines in clients:
+                lines.wait_for(lambda line: line == "ready\n", 200, "all sessions")
+            metrics = relay.metrics()
+            assert metrics.sum("ringpost_connections", side="receive") == TLS_SESSIONS
+            full = pss_bytes(relay.process.pid)
+            each = (full - empty) / TLS_SESSIONS
+            print(f"PSS: empty {empty >> 10} KiB, with {TLS_SESSIONS} idle TLS sessions "
+                  f"{full >> 10} KiB: {each:.0f} bytes a session")
+            for process, _ in clients:
+                process.stdin.close()
+                assert process.wait(60) == 0
+        finally:
+            for process, _ in clients:
+                terminate(process)
+        assert each <= TLS_PSS_MAX

@@ -441,6 +441,16 @@ what_the_head_needs_is_missed(void **state)
 		  "routes: [{domain: a, to: discard}, {domain: a, to: discard}]\n",
 		  "x:4: listeners[1].address: is bound twice; remove one or choose another port",
 		  "x:5: routes[1].domain: 'a' stands twice; remove one" },
+		{ "hostname: a\nlisteners:\n - { address: \"0.0.0.0:587\", role: submission }\n",
+		  "x:3: listeners[0].role: submission needs users who can log in; name users.file "
+		  "or "
+		  "users.dovecot",
+		  NULL },
+		{ "hostname: a\nlisteners:\n - { address: \"0.0.0.0:587\", role: submission }\n"
+		  "users: { file: /users }\n",
+		  "x:3: listeners[0].role: submission needs TLS, behind which users log in; add a "
+		  "certificate to tls.certificates, and leave out tls: none",
+		  NULL },
 		{ "- a\n- b\n", "x:1: the file has no options; write name: value", NULL },
 		{ "a: [1\nb: 2\n", NULL, NULL },
 		{ "a: \xff\n", NULL, NULL },

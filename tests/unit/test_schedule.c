@@ -52,8 +52,23 @@ lifetime_counts_from_acceptance(void **state)
 	assert_false(schedule_is_over(&s, 1000, 5999));
 	assert_true(schedule_is_over(&s, 1000, 6000));
 	assert_false(schedule_is_over(&s, 1000, 10)); /* the clock was set back */
+	assert_int_equal(schedule_ends_ms(&s, 1000), 6000);
 	s.lifetime_ms = 0;
 	assert_false(schedule_is_over(&s, 0, UINT64_MAX));
+	assert_true(schedule_ends_ms(&s, 1000) == UINT64_MAX);
+}
+
+static void
+an_attempt_is_moved_to_a_moment_that_it_would_pass(void **state)
+{
+	(void)state;
+	assert_int_equal(schedule_no_later_than(5000, 1000, 6000), 5000);
+	assert_int_equal(schedule_no_later_than(5000, 1000, 5000), 5000);
+	assert_int_equal(schedule_no_later_than(5000, 1000, 4000), 4000);
+	/* What is over moves nothing: it was seen to at this attempt. */
+	assert_int_equal(schedule_no_later_than(5000, 1000, 1000), 5000);
+	assert_int_equal(schedule_no_later_than(5000, 1000, 10), 5000);
+	assert_int_equal(schedule_no_later_than(5000, 1000, UINT64_MAX), 5000);
 }
 
 int
@@ -63,6 +78,7 @@ main(void)
 		cmocka_unit_test(the_last_pause_repeats),
 		cmocka_unit_test(jitter_reaches_both_ends_and_no_further),
 		cmocka_unit_test(lifetime_counts_from_acceptance),
+		cmocka_unit_test(an_attempt_is_moved_to_a_moment_that_it_would_pass),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

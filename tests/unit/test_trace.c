@@ -28,6 +28,11 @@ the_field_says_what_is_known(void **state)
 		  "Received: from [IPv6:2001:db8::1] (c.example [IPv6:2001:db8::1])\r\n"
 		  "\tby mx.example (Ringpost) with ESMTPSA id 0abc\r\n\t(TLSv1.3 X);\r\n"
 		  "\tThu, 01 Jan 1970 00:00:00 +0000\r\n" },
+		{ "laptop.example", "c.example", "192.0.2.1", "0abc", "TLSv1.3 X", "a@b",
+		  TRACE_ESMTP | TRACE_TLS | TRACE_AUTH | TRACE_HIDDEN,
+		  "Received: from hidden.invalid\r\n"
+		  "\tby mx.example (Ringpost) with ESMTPSA id 0abc\r\n\t(TLSv1.3 X)\r\n"
+		  "\tfor <a@b>;\r\n\tThu, 01 Jan 1970 00:00:00 +0000\r\n" },
 		{ "", "", "", "", "", "", 0,
 		  "Received: from unknown (localhost)\r\n"
 		  "\tby mx.example (Ringpost) with SMTP;\r\n"

@@ -33,6 +33,7 @@ struct header {
 struct put_payload {
 	struct mail_id id;
 	uint64_t accepted_at_ms, body_size, flags, recipient_count;
+	uint64_t notify[RECIPIENTS_MOST];
 	char addresses[RECIPIENTS_MOST][64];
 	char sender[64];
 };

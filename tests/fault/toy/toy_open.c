@@ -82,8 +82,11 @@ replay(struct toy_store *s, const struct header *h)
 		return;
 	if ((h->kind == RECORD_OUTCOME && (toy_bug != TOY_FORGETS_SOME || h->checksum % 8 > 0)) ||
 	    h->kind == RECORD_NOTICE)
-		for (size_t i = 0; i < count; i++)
+		for (size_t i = 0; i < count; i++) {
 			toy_outcome_apply(m, &p[i]);
+			if (toy_bug == TOY_FORGETS_TOLD)
+				m->recipients[p[i].recipient].notified = false;
+		}
 	if (h->kind == RECORD_HELD)
 		m->held = p->recipient != 0;
 	if (h->kind == RECORD_REMOVED || toy_mail_is_over(m))

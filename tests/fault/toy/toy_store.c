@@ -187,8 +187,10 @@ toy_mail_new(struct mail_id id, const struct put_payload *p, const uint8_t *body
 		.recipient_count = (uint32_t)p->recipient_count,
 		.recipients = m->recipients,
 	};
-	for (uint32_t i = 0; i < p->recipient_count; i++)
+	for (uint32_t i = 0; i < p->recipient_count; i++) {
 		m->recipients[i].address = span_of_string(m->texts.addresses[i]);
+		m->recipients[i].notify = (uint8_t)p->notify[i];
+	}
 	return m;
 }
 
@@ -304,6 +306,8 @@ toy_look(struct toy_end *e)
 		if (i->mail->held)
 			continue;
 		if (i->due_at_ms > now) {
+			if (toy_bug == TOY_FORGETS_DUE && i->mail->mail.id.low % 4 == 0)
+				i->due_at_ms = UINT64_MAX;
 			next = i->due_at_ms < next ? i->due_at_ms : next;
 			continue;
 		}
@@ -430,9 +434,11 @@ offer(struct work *w, struct queue_put *p, struct put_payload *texts)
 	};
 
 	memcpy(texts->sender, e->sender.data, e->sender.size);
-	for (uint32_t i = 0; i < e->recipient_count; i++)
+	for (uint32_t i = 0; i < e->recipient_count; i++) {
+		texts->notify[i] = e->recipients[i].notify;
 		memcpy(texts->addresses[i], e->recipients[i].address.data,
 		       e->recipients[i].address.size);
+	}
 	w->mail = toy_mail_new(e->id, texts, d->bytes);
 	for (uint32_t i = 0; i < e->recipient_count; i++)
 		w->mail->recipients[i].site = e->recipients[i].site;
@@ -457,7 +463,7 @@ static void
 claim_done(struct work *w, enum err e)
 {
 	struct queue_claim *c = w->request;
-	uint64_t now = clock_wall_ms();
+	uint64_t now = clock_wall_ms() + (toy_bug == TOY_COMES_EARLY ? 30000 : 0);
 	uint32_t n = 0;
 	struct list_node *next;
 
@@ -466,14 +472,15 @@ claim_done(struct work *w, enum err e)
 	     node = next) {
 		struct toy_item *i = LIST_ITEM(node, struct toy_item, node);
 		next = list_next(&w->end->waiting, node);
-		if (i->mail->held || i->due_at_ms > now || i->item.site.number != c->site.number)
+		if (i->mail->held || i->item.site.number != c->site.number ||
+		    (c->by_id ? !mail_id_eq(i->mail->mail.id, c->id) : i->due_at_ms > now))
 			continue;
 		list_unlink(node);
 		i->claimed = true;
 		list_append(&c->items, &i->item.link);
 		n++;
 	}
-	if (n < c->most) {
+	if (n < c->most && !c->by_id) {
 		w->end->told[c->site.number] = false;
 		timer_set(&w->end->queue.worker->timers, &w->end->timer,
 			  w->end->queue.worker->now_ms + 1);
@@ -759,16 +766,37 @@ memory_is_tight(struct queue *q)
 }
 
 static bool
+row_is_wanted(const struct queue_filter *f, const struct toy_mail *m, unsigned site)
+{
+	const struct toy_item *i = m->items[site];
+
+	if (i == NULL || (f->by_site && f->site.number != site))
+		return false;
+	if (f->accepted_before_ms != 0 && m->envelope.accepted_at_ms >= f->accepted_before_ms)
+		return false;
+	return f->state == QUEUE_ANY || (f->state == QUEUE_HELD && m->held) ||
+	       (f->state == QUEUE_WAITING && !m->held && !i->claimed);
+}
+
+static bool
 list(struct queue *q, const struct queue_filter *f, uint64_t *cursor, uint64_t slice_us,
      bool (*on_row)(void *context, const struct queue_row *row), void *context)
 {
 	struct toy_end *e = end_of(q);
 
-	ASSERT(f->by_site && *cursor == 0 && slice_us > 0);
+	ASSERT(*cursor == 0 && slice_us > 0);
 	for (struct list_node *n = list_first(&e->mails); n != NULL; n = list_next(&e->mails, n)) {
 		const struct toy_mail *m = LIST_ITEM(n, struct toy_mail, node);
-		if (m->items[f->site.number] != NULL)
-			on_row(context, &(struct queue_row){ .id = m->mail.id, .site = f->site });
+		for (unsigned s = 0; s < SITES; s++)
+			if (row_is_wanted(f, m, s))
+				on_row(context,
+				       &(struct queue_row){
+					       .id = m->mail.id,
+					       .site = { s },
+					       .accepted_at_ms = m->envelope.accepted_at_ms,
+					       .due_at_ms = m->items[s]->due_at_ms,
+					       .untold = true,
+				       });
 	}
 	return false;
 }

@@ -21,6 +21,9 @@ enum toy_bug {
 	TOY_GIVES_TWICE,    /* a released item is waiting twice */
 	TOY_WRITES_TO_LENT, /* the memory of a batch is used again too early */
 	TOY_SPLITS_NOTICE,  /* it is written when the outcome that it is about is durable */
+	TOY_FORGETS_TOLD,   /* at recovery: that a sender was told of the delay */
+	TOY_FORGETS_DUE,    /* some of what is to be tried again never becomes due */
+	TOY_COMES_EARLY,    /* half a minute before it is due */
 	TOY_BUGS
 };
 
