@@ -140,11 +140,12 @@ choose_fate(struct sink *s, uint64_t *lost_until_us, uint64_t *unreachable_until
 		*lost_until_us = until_us;
 }
 
+/* Mails come all at once, and then they come to the end of their time together; or now and then. */
 static uint64_t
 choose_gap(void)
 {
 	if (plan->days)
-		return sim_between(minute_us, 20 * hour_us);
+		return sim_chance(400) ? 0 : sim_between(minute_us, 20 * hour_us);
 	return plan->terms.expires && sim_chance(500) ? sim_between(1, minute_us) : 0;
 }
 
@@ -176,7 +177,7 @@ choose_cast(void)
 				    &world->oracle->unreachable_until_us[i]);
 	}
 	uint64_t size_most = has_little_memory() ? 200000 : plan->body_most;
-	uint32_t mails_most = plan->days ? 5 : has_little_memory() ? 16 : 8;
+	uint32_t mails_most = has_little_memory() ? 16 : plan->days && faults.gap_us > 0 ? 5 : 8;
 	for (unsigned i = 0; i < CLIENTS; i++)
 		cast->clients[i] = client_new(&to, &faults, (uint32_t)sim_between(1, mails_most),
 					      64 + size_most);

@@ -381,7 +381,7 @@ watch(const struct oracle_mail *m, uint32_t recipient, uint64_t now_ms)
 	uint64_t lost_us = o->unreachable_until_us[r->site];
 
 	end_ms = end_ms > due ? end_ms : due;
-	if (now_ms > end_ms + o->terms.slack_ms)
+	if (now_ms > end_ms + o->terms.grace_ms)
 		sim_fail("mail %u recipient %u is queued, and its time has been over for %lld s",
 			 m->number, recipient, seconds(now_ms, end_ms));
 	bool was_lost =
@@ -392,7 +392,7 @@ watch(const struct oracle_mail *m, uint32_t recipient, uint64_t now_ms)
 	if (late_ms == UINT64_MAX || r->notified != 1 || r->repeated || o->is_scarce)
 		return;
 	late_ms = late_ms > due ? late_ms : due;
-	if (now_ms > late_ms + o->terms.slack_ms)
+	if (now_ms > late_ms + o->terms.grace_ms)
 		sim_fail("mail %u recipient %u is late for %lld s, and its sender was not told",
 			 m->number, recipient, seconds(now_ms, late_ms));
 }
