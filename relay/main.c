@@ -38,7 +38,7 @@ enum {
 	CONTROL_RECEIVE_SIZE = 4096,
 	CONTROL_BUFFERS = 4 * ADMIN_CLIENTS_MAX,
 	/* Answers to letters, and to what clients ask, and to a list of suspended sites. */
-	CONTROL_PLACES = WORKERS_MAX * (ADMIN_CLIENTS_MAX + 4),
+	CONTROL_PLACES = WORKERS_MAX * (ADMIN_CLIENTS_MAX + 4) + POLICY_PLACES + REPORTS_PLACES,
 	EXTRA_BLOCKS = 2,          /* metrics of the control and the HTTP thread */
 	BUFFER_SHARE_PERCENT = 25, /* of the memory budget, for connections' buffers */
 };
@@ -334,7 +334,8 @@ open_resolvers(struct daemon *d)
 		if (w->resolver == NULL)
 			return false;
 	}
-	resolver_prove(d->peers[0]->resolver); /* one speaks for all: they are alike */
+	if (startup_asks_dns(d->config))
+		resolver_prove(d->peers[0]->resolver); /* one speaks for all: they are alike */
 	return true;
 }
 
@@ -373,6 +374,21 @@ make_control(struct daemon *d)
 	METRIC_SET(c->worker.metrics, WORKERS, d->workers);
 	METRIC_SET(c->worker.metrics, START_TIME, clock_wall_ms() / 1000);
 	return true;
+}
+
+/* Policies of domains (MTA-STS), reports about TLS, and the thread that has HTTPS. */
+static bool
+make_web(struct daemon *d)
+{
+	struct control *c = &d->control;
+
+	policies_init(&c->policies, c, random_u64(), d->config->queue.spool.path);
+	for (unsigned i = 0; i < d->workers; i++)
+		d->crew[i].worker.flow->sts.source = &c->policies.source;
+	if (!reports_init(&c->reports, c, random_u64(), d->config->queue.spool.path))
+		return false;
+	c->web = web_start(&c->worker, &d->why);
+	return c->web != NULL;
 }
 
 static bool
@@ -554,6 +570,19 @@ log_resolver(struct daemon *d)
 			     });
 }
 
+static void
+log_reports(struct daemon *d)
+{
+	event_tls_reports_ready(
+		d->control.worker.log,
+		&(struct event_tls_reports_ready){
+			.enabled = d->config->tls_reports.enabled,
+			.limits =
+				SPAN("addresses of kind mailto get none: reports by mail must have "
+				     "DKIM signatures, which this version does not make"),
+		});
+}
+
 static struct span
 listener_tls(const struct config *config, size_t listener)
 {
@@ -584,6 +613,7 @@ log_start_events(struct daemon *d, uint64_t queued)
 				     });
 	}
 	log_resolver(d);
+	log_reports(d);
 	certificates_init(&d->control.certificates, &d->control.worker);
 	certificates_take(&d->control.certificates, d->control.routing->tls,
 			  d->config->tls.look_ms);
@@ -636,7 +666,7 @@ come_up(struct daemon *d)
 	if (d->crew == NULL || !listen_all(d) || !start_http(d) ||
 	    !startup_drop_user(d->config, &d->why) || !startup_hide(d->config, &d->why) ||
 	    !open_log(d) || !make_workers(d) || !bind_admin(d) || !open_resolvers(d) ||
-	    !open_queue(d) || !take_suspended(d) || !make_control(d))
+	    !open_queue(d) || !take_suspended(d) || !make_control(d) || !make_web(d))
 		return fail(d, "out of memory");
 	return true;
 }
@@ -645,6 +675,8 @@ static void
 go_down(struct daemon *d)
 {
 	http_stop(d->http);
+	policies_fini(&d->control.policies);
+	reports_fini(&d->control.reports);
 	if (d->store != NULL)
 		queue_close(d->store);
 	for (unsigned i = 0; i < d->workers; i++) {
@@ -683,6 +715,7 @@ run(struct daemon *d)
 	event_stop(c->worker.log, &(struct event_stop){ .why = span_of_string(c->drain_why),
 							.queued = queued_mails(d) });
 	end_threads(d);
+	web_stop(c->web); /* it may still ring the bell for its last answer */
 	worker_close(&c->worker);
 	go_down(d);
 	return 0;

@@ -14,7 +14,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 peers_folder=${RINGPOST_PEERS:-/var/tmp/ringpost-test-peers}
 
 build=(build-essential cmake ninja-build pkg-config liburing-dev libyaml-dev libmicrohttpd-dev
-	libjemalloc-dev zlib1g-dev libjansson-dev libunbound-dev libssl-dev libcmocka-dev)
+	libjemalloc-dev zlib1g-dev libjansson-dev libunbound-dev libssl-dev libcmocka-dev
+	libcurl4-openssl-dev)
 test=(clang libclang-rt-14-dev clang-format llvm git curl e2fsprogs mount util-linux procps iproute2
 	postfix dovecot-core dovecot-lmtpd swaks libnet-ssleay-perl msmtp nodejs
 	python3 python3-pytest python3-yaml python3-aiosmtpd python3-cryptography openssl chromium

@@ -42,6 +42,7 @@ static void (*const runs[ADMIN_COMMANDS])(struct admin_client *c) = {
 	[ADMIN_SITE_SHOW] = admin_run_site_show,
 	[ADMIN_SITE_SUSPEND] = admin_run_site_suspend,
 	[ADMIN_SITE_RESUME] = admin_run_site_resume,
+	[ADMIN_REPORT_SEND] = admin_run_report_send,
 	[ADMIN_LOCK_LIST] = admin_run_lock_list,
 	[ADMIN_LOCK_LIFT] = admin_run_lock_lift,
 	[ADMIN_EXPLAIN] = admin_run_explain,

@@ -315,6 +315,51 @@ conclude_unprotected(struct explanation *e)
 		     mx_outcome_status(MX_UNPROTECTED)));
 }
 
+static unsigned long long
+age_s(uint64_t now_ms, uint64_t then_ms)
+{
+	return now_ms > then_ms ? (now_ms - then_ms) / 1000 : 0;
+}
+
+/* The policy that is known of the domain, where the route leaves it to that; NULL: none. */
+static struct sts_held *
+find_policy(const struct admin_client *c, const struct routing_step *to)
+{
+	if (!c->routing->config->sts.enabled || to->way->policy.source != TLS_BY_DEFAULT)
+		return NULL;
+	return policies_find(&c->admin->control->policies, to->domain);
+}
+
+static void
+explain_policy(struct explanation *e, const struct admin_client *c, const struct routing_step *to)
+{
+	const struct sts_held *h = find_policy(c, to);
+	uint64_t now_ms = c->admin->worker->now_wall_ms;
+	uint8_t memory[TEXT_MAX];
+	struct buf hosts = buf_of(memory, sizeof memory);
+
+	if (!c->routing->config->sts.enabled || to->way->policy.source != TLS_BY_DEFAULT)
+		return;
+	for (unsigned i = 0; h != NULL && i < h->pattern_count && buf_room(&hosts) > 0; i++) {
+		buf_append_string(&hosts, i == 0 ? "" : ", ");
+		buf_append(&hosts, h->patterns[i]);
+	}
+	add_step(e, (struct admin_step){
+			    .step = SPAN("mta-sts"),
+			    .question = to->domain,
+			    .answer = h == NULL ? SPAN("none is known")
+						: say(e, "%s, id %.*s", sts_mode_label(h->mode),
+						      SPAN_ARG(h->id)),
+			    .why = h == NULL ? SPAN("the first mail asks for it")
+					     : say(e,
+						   "fetched %llu s ago, holds for %llu s more; its "
+						   "hosts: %.*s",
+						   age_s(now_ms, h->fetched_at_ms),
+						   age_s(h->expires_at_ms, now_ms),
+						   SPAN_ARG(buf_span(&hosts))),
+		    });
+}
+
 /* False where the domain has no hosts that could be used: all is said. */
 static bool
 explain_mx(struct explanation *e, const struct mx_hosts *found, const struct plan *plan)
@@ -548,9 +593,12 @@ on_reports(struct admin_client *c, const struct report_set *r)
 	struct routing_step to;
 
 	begin(&e);
-	bool leads_on =
-		explain_up_to_route(&e, c, &to) &&
-		(to.by_mx ? explain_mx(&e, c->answers[0], c->plan) : explain_target(&e, c, &to));
+	bool leads_on = explain_up_to_route(&e, c, &to);
+	if (leads_on && to.by_mx)
+		explain_policy(&e, c, &to);
+	if (leads_on)
+		leads_on = to.by_mx ? explain_mx(&e, c->answers[0], c->plan)
+				    : explain_target(&e, c, &to);
 	if (!leads_on) {
 		answer(c, &e, NULL);
 		return;
@@ -572,6 +620,20 @@ on_reports(struct admin_client *c, const struct report_set *r)
 	answer(c, &e, r);
 }
 
+/* As a destination makes it of its MX hosts and its policy. */
+static struct plan *
+plan_of_domain(const struct admin_client *c, const struct routing_step *to)
+{
+	struct tls_policy policy = to->way->policy;
+	struct mx_hosts left;
+	uint8_t site_memory[STS_SITE_MAX], why_memory[TEXT_MAX];
+	struct buf site = buf_of(site_memory, sizeof site_memory);
+	struct buf why = buf_of(why_memory, sizeof why_memory);
+
+	sts_apply(find_policy(c, to), c->answers[0], &policy, &left, &site, &why);
+	return plan_of_mx(&left, &policy, NULL);
+}
+
 /* Of what was found; NULL without memory, and where a domain has no hosts. */
 static struct plan *
 make_plan(const struct admin_client *c, const struct routing_step *to)
@@ -580,7 +642,7 @@ make_plan(const struct admin_client *c, const struct routing_step *to)
 
 	if (!to->by_mx)
 		return plan_of_target(to->target, policy, to->way->auth, c->answers, NULL);
-	return c->answers[0]->outcome == MX_FOUND ? plan_of_mx(c->answers[0], policy, NULL) : NULL;
+	return c->answers[0]->outcome == MX_FOUND ? plan_of_domain(c, to) : NULL;
 }
 
 static void

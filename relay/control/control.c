@@ -268,9 +268,21 @@ finish_reload(struct control *c)
 }
 
 static void
+on_reports_stopped(struct reports *r)
+{
+	send_all(r->control, CONTROL_STOP);
+}
+
+static void
+on_policies_stopped(struct policies *p)
+{
+	reports_stop(&p->control->reports, on_reports_stopped);
+}
+
+static void
 on_admin_stopped(struct admin *a)
 {
-	send_all(a->control, CONTROL_STOP);
+	policies_stop(&a->control->policies, on_policies_stopped);
 }
 
 static void
@@ -506,6 +518,7 @@ start_next(struct control *c)
 		c->drain_wanted = false;
 		c->draining = true;
 		atomic_store(&c->ready, false);
+		policies_drain(&c->policies);
 		send_all(c, CONTROL_DRAIN);
 	} else if (c->reload_wanted && !c->draining) {
 		c->reload_wanted = false;
@@ -586,6 +599,8 @@ control_run(struct control *c)
 		  c->worker.now_ms + c->routing->config->relay.recipients_look_ms);
 	certificates_watch(&c->certificates, on_certificates_changed);
 	ring_poll(c->worker.ring, &c->signal_poll, c->signals, POLLIN);
+	policies_start(&c->policies, c->web);
+	reports_start(&c->reports, c->web);
 	admin_start(&c->admin, c, c->admin_fd);
 	atomic_store(&c->started, true);
 	atomic_store(&c->ready, true);

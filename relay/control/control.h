@@ -26,6 +26,8 @@
 #include "queue/queue.h"
 #include "relay/control/admin.h"
 #include "relay/control/ask.h"
+#include "relay/control/policies.h"
+#include "relay/control/reports.h"
 #include "relay/control/certificates.h"
 #include "relay/flow/flow.h"
 
@@ -60,6 +62,9 @@ struct control {
 	struct queue_store *store;
 	const struct metrics *const *blocks; /* of all threads */
 	size_t block_count;
+	struct policies policies; /* of MTA-STS */
+	struct reports reports;   /* about TLS */
+	struct web *web;
 	struct admin admin;
 	int admin_fd; /* that listens, or -1; taken by control_run */
 

@@ -319,6 +319,8 @@ take_outcome(struct channel *c, struct job *j, struct sender_outcome o)
 		slots_success(c->site);
 	if (o.cause == SENDER_CAUSE_TLS && c->plain_next)
 		o.next = SENDER_NEXT_AGAIN;
+	if (o.cause == SENDER_CAUSE_NO_TLS && !c->ready)
+		channel_count_failure(c, j, "starttls-not-supported", span_none());
 	j->peer_has_dsn = c->sender.offer.dsn;
 	channel_note_protection(c, j);
 	job_take_outcome(j, &o);
@@ -333,6 +335,7 @@ act(struct channel *c, const struct sender_action *a)
 		c->ready = true;
 		c->site->hosts[c->host].ready++;
 		c->opener->times.started_ms = c->flow->worker->now_ms;
+		channel_count_session(c, c->opener);
 		list_unlink(&c->connecting_link);
 		site_host_works(c->site, c->host);
 		slots_success(c->site);
@@ -680,6 +683,8 @@ channel_take(struct channel *c, struct job *j)
 	j->times.started_ms = j->times.taken_ms; /* for the opener: until READY */
 	if (j->owner == c->flow)
 		bodies_take(j);
+	if (c->ready)
+		channel_count_session(c, j);
 	METRIC_ADD(c->flow->worker->metrics, ATTEMPTS, 1);
 	if (c->used)
 		METRIC_ADD(c->flow->worker->metrics, DESTINATION_CONNECTIONS_REUSED, 1);

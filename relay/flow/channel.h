@@ -30,6 +30,7 @@ struct channel {
 	struct plan_host peer;    /* it, as it was then */
 	enum tls_level tls_level; /* what it must do */
 	enum tls_source tls_source;
+	uint64_t reported;        /* a hash of the domain whose session was counted last; 0: none */
 	struct job_tls tls;       /* of the handshake, once it is done */
 	struct peer_login *login; /* NULL: AUTH was not asked for */
 	bool deriving;            /* a helper computes for `login` */

@@ -33,4 +33,13 @@ void channel_note_protection(const struct channel *c, struct job *j);
 /* Who we are to this host. False: the answer comes later, or never. */
 bool channel_answer_auth(struct channel *c, const struct sender_auth *asked);
 
+/* ---- channel_report.c ---- */
+
+/* Mail of this job goes over a connection that is up; once a domain. */
+void channel_count_session(struct channel *c, const struct job *j);
+/* The connection that was opened for it cannot be protected. `result` is of RFC 8460 4.3, or NULL.
+ */
+void channel_count_failure(struct channel *c, const struct job *j, const char *result,
+			   struct span why);
+
 #endif

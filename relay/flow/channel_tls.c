@@ -44,10 +44,13 @@ channel_choose_protection(struct channel *c)
 
 /* ---- the wish ---- */
 
-/* The host's name as it is asked for, and as its certificate must have it; empty by number. */
+/* The host's name as it is asked for, and as its certificate must have it; empty by number. MTA-STS
+ * means the name in the MX record, wherever that leads (RFC 8461 4.1). */
 static struct span
 server_name(const struct channel *c)
 {
+	if (c->plan->policy.source == TLS_BY_STS && c->tls_source != TLS_BY_DANE)
+		return c->peer.name;
 	return c->peer.base.size > 0 ? c->peer.base : c->peer.name;
 }
 
@@ -105,7 +108,9 @@ make_wish(const struct channel *c, struct tls_wish *w, struct buf *address, stru
 	if (c->plan->policy.dane_names)
 		add_name(w, c->plan->policy.domain);
 	make_session_key(c, w, key);
-	if (!key->overflow)
+	/* Each session's certificate is looked at where a report is to say what is wrong with it.
+	 */
+	if (!key->overflow && !c->plan->policy.testing)
 		w->session_key = buf_span(key);
 }
 
@@ -171,6 +176,8 @@ channel_tls_failed(struct channel *c, struct span why, const char *result_type)
 	c->securing = false;
 	c->plain_next = may_be_plain;
 	channel_explain(c, "4.7.5", span_first(why, WHY_SHOWN), "TLS");
+	if (c->opener != NULL)
+		channel_count_failure(c, c->opener, result_type, why);
 	if (may_be_plain)
 		h->tls_broken_until_ms = now_ms + c->routing->config->delivery.tls_broken_for_ms;
 	else if (site_host_failed(c->site, c->host))

@@ -12,8 +12,9 @@ enum {
 	SWEEP_MS = 30 * 1000,
 	IDLE_MS = 5 * 60 * 1000, /* its answers are kept so long without a mail */
 	CLAIM_AGAIN_MS = 1000,
-	NAMED_AGAIN_MS = 60 * 1000, /* hosts of a route are looked up again at most so often */
-	STALE_MS = 10 * 1000,       /* a plan is used so long while another is looked for */
+	NAMED_AGAIN_MS = 60 * 1000,  /* hosts of a route are looked up again at most so often */
+	STALE_MS = 10 * 1000,        /* a plan is used so long while another is looked for */
+	POLICY_AGAIN_MS = 60 * 1000, /* none of its hosts is allowed: that is remembered so long */
 	NUMBERS_STEP = 1024,
 };
 
@@ -109,6 +110,19 @@ drop_answers(struct destination *d)
 }
 
 static void
+stop_looking(struct destination *d)
+{
+	mx_lookup_cancel(&d->lookup);
+	sts_forget(&d->sts);
+	if (d->found != NULL)
+		mx_hosts_put(d->found);
+	d->found = NULL;
+	d->looking = false;
+	d->flow->destinations.looking--;
+	drop_answers(d);
+}
+
+static void
 destination_free(struct destination *d)
 {
 	struct destinations *t = &d->flow->destinations;
@@ -116,10 +130,9 @@ destination_free(struct destination *d)
 
 	OBJ_FINI(d, DESTINATION_MAGIC);
 	ASSERT(list_is_empty(&d->resolving) && !d->claiming);
-	if (d->looking) {
-		mx_lookup_cancel(&d->lookup);
-		t->looking--;
-	}
+	if (d->looking)
+		stop_looking(d);
+	sts_forget(&d->sts);
 	timer_stop(&d->flow->worker->timers, &d->again);
 	task_cancel(&d->pump);
 	leave_site(d);
@@ -394,7 +407,61 @@ note_hosts(struct destination *d, struct plan *p, const struct buf *why)
 		d->expires_at_ms = 0;
 }
 
+/* What the domain itself publishes of its hosts' protection counts where the route leaves it so. */
+static bool
+wants_sts(const struct destination *d)
+{
+	return sts_is_on(d->flow) && d->name.data[0] != '[' &&
+	       policy_of_domain(d).source == TLS_BY_DEFAULT;
+}
+
+/* The hosts that are left by the domain's policy, or why there is none. */
+static void
+note_domain(struct destination *d, const struct mx_hosts *found)
+{
+	struct tls_policy policy = policy_of_domain(d);
+	struct sts_held *held = policy.source == TLS_BY_DEFAULT ? d->sts.policy : NULL;
+	uint64_t again_ms = d->flow->worker->now_ms + POLICY_AGAIN_MS;
+	struct mx_hosts left;
+	uint8_t site_memory[STS_SITE_MAX], why_memory[DESTINATION_WHY_MAX];
+	struct buf site = buf_of(site_memory, sizeof site_memory);
+	struct buf why = buf_of(why_memory, sizeof why_memory);
+
+	if (d->expires_at_ms > d->sts.expires_at_ms)
+		d->expires_at_ms = d->sts.expires_at_ms;
+	if (sts_apply(held, found, &policy, &left, &site, &why)) {
+		note_hosts(d, plan_of_mx(&left, &policy, &why), &why);
+		return;
+	}
+	if (d->expires_at_ms > again_ms)
+		d->expires_at_ms = again_ms;
+	flow_count_tls(d->flow, (struct tls_tally_row){
+					.policy = TALLY_STS,
+					.result = "validation-failure",
+					.domain = d->name,
+					.why = buf_span(&why),
+					.sessions = 1,
+				});
+	note_failure(d, MX_UNPROTECTED, buf_span(&why));
+}
+
+/* All is known that was asked for. */
+static void
+finish_domain(struct destination *d, const struct mx_hosts *found)
+{
+	d->looking = false;
+	d->flow->destinations.looking--;
+	d->expires_at_ms = found->expires_at_ms;
+	if (found->outcome == MX_FOUND)
+		note_domain(d, found);
+	else
+		note_failure(d, found->outcome, found->why);
+	settle_resolving(d);
+	flow_check_drained(d->flow);
+}
+
 static void on_domain_found(struct mx_lookup *l, struct mx_hosts *found);
+static void on_policy_known(struct sts_lookup *l);
 
 static void
 ask_domain(struct destination *d, const struct tls_policy *policy)
@@ -402,6 +469,11 @@ ask_domain(struct destination *d, const struct tls_policy *policy)
 	struct flow *f = d->flow;
 
 	d->looked_by = f->routing;
+	sts_forget(&d->sts);
+	if (wants_sts(d)) {
+		d->sts.on_done = on_policy_known;
+		sts_look(&d->sts, f, d->name);
+	}
 	d->lookup.on_done = on_domain_found;
 	d->lookup.dane = plan_wants_tlsa(policy);
 	mx_lookup_domain(&d->lookup, f->worker->resolver, d->name, &f->routing->self);
@@ -411,8 +483,6 @@ static void
 on_domain_found(struct mx_lookup *l, struct mx_hosts *found)
 {
 	struct destination *d = CONTAINER_OF(l, struct destination, lookup);
-	uint8_t memory[DESTINATION_WHY_MAX];
-	struct buf why = buf_of(memory, sizeof memory);
 
 	OBJ_CHECK(d, DESTINATION_MAGIC);
 	struct tls_policy policy = policy_of_domain(d);
@@ -420,15 +490,27 @@ on_domain_found(struct mx_lookup *l, struct mx_hosts *found)
 		ask_domain(d, &policy); /* the routes were read again meanwhile */
 		return;
 	}
-	d->looking = false;
-	d->flow->destinations.looking--;
-	d->expires_at_ms = found->expires_at_ms;
-	if (found->outcome == MX_FOUND)
-		note_hosts(d, plan_of_mx(found, &policy, &why), &why);
-	else
-		note_failure(d, found->outcome, found->why);
-	settle_resolving(d);
-	flow_check_drained(d->flow);
+	if (d->sts.pending && found->outcome == MX_FOUND) {
+		d->found = mx_hosts_get(found);
+		return;
+	}
+	if (d->sts.pending)
+		sts_forget(&d->sts);
+	finish_domain(d, found);
+}
+
+static void
+on_policy_known(struct sts_lookup *l)
+{
+	struct destination *d = CONTAINER_OF(l, struct destination, sts);
+	struct mx_hosts *found = d->found;
+
+	OBJ_CHECK(d, DESTINATION_MAGIC);
+	if (found == NULL)
+		return;
+	d->found = NULL;
+	finish_domain(d, found);
+	mx_hosts_put(found);
 }
 
 static void ask_next_host(struct destination *d);
@@ -616,12 +698,8 @@ destinations_drain(struct flow *f)
 	     n = list_next(&f->destinations.all, n)) {
 		struct destination *d = LIST_ITEM(n, struct destination, link);
 		struct list_node *w;
-		if (d->looking) {
-			mx_lookup_cancel(&d->lookup);
-			d->looking = false;
-			f->destinations.looking--;
-			drop_answers(d);
-		}
+		if (d->looking)
+			stop_looking(d);
 		while ((w = list_shift(&d->resolving)) != NULL) {
 			d->resolving_count--;
 			dispatch_put_back(LIST_ITEM(w, struct job, resolving_link), 0);

@@ -21,6 +21,7 @@
 #include "core/worker.h"
 #include "queue/queue.h"
 #include "relay/flow/routing.h"
+#include "relay/flow/sts.h"
 
 struct flow;
 struct job;
@@ -56,6 +57,8 @@ struct destination {
 	uint64_t expires_at_ms;  /* of plan or failure; monotonic */
 	struct mx_lookup lookup; /* the present one */
 	bool looking;
+	struct sts_lookup sts;     /* beside it, where the route leaves the policy to the domain */
+	struct mx_hosts *found;    /* by lookup, while sts is not done; a reference */
 	unsigned asked;            /* host of the target that is being asked for */
 	struct mx_hosts **answers; /* by host of the target, while looking for several */
 

@@ -9,6 +9,7 @@
 #include "relay/flow/events.h"
 
 enum {
+	DAY_MS = 86400 * 1000,
 	SESSION_MARGIN = 256, /* sessions beyond the limit, to say 421 with */
 	CHANNEL_MARGIN = 64,  /* channels that are closing while others open */
 	FAREWELL_MS = 2000,   /* for a 421 at the end of a drain */
@@ -66,7 +67,7 @@ on_drain_check(struct task *t)
 	}
 	if (f->drained || listening || f->session_count > 0 || !callouts_are_quiet(f) ||
 	    !dovecot_is_quiet(&f->dovecot) || !overdue_is_quiet(f) || f->channel_count > 0 ||
-	    f->job_count > 0 || f->committing_count > 0)
+	    f->job_count > 0 || f->committing_count > 0 || f->sts.out > 0)
 		return;
 	f->drained = true;
 	timer_stop(&f->worker->timers, &f->drain_deadline);
@@ -134,6 +135,7 @@ flow_new(struct worker *w, struct routing *routing, uint64_t key_seed)
 	bodies_init(f);
 	callouts_init(f);
 	overdue_init(f);
+	sts_init(f);
 	make_pools(f);
 	w->flow = f;
 	if (!destinations_init(f)) {
@@ -163,6 +165,7 @@ flow_free(struct flow *f)
 	pool_fini(&f->jobs);
 	logins_fini(f);
 	bounces_fini(f);
+	tls_tally_free(f->tls_tally);
 	routing_put(f->routing);
 	suspensions_put(f->suspensions);
 	free(f->scratch_memory);
@@ -237,6 +240,18 @@ flow_check_drained(struct flow *f)
 {
 	if (f->draining && !f->drained)
 		worker_last(f->worker, &f->drain_check);
+}
+
+void
+flow_count_tls(struct flow *f, struct tls_tally_row row)
+{
+	if (!f->routing->config->tls_reports.enabled || f->sts.source == NULL)
+		return; /* nobody would take it */
+	row.day = (unsigned)(f->worker->now_wall_ms / DAY_MS);
+	if (f->tls_tally == NULL)
+		f->tls_tally = calloc(1, sizeof *f->tls_tally);
+	if (f->tls_tally == NULL || !tls_tally_add(f->tls_tally, &row))
+		FLOW_LIMIT_HIT(f, TLS_REPORTS);
 }
 
 struct flow *

@@ -31,8 +31,10 @@
 #include "relay/flow/overdue.h"
 #include "relay/flow/routing.h"
 #include "relay/flow/site.h"
+#include "relay/flow/sts.h"
 #include "relay/flow/suspension.h"
 #include "relay/flow/suspects.h"
+#include "relay/flow/tls_tally.h"
 
 enum { FLOW_SCRATCH_SIZE = 32 * 1024, FLOW_LISTENERS_MAX = 64 };
 
@@ -67,6 +69,8 @@ struct flow {
 	struct bodies bodies;
 	struct bounces bounces;
 	struct callouts callouts;
+	struct tls_tally *tls_tally; /* NULL: nothing was counted since it was taken */
+	struct sts_asker sts;        /* its source is set before the worker starts */
 	struct lockouts lockouts;
 	struct logins logins;
 	struct dovecot_link dovecot;
@@ -106,6 +110,8 @@ void flow_on_site_unused(struct queue *q, struct site_id site);
 uint32_t flow_weight_of(struct queue *q, struct span sender);
 /* The weight of a sender among those that wait for one site. */
 uint32_t flow_weight(const struct flow *f, struct span sender);
+/* Counts a session for reports about TLS; `row` without its day. */
+void flow_count_tls(struct flow *f, struct tls_tally_row row);
 struct flow *flow_of_queue(struct queue *q);
 /* The log cannot keep up: start nothing that makes outcomes. */
 bool flow_must_pause(const struct flow *f);

@@ -42,9 +42,10 @@ def program(name):
 
 
 class Zone:
-    def __init__(self, name, records, signed, damage, expired, fails, ttl):
+    def __init__(self, name, records, signed, damage, expired, fails, ttl, negative_ttl):
         self.name, self.records, self.signed = name, records, signed
         self.damage, self.expired, self.fails, self.ttl = damage, expired, fails, ttl
+        self.negative_ttl = negative_ttl
         self.key = None  # the base of its files' names
         self.serial = 0
 
@@ -96,13 +97,14 @@ class Tree:
         return {"forwarders": [self.forwarder], "trust_anchors": str(self.anchor),
                 "special_zones": ["test"], "hosts_file": "none"}
 
-    def zone(self, name, records, signed=True, damage=None, expired=False, fails=False, ttl=60):
+    def zone(self, name, records, signed=True, damage=None, expired=False, fails=False, ttl=60,
+             negative_ttl=30):
         """Adds a zone, or replaces it. damage: True, or a function from the signed text to what is
         served."""
         if damage is True:
             damage = damage_all
         old = self.zones.get(name)
-        new = Zone(name, records, signed, damage, expired, fails, ttl)
+        new = Zone(name, records, signed, damage, expired, fails, ttl, negative_ttl)
         if old:
             new.key, new.serial = old.key, old.serial
         self.zones[name] = new
@@ -134,7 +136,8 @@ class Tree:
         zone.serial += 1
         text = "\n".join([
             f"$ORIGIN {zone.origin}", f"$TTL {zone.ttl}",
-            f"@ IN SOA ns.test. hostmaster.test. {zone.serial} 3600 600 86400 30",
+            f"@ IN SOA ns.test. hostmaster.test. {zone.serial} 3600 600 86400 "
+            f"{zone.negative_ttl}",
             "@ IN NS ns.test.", *self.delegations(zone), zone.records, ""])
         path = self.folder / zone.file
         path.write_text(text)
@@ -227,21 +230,20 @@ class Front:
 
         front.faults["_25._tcp.mx1.good.test", "TLSA"] = SERVFAIL      # or SILENT
 
-    With `strips` it is a resolver that does not hand on DNSSEC records.
+    With `strips` it is a resolver that does not hand on DNSSEC records. With `vouches` it says of
+    what comes from signed zones that it was validated, for who leaves that to it.
     """
 
     TYPES = {1: "A", 5: "CNAME", 6: "SOA", 15: "MX", 16: "TXT", 28: "AAAA", 43: "DS", 48: "DNSKEY",
              52: "TLSA"}
 
-    def __init__(self, tree, strips=False):
-        self.tree, self.strips = tree, strips
+    def __init__(self, tree, strips=False, vouches=False, port=None):
+        self.tree, self.strips, self.vouches = tree, strips, vouches
         self.lock = threading.Lock()
         self.asked = []  # (name, type)
         self.faults = {}
         self.host = ports.address()
-        with socket.socket() as probe:
-            probe.bind((self.host, 0))
-            self.port = probe.getsockname()[1]
+        self.port = port or ports.free_port()
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.udp.bind((self.host, self.port))
         self.tcp = socket.create_server((self.host, self.port), backlog=128)
@@ -282,10 +284,18 @@ class Front:
         with socket.create_connection((self.tree.host, self.tree.port), timeout=10) as s:
             s.sendall(len(question).to_bytes(2, "big") + question)
             reply = self.read_frame(s)
+        if reply is not None and self.vouches and self.is_signed(key[0]):
+            reply = reply[:3] + bytes([reply[3] | 0x20]) + reply[4:]
         if reply is not None and not tcp and len(reply) > 1200:
             reply = reply[:2] + bytes([reply[2] | 2]) + reply[3:4] + question[4:6] + bytes(6) + \
                 question[12:at + 5]
         return reply
+
+    def is_signed(self, name):
+        """All zones from the root down to the one that the name is in."""
+        above = [zone for zone in self.tree.zones.values()
+                 if zone.name == "" or f".{name}".endswith(f".{zone.name}")]
+        return all(zone.signed for zone in above)
 
     @staticmethod
     def read_frame(s):

@@ -14,10 +14,12 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import peers
+import ports
 from authority import Authority
 from daemon import Client, Ringpost
 from dns_tree import SERVFAIL, SILENT, Front, Tree
 from tls_host import TlsHost, chain_of
+from watch import Watch
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="port 25 needs root")
 
@@ -224,7 +226,10 @@ def test_what_is_delivered(relay, world, row):
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
 def test_what_does_not_match_waits(relay, world, case):
     event = send(relay, f"u@{case.domain}")
-    assert (event["result"], event["enhanced"]) == ("deferred", "4.7.5"), event
+    status = "4.7.5" if case.certificate else "4.7.10"  # it does not even offer TLS
+    assert (event["result"], event["enhanced"]) == ("deferred", status), event
+    assert (event["tls_policy"], event["tls_source"]) == \
+        ("encrypt" if case.name == "pkixplain" else "dane", "dane"), event
     assert case.server.mails == [] and case.server.connections > 0
 
 
@@ -309,6 +314,68 @@ def test_a_route_that_demands_records_waits_without(relay, world):
     assert "mx.none.dane.test: it has no TLSA records" in event["reply"], event
 
 
+def test_a_new_record_counts_after_its_time(world):
+    """The host gets a new certificate, and a new record with it: mail waits for the records' time
+    to live, and is delivered."""
+    by_name, front = world
+    authority, host = by_name["ta201"].authority, address(251)
+    first, second = (authority.self_signed("mx.roll.test") for _ in range(2))
+
+    def publish(certificate):
+        front.tree.zone("roll.test", f"@ MX 10 mx\nmx A {host}\n_25._tcp.mx TLSA "
+                        f"{tlsa(3, 1, 1, certificate.certificate)}", ttl=2)
+        front.tree.publish()
+
+    publish(first)
+    config = {"dns": front.options, "hostname": "relay.test", "delivery": {"idle": "0s"},
+              "retry": {"schedule": ["1s"], "host_pause": "1s"}, "timeouts": {"drain": "1s"}}
+    with Ringpost(peers.open_folder("dane-roll") / "relay", config,
+                  [{"domain": "*", "to": "mx"}]) as relay, TlsHost(host, first) as server:
+        assert send(relay, "u@roll.test")["tls_verified"] == "dane_ee"
+        server.use(second)
+        refused = send(relay, "v@roll.test")
+        assert (refused["result"], refused["enhanced"]) == ("deferred", "4.7.5"), refused
+        publish(second)
+        event = relay.log.wait("delivery", recipient="v@roll.test", result="delivered",
+                               timeout_s=60)
+        assert event["tls_verified"] == "dane_ee" and event["attempts"] > 1, event
+        assert len(server.mails) == 2
+
+
+def test_what_is_newly_published_counts_for_open_connections(world):
+    """Of two hosts the preferred one has no records at first. When it has, its connection, which is
+    kept open, is not used again: its certificate does not match."""
+    by_name, front = world
+    authority, hosts = by_name["ta201"].authority, (address(252), address(253))
+    first, second = (authority.self_signed("mx.late.test") for _ in range(2))
+    records = f"""@ MX 10 mx
+@ MX 20 also
+mx A {hosts[0]}
+also A {hosts[1]}
+_25._tcp.also TLSA {tlsa(3, 1, 1, second.certificate)}
+"""
+    front.tree.zone("late.test", records, ttl=1, negative_ttl=1)
+    front.tree.publish()
+    config = {"dns": front.options, "hostname": "relay.test", "timeouts": {"drain": "1s"},
+              "workers": 1, "delivery": {"mails_per_connection": 5000}}
+    with Ringpost(peers.open_folder("dane-late") / "relay", config,
+                  [{"domain": "*", "to": "mx"}]) as relay, \
+            TlsHost(hosts[0], first) as preferred, TlsHost(hosts[1], second):
+        for number in range(2):
+            event = send(relay, f"u{number}@late.test")
+            assert (event["host"], event["tls_policy"]) == ("mx.late.test", "may"), event
+        assert preferred.connections == 1
+        front.tree.zone("late.test", f"{records}\n_25._tcp.mx TLSA 3 1 1 {OTHER}", ttl=1)
+        front.tree.publish()
+        for number in range(1000):
+            event = send(relay, f"v{number}@late.test")
+            assert event["result"] == "delivered", event
+            if event["host"] != "mx.late.test":
+                break
+        assert (event["host"], event["tls_verified"]) == ("also.late.test", "dane_ee"), event
+        assert preferred.connections == 2
+
+
 @pytest.fixture(scope="module")
 def postfix(world):
     """Postfix as an MX host of domains with records that are right, wrong, and of its CA."""
@@ -350,6 +417,77 @@ def test_postfix_as_a_host_that_does_not_match(relay, postfix, domain):
     event = send(relay, f"u@{domain}")
     assert (event["result"], event["enhanced"]) == ("deferred", "4.7.5"), event
     assert postfix.new_files() == []
+
+
+class AskingPostfix(peers.Postfix):
+    """One that asks this name server, and believes it: with an /etc/resolv.conf of its own."""
+
+    def __init__(self, name_server, **more):
+        super().__init__(**more)
+        self.resolv_conf = self.folder / "resolv.conf"
+        self.resolv_conf.write_text(f"nameserver {name_server}\noptions trust-ad edns0\n")
+
+    def command(self, verb):
+        script = 'mount --bind "$0" /etc/resolv.conf && exec postfix -c "$1" "$2"'
+        return subprocess.run(["unshare", "-m", "sh", "-c", script, str(self.resolv_conf),
+                               str(self.folder / "etc"), verb], timeout=60, capture_output=True,
+                              text=True)
+
+
+@pytest.fixture(scope="module")
+def ours(world):
+    """A relay with a certificate, and a Postfix that sends mail there as its DNS says."""
+    by_name, front = world
+    authority, port = by_name["ta201"].authority, ports.free_port()
+    folder = peers.open_folder("dane-ours")
+    certificate = authority.issue("mx.ours.test")
+    lines = []
+    for name, record in (("right", tlsa(3, 1, 1, certificate.certificate)),
+                         ("wrong", "3 1 1 " + OTHER)):
+        lines += [f"mx.{name} A {ports.address()}", f"_{port}._tcp.mx.{name} TLSA {record}"]
+    front.tree.zone("ours.test", "\n".join(lines))
+    front.tree.publish()
+    config = {"hostname": "mx.ours.test", "timeouts": {"drain": "1s"},
+              "listeners": [{"address": f"{ports.address()}:{port}", "role": "relay"}],
+              "tls": {"certificates": [{"chain": str(certificate.chain),
+                                        "key": str(certificate.key)}]}}
+    with Front(front.tree, vouches=True, port=53) as vouching, \
+            Ringpost(folder / "relay", config, [{"domain": "*", "to": "discard"}]) as relay:
+        yield relay, port, vouching
+
+
+def dane_postfix(ours, name):
+    """A Postfix that sends everything to this name of ours, protected as its TLSA records say."""
+    _, port, vouching = ours
+    settings = {"smtp_tls_security_level": "dane", "smtp_dns_support_level": "dnssec",
+                "disable_dns_lookups": "no", "smtp_host_lookup": "dns", "smtp_tls_loglevel": "1",
+                "maximal_queue_lifetime": "1h"}
+    return AskingPostfix(vouching.host, relay_to=(f"mx.{name}.ours.test", port),
+                         settings=settings)
+
+
+def test_postfix_as_a_client_finds_our_certificate(ours):
+    relay = ours[0]
+    with dane_postfix(ours, "right") as postfix:
+        with Client(postfix.host, postfix.port) as client:
+            client.greet()
+            client.mail(sender="a@client.test", recipients=("u@right.test",))
+        event = relay.log.wait("received", sender="a@client.test")
+        assert event["tls"].startswith("TLSv1.3"), event
+        assert "Verified TLS connection established to mx.right.ours.test" in postfix.log()
+
+
+def test_postfix_as_a_client_refuses_another_certificate(ours):
+    relay = ours[0]
+    with dane_postfix(ours, "wrong") as postfix:
+        with Client(postfix.host, postfix.port) as client:
+            client.greet()
+            client.mail(sender="b@client.test", recipients=("u@wrong.test",))
+        watch = Watch(postfix.folder / "spool")
+        watch.wait_for(lambda: "status=deferred" in postfix.log(), 30, "a deferral")
+        watch.close()
+        assert "(Server certificate not verified)" in postfix.log()
+        assert not [e for e in relay.log.events("received") if e["sender"] == "b@client.test"]
 
 
 @pytest.mark.parametrize("domain, verdict, tlsa_answer, tls_answer", [

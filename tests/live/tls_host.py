@@ -27,11 +27,16 @@ class TlsHost:
         self.changed = threading.Condition()
         self.context = None
         if certificate:
-            self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self.context.load_cert_chain(chain or certificate.chain, certificate.key)
-            self.context.sni_callback = self.on_server_name
+            self.use(certificate, chain)
         self.listener = socket.create_server((address, port), backlog=64)
         threading.Thread(target=self.accept, daemon=True).start()
+
+    def use(self, certificate, chain=None):
+        """For connections from now on."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(chain or certificate.chain, certificate.key)
+        context.sni_callback = self.on_server_name
+        self.context = context
 
     @staticmethod
     def on_server_name(connection, name, _):
