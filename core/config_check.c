@@ -182,15 +182,20 @@ refuse_callout(size_t domain, struct span route, config_report_fn report, void *
 	snprintf(name, sizeof name, "relay.domains[%zu].recipients", domain);
 	snprintf(text, sizeof text,
 		 "callout cannot ask where the route of '%.*s' leads; name a server of your own "
-		 "there (lmtp://HOST:PORT), or use a file",
+		 "there (lmtp://HOST:PORT, no smtps, no auth), or use a file",
 		 SPAN_ARG(route));
 	report(context, name, text);
 }
 
+/* Questions are asked in plain text, and without a password. */
 static bool
 can_be_asked(const struct config_route *route)
 {
-	return route->to.kind == TARGET_SMTP || route->to.kind == TARGET_LMTP;
+	bool implicit = false;
+
+	for (size_t i = 0; i < route->to.hosts_count; i++)
+		implicit |= route->to.hosts[i].tls;
+	return route->to.hosts_count > 0 && !implicit && route->auth.size == 0;
 }
 
 static void

@@ -326,32 +326,6 @@ take_outcome(struct channel *c, struct job *j, struct sender_outcome o)
 	job_take_outcome(j, &o);
 }
 
-/* Who we are to this host. Nothing of it but the entry's name is told to anybody else. */
-static void
-answer_auth(struct channel *c, const struct sender_auth *asked)
-{
-	struct secrets *secrets = c->routing->secrets;
-	const struct secret *secret = secrets_find(secrets, c->plan->auth);
-	struct span answer = span_none();
-
-	if (c->login == NULL && secret != NULL)
-		c->login = peer_login_new(&c->flow->peer_logins, secrets, secret);
-	if (c->login != NULL &&
-	    peer_login_answer(&c->flow->peer_logins, c->login, asked, &answer)) {
-		sender_auth_answer(&c->sender, answer);
-		return;
-	}
-	const char *what = secret == NULL     ? "is not in the file of secrets any more"
-			   : c->login == NULL ? "cannot be used for want of memory"
-			   : asked->over      ? "was taken by one that does not know it itself"
-					 : "was asked for in a way that is not the mechanism's";
-	uint8_t memory[160];
-	struct buf why = buf_of(memory, sizeof memory);
-	buf_printf(&why, "the secret '%.*s' %s", SPAN_ARG(c->plan->auth), what);
-	channel_explain(c, "4.7.8", buf_span(&why), "AUTH");
-	sender_auth_failed(&c->sender);
-}
-
 /* False: nothing more to do in this turn. */
 static bool
 act(struct channel *c, const struct sender_action *a)
@@ -399,8 +373,7 @@ act(struct channel *c, const struct sender_action *a)
 	case SENDER_NEED_INPUT:
 		return false;
 	case SENDER_ASK_AUTH:
-		answer_auth(c, &a->auth);
-		return true;
+		return channel_answer_auth(c, &a->auth);
 	}
 	ASSERT(false); /* all kinds are above */
 	return false;
@@ -409,7 +382,8 @@ act(struct channel *c, const struct sender_action *a)
 static void
 after_steps(struct channel *c)
 {
-	if (c->conn.state != CONN_OPEN)
+	/* While a helper computes, what the peer says waits in the kernel. */
+	if (c->conn.state != CONN_OPEN || c->deriving)
 		return;
 	if (sender_phase(&c->sender) != (enum sender_phase)c->phase)
 		channel_restart_deadline(c);

@@ -33,6 +33,7 @@ struct channel {
 	uint64_t reported;        /* a hash of the domain whose session was counted last; 0: none */
 	struct job_tls tls;       /* of the handshake, once it is done */
 	struct peer_login *login; /* NULL: AUTH was not asked for */
+	bool deriving;            /* a helper computes for `login` */
 	bool securing;            /* the handshake is under way */
 	bool plain_next;          /* it failed, and the jobs may come back without TLS */
 	bool ready;               /* EHLO is done */

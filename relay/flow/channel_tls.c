@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How a connection to a next hop is protected: what the plan's policy wants of the host, the
- * handshake, and what becomes of one that fails.
+ * How a connection to a next hop is protected, and who we are to it: what the plan's policy wants
+ * of the host, the handshake, and what becomes of one that fails.
  *
  * Where TLS may be left out, a host whose handshake fails is talked to in plain text for a while
  * (delivery.tls_broken_for), after hosts of the site that have no such trouble; what is demanded is
@@ -196,4 +196,74 @@ channel_note_protection(const struct channel *c, struct job *j)
 	j->tls.known = true;
 	j->tls.level = (uint8_t)c->tls_level;
 	j->tls.source = (uint8_t)c->tls_source;
+}
+
+/* ---- AUTH ---- */
+
+/* Nothing of a secret but its name is told to anybody. */
+static bool
+fail_auth(struct channel *c, const char *what)
+{
+	uint8_t memory[160];
+	struct buf why = buf_of(memory, sizeof memory);
+
+	buf_printf(&why, "the secret '%.*s' %s", SPAN_ARG(c->plan->auth), what);
+	channel_explain(c, "4.7.8", buf_span(&why), "AUTH");
+	sender_auth_failed(&c->sender);
+	return true;
+}
+
+static bool
+say_auth(struct channel *c, enum peer_login_step step, struct span answer)
+{
+	if (step != PEER_LOGIN_SAYS)
+		return fail_auth(c, "was asked for in a way that is not the mechanism's, or by one "
+				    "that does not know it");
+	sender_auth_answer(&c->sender, answer);
+	return true;
+}
+
+static void
+on_derived(struct peer_login *login)
+{
+	struct channel *c = login->owner;
+	struct span answer;
+
+	conn_unhold(&c->conn);
+	c->deriving = false;
+	if (c->conn.state != CONN_OPEN)
+		return;
+	say_auth(c, peer_login_derived(&c->flow->peer_logins, login, &answer), answer);
+	channel_step(c);
+}
+
+bool
+channel_answer_auth(struct channel *c, const struct sender_auth *asked)
+{
+	struct peer_logins *logins = &c->flow->peer_logins;
+	struct secrets *secrets = c->routing->secrets;
+	const struct secret *secret = secrets_find(secrets, c->plan->auth);
+	struct span answer;
+
+	if (secret == NULL)
+		return fail_auth(c, "is not in the file of secrets any more");
+	if (c->login == NULL)
+		c->login = peer_login_new(logins, c, secrets, secret);
+	if (c->login == NULL)
+		return fail_auth(c, "cannot be used for want of memory");
+	enum peer_login_step step = peer_login_answer(logins, c->login, asked, &answer);
+	if (step != PEER_LOGIN_DERIVES)
+		return say_auth(c, step, answer);
+	if (c->flow->worker->helpers == NULL) {
+		peer_login_derive_here(c->login);
+		return say_auth(c, peer_login_derived(logins, c->login, &answer), answer);
+	}
+	conn_hold(&c->conn);
+	c->deriving = true;
+	if (peer_login_derive(c->login, c->flow->worker, on_derived))
+		return false;
+	conn_unhold(&c->conn);
+	c->deriving = false;
+	METRIC_ADD_LABEL(c->flow->worker->metrics, POOL_EXHAUSTED, LABEL_POOL_HELPER_JOBS, 1);
+	return fail_auth(c, "cannot be used now: the helpers are busy");
 }

@@ -29,7 +29,7 @@ peer_logins_fini(struct peer_logins *l)
 }
 
 struct peer_login *
-peer_login_new(struct peer_logins *l, struct secrets *s, const struct secret *secret)
+peer_login_new(struct peer_logins *l, void *owner, struct secrets *s, const struct secret *secret)
 {
 	struct peer_login *login = pool_get(&l->pool);
 
@@ -38,6 +38,7 @@ peer_login_new(struct peer_logins *l, struct secrets *s, const struct secret *se
 	login->secrets = secrets_get(s);
 	login->secret = secret;
 	login->begun = false;
+	login->owner = owner;
 	return login;
 }
 
@@ -89,14 +90,51 @@ keep(struct peer_logins *l, struct peer_login *login)
 	explicit_bzero(&keys, sizeof keys);
 }
 
-static enum sasl_outcome
-derive(struct peer_logins *l, struct peer_login *login, struct buf *out)
+/* On a helper's thread. */
+static void
+work(struct helper_job *j)
 {
-	if (!recall(l, login)) {
-		sasl_client_derive(&login->client);
-		keep(l, login);
-	}
-	return sasl_client_derived(&login->client, out);
+	sasl_client_derive(&CONTAINER_OF(j, struct peer_login, job)->client);
+}
+
+static void
+on_done(struct helper_job *j)
+{
+	struct peer_login *login = CONTAINER_OF(j, struct peer_login, job);
+
+	login->on_derived(login);
+}
+
+bool
+peer_login_derive(struct peer_login *login, struct worker *w,
+		  void (*on_derived)(struct peer_login *login))
+{
+	login->job = (struct helper_job){ .work = work, .on_done = on_done };
+	login->on_derived = on_derived;
+	return w->helpers != NULL && helpers_submit(w->helpers, w, &login->job);
+}
+
+void
+peer_login_derive_here(struct peer_login *login)
+{
+	sasl_client_derive(&login->client);
+}
+
+static enum peer_login_step
+go_on(struct peer_login *login, struct span *answer)
+{
+	struct buf out = buf_of(login->answer, sizeof login->answer);
+	enum sasl_outcome outcome = sasl_client_derived(&login->client, &out);
+
+	*answer = buf_span(&out);
+	return outcome == SASL_CONTINUE ? PEER_LOGIN_SAYS : PEER_LOGIN_FAILS;
+}
+
+enum peer_login_step
+peer_login_derived(struct peer_logins *l, struct peer_login *login, struct span *answer)
+{
+	keep(l, login);
+	return go_on(login, answer);
 }
 
 /* ---- the exchange ---- */
@@ -117,7 +155,7 @@ begin(struct peer_login *login, enum sasl_mechanism mechanism)
 	login->begun = true;
 }
 
-bool
+enum peer_login_step
 peer_login_answer(struct peer_logins *l, struct peer_login *login, const struct sender_auth *asked,
 		  struct span *answer)
 {
@@ -130,12 +168,12 @@ peer_login_answer(struct peer_logins *l, struct peer_login *login, const struct 
 	if (asked->over) {
 		bool satisfied = sasl_client_is_satisfied(&login->client);
 		end(login);
-		return satisfied;
+		return satisfied ? PEER_LOGIN_SAYS : PEER_LOGIN_FAILS;
 	}
 	if (!asked->first || sasl_client_speaks_first(asked->mechanism))
 		outcome = sasl_client_step(&login->client, asked->data, &out);
 	if (outcome == SASL_DERIVE)
-		outcome = derive(l, login, &out);
+		return recall(l, login) ? go_on(login, answer) : PEER_LOGIN_DERIVES;
 	*answer = buf_span(&out);
-	return outcome == SASL_CONTINUE;
+	return outcome == SASL_CONTINUE ? PEER_LOGIN_SAYS : PEER_LOGIN_FAILS;
 }

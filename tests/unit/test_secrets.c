@@ -176,7 +176,7 @@ static bool
 log_in(struct peer_logins *l, struct secrets *s, enum sasl_mechanism m,
        const struct sasl_verifier *v)
 {
-	struct peer_login *login = peer_login_new(l, s, secrets_find(s, SPAN("one")));
+	struct peer_login *login = peer_login_new(l, NULL, s, secrets_find(s, SPAN("one")));
 	struct sender_auth asked = { .mechanism = m, .first = true };
 	uint8_t memory[SASL_MESSAGE_MAX];
 	struct sasl_server server;
@@ -186,7 +186,14 @@ log_in(struct peer_logins *l, struct secrets *s, enum sasl_mechanism m,
 
 	assert_non_null(login);
 	sasl_server_init(&server, m, span_none(), server_random);
-	for (unsigned turn = 0; turn < 8 && peer_login_answer(l, login, &asked, &answer); turn++) {
+	for (unsigned turn = 0; turn < 8; turn++) {
+		enum peer_login_step step = peer_login_answer(l, login, &asked, &answer);
+		if (step == PEER_LOGIN_DERIVES) {
+			peer_login_derive_here(login);
+			step = peer_login_derived(l, login, &answer);
+		}
+		if (step != PEER_LOGIN_SAYS)
+			break;
 		struct buf out = buf_of(memory, sizeof memory);
 		if (asked.over) {
 			both = true;
