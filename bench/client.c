@@ -6,6 +6,10 @@
 enum state {
 	GREETING, /* entered by init; waits for the banner */
 	HELLO,    /* waits for the reply to EHLO or LHLO, whose text is due or sent */
+	STARTING, /* STARTTLS was said; waits for its reply */
+	SECURING, /* by START_TLS; waits for client_secured */
+	SECURED,  /* by client_secured; EHLO is due once more */
+	LOGIN,    /* AUTH was said; waits for its reply */
 	OPEN,     /* mails pass */
 	ENDING,   /* QUIT is due or sent; waits for its reply */
 	LOST,     /* by client_lost, a 421 or nonsense: outcomes, then CLOSE */
@@ -19,12 +23,22 @@ enum due {
 	DUE_RCPT, /* of recipient `at` */
 	DUE_DATA,
 	DUE_GROUP, /* all of these at once */
+	DUE_LOGIN, /* in mode login, instead of them */
+	DUE_QUIT,  /* in mode connect */
 	DUE_BODY,
 };
 
-enum awaits { AWAITS_RSET, AWAITS_MAIL, AWAITS_RCPT, AWAITS_DATA, AWAITS_END };
+enum awaits {
+	AWAITS_RSET,
+	AWAITS_MAIL,
+	AWAITS_RCPT,
+	AWAITS_DATA,
+	AWAITS_END,
+	AWAITS_LOGIN,
+	AWAITS_QUIT,
+};
 
-enum { COMMANDS_SIZE = 512 }; /* of all but the recipients, with the sender */
+enum { COMMANDS_SIZE = 1024 }; /* of all but the recipients, with the sender, or the login */
 
 size_t
 client_scratch_size(uint32_t recipients)
@@ -36,6 +50,7 @@ void
 client_init(struct client *c, const struct client_options *options, struct buf *scratch)
 {
 	ASSERT(options->sender.size <= CLIENT_ADDRESS_MAX);
+	ASSERT(options->login.size <= CLIENT_LOGIN_MAX);
 	*c = (struct client){ .options = options, .scratch = scratch, .state = GREETING };
 	reply_init(&c->reply);
 }
@@ -78,6 +93,14 @@ say_group(struct client *c, const struct client_flight *f)
 	say_data(c, f);
 }
 
+static void
+say_login(struct client *c)
+{
+	buf_append_string(c->scratch, "AUTH PLAIN ");
+	buf_append(c->scratch, c->options->login);
+	buf_append_string(c->scratch, "\r\n");
+}
+
 static size_t
 write_text(struct client *c, struct client_action *out)
 {
@@ -113,6 +136,12 @@ say_due(struct client *c, struct client_flight *f, struct client_action *out)
 			say_data(c, f);
 		if (c->options->bdat)
 			f->due = DUE_BODY; /* the chunk follows its command */
+		break;
+	case DUE_LOGIN:
+		say_login(c);
+		break;
+	case DUE_QUIT:
+		buf_append_string(c->scratch, "QUIT\r\n");
 		break;
 	case DUE_BODY:
 		*out = (struct client_action){ .event = CLIENT_SEND_BODY, .mail = f->mail };
@@ -280,6 +309,14 @@ take_reply(struct client *c, struct client_action *out)
 	case AWAITS_END:
 		take_end(c, f, good, out);
 		break;
+	case AWAITS_LOGIN:
+		end_flight(c, good ? CLIENT_ACCEPTED : CLIENT_REFUSED, good ? NULL : &c->reply,
+			   out);
+		break;
+	case AWAITS_QUIT:
+		end_flight(c, CLIENT_ACCEPTED, NULL, out);
+		lose(c, NULL, NULL);
+		break;
 	}
 }
 
@@ -303,6 +340,29 @@ say_quit(struct client *c, struct client_action *out)
 	return write_text(c, out);
 }
 
+/* The reply to EHLO is complete: what comes before mails. */
+static void
+take_hello(struct client *c, bool good, struct client_action *out)
+{
+	const struct client_options *o = c->options;
+
+	if (!good) {
+		lose(c, "EHLO was refused", &c->reply);
+	} else if (o->starttls && !c->secure) {
+		c->state = STARTING;
+		buf_append_string(c->scratch, "STARTTLS\r\n");
+		write_text(c, out);
+	} else if (o->bdat && !c->chunking) {
+		lose(c, "CHUNKING is not offered, which --bdat needs", NULL);
+	} else if (o->login.size > 0 && o->mode != CLIENT_LOGIN) {
+		c->state = LOGIN;
+		say_login(c);
+		write_text(c, out);
+	} else {
+		c->state = OPEN;
+	}
+}
+
 static void
 take_any_reply(struct client *c, struct client_action *out)
 {
@@ -316,12 +376,25 @@ take_any_reply(struct client *c, struct client_action *out)
 			lose(c, "the greeting was a refusal", &c->reply);
 		break;
 	case HELLO:
-		if (!good)
-			lose(c, "EHLO was refused", &c->reply);
-		else if (c->options->bdat && !c->chunking)
-			lose(c, "CHUNKING is not offered, which --bdat needs", NULL);
-		else
+		take_hello(c, good, out);
+		break;
+	case STARTING:
+		if (!good) {
+			lose(c, "STARTTLS was refused", &c->reply);
+			break;
+		}
+		c->state = SECURING;
+		*out = (struct client_action){ .event = CLIENT_START_TLS };
+		break;
+	case LOGIN:
+		if (good)
 			c->state = OPEN;
+		else
+			lose(c, "AUTH was refused", &c->reply);
+		break;
+	case SECURING:
+	case SECURED:
+		lose(c, "a reply came without a command", &c->reply);
 		break;
 	case OPEN:
 		if (c->flights[0].mail == NULL)
@@ -346,7 +419,8 @@ take_offer(struct client *c, enum reply_event event)
 	struct span line = reply_line(&c->reply);
 
 	c->chunking |= span_eq_nocase(line, SPAN("CHUNKING"));
-	c->pipelining |= c->options->pipelined && span_eq_nocase(line, SPAN("PIPELINING"));
+	c->pipelining |=
+		c->options->mode == CLIENT_PIPELINED && span_eq_nocase(line, SPAN("PIPELINING"));
 	if (event == REPLY_LINE)
 		reply_forget_text(&c->reply);
 }
@@ -385,6 +459,10 @@ client_step(struct client *c, struct span in, struct client_action *out)
 
 	*out = (struct client_action){ .event = CLIENT_NEED_INPUT };
 	for (;;) {
+		if (c->state == SECURED) {
+			say_hello(c, out);
+			return used;
+		}
 		if (c->state == LOST) {
 			step_lost(c, out);
 			return used;
@@ -412,6 +490,35 @@ client_step(struct client *c, struct span in, struct client_action *out)
 }
 
 void
+client_secured(struct client *c)
+{
+	ASSERT(c->state == SECURING || c->state == LOST);
+	if (c->state == LOST)
+		return;
+	/* What was offered in plain text does not count (RFC 3207 4.2). */
+	c->state = SECURED;
+	c->secure = true;
+	c->chunking = c->pipelining = false;
+}
+
+/* What stands for a mail in the modes that send none. */
+static bool
+offer_instead(struct client *c, struct client_flight *f)
+{
+	if (c->options->mode == CLIENT_LOGIN)
+		*f = (struct client_flight){ .mail = f->mail,
+					     .awaits = AWAITS_LOGIN,
+					     .due = DUE_LOGIN };
+	else if (c->options->mode == CLIENT_CONNECT)
+		*f = (struct client_flight){ .mail = f->mail,
+					     .awaits = AWAITS_QUIT,
+					     .due = DUE_QUIT };
+	else
+		return false;
+	return true;
+}
+
+void
 client_offer(struct client *c, struct client_mail *m)
 {
 	unsigned place = c->flights[0].mail == NULL ? 0 : 1;
@@ -427,6 +534,7 @@ client_offer(struct client *c, struct client_mail *m)
 	};
 	c->dirty = false;
 	c->mails++;
+	offer_instead(c, f);
 }
 
 void

@@ -10,6 +10,13 @@
  *   to it. So one mail is ahead, never more, and by DATA a mail costs one round trip. A peer that
  *   does not offer PIPELINING is spoken to in lockstep.
  *
+ * Two more ways send no mail, to load what comes before one; the "mail" that is offered is then
+ * - login: an AUTH, on a connection of its own, over when it is answered, by yes or no;
+ * - connect: the connection itself, over with the reply to QUIT.
+ *
+ * With STARTTLS (options.starttls) the client asks for START_TLS once, behind the server's 220;
+ * client_secured() goes on. Over implicit TLS it need not know.
+ *
  * client_step() consumes a prefix of the peer's bytes and emits one action; call it until it says
  * NEED_INPUT. NEED_MAIL is NEED_INPUT with a place for another mail: give one with client_offer(),
  * then or later, or say client_quit(). A mail is lent until its OUTCOME; two may be lent at a time.
@@ -28,12 +35,16 @@
 #include "core/base/span.h"
 #include "relay/smtp/reply.h"
 
-enum { CLIENT_ADDRESS_MAX = 256 };
+enum { CLIENT_ADDRESS_MAX = 256, CLIENT_LOGIN_MAX = 512 };
+
+enum client_mode { CLIENT_PIPELINED, CLIENT_LOCKSTEP, CLIENT_LOGIN, CLIENT_CONNECT };
 
 struct client_options {
+	enum client_mode mode;
 	struct span hello;  /* the name for EHLO */
 	struct span sender; /* of all mails; without brackets */
-	bool pipelined;
+	struct span login;  /* the answer of AUTH PLAIN, in base64; empty: no AUTH */
+	bool starttls;
 	bool bdat;          /* the peer must offer CHUNKING */
 	bool lmtp;          /* LHLO, and a reply a recipient at the end */
 	uint64_t mails_max; /* on one connection; 0: no limit */
@@ -51,13 +62,14 @@ enum client_event {
 	CLIENT_NEED_INPUT,
 	CLIENT_NEED_MAIL,
 	CLIENT_WRITE,     /* send `text` */
+	CLIENT_START_TLS, /* the handshake begins; client_secured() is owed */
 	CLIENT_SEND_BODY, /* send the message of `mail`: by DATA stuffed and with its end */
 	CLIENT_OUTCOME,   /* `mail` is over */
 	CLIENT_CLOSE,     /* the last */
 };
 
 enum client_fate {
-	CLIENT_ACCEPTED, /* by 250 to the end of data */
+	CLIENT_ACCEPTED, /* by 250 to the end of data, 235 to AUTH, 221 to QUIT */
 	CLIENT_REFUSED,  /* by another reply, or the connection ended before the end of data */
 	/* The end of data was sent, the reply did not come. By LMTP, where some recipients have
 	 * theirs and one of them is good, the mail is accepted, and those without are rejected. */
@@ -93,6 +105,7 @@ struct client {
 	uint8_t state;   /* enum state, in client.c */
 	bool chunking;   /* the peer offers it */
 	bool pipelining; /* the peer offers it, and it was asked for */
+	bool secure;     /* TLS is up, by STARTTLS */
 	bool dirty;      /* the peer may hold a transaction: RSET before the next MAIL */
 	bool quitting;   /* no mail will be offered any more */
 	const char *why;
@@ -105,6 +118,8 @@ size_t client_scratch_size(uint32_t recipients);
 /* The peer is expected to greet. */
 void client_init(struct client *c, const struct client_options *options, struct buf *scratch);
 size_t client_step(struct client *c, struct span in, struct client_action *out);
+/* After START_TLS: the handshake has ended well. */
+void client_secured(struct client *c);
 /* After NEED_MAIL, once. */
 void client_offer(struct client *c, struct client_mail *m);
 /* No more mails: QUIT once all are over. */

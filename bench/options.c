@@ -105,6 +105,17 @@ print_usage(FILE *to)
 		fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].what);
 }
 
+static const char modes[] = "\nmodes:\n"
+			    "  pipelined   the end of a mail and the envelope of the next in one "
+			    "group, one mail ahead\n"
+			    "  lockstep    each command waits for its reply\n"
+			    "  login       no mail: a connection for each AUTH, which --rate "
+			    "paces; what is refused counts "
+			    "as a refused mail\n"
+			    "  connect     no mail: a connection, its handshake, EHLO and QUIT; "
+			    "full handshakes, none is "
+			    "resumed\n";
+
 static void
 print_help(const struct bench_options *o)
 {
@@ -121,6 +132,8 @@ print_help(const struct bench_options *o)
 			printf(" (%s)", rows[i].standard);
 		putchar('\n');
 	}
+	if (o->command == BENCH_SOURCE)
+		fputs(modes, stdout);
 	if (o->command == BENCH_SINK || o->command == BENCH_RUN) {
 		uint8_t memory[8192];
 		struct buf text = buf_of(memory, sizeof memory);
@@ -252,15 +265,56 @@ check_limits(const struct bench_options *o)
 	return -1;
 }
 
+bool
+options_mode(const struct bench_options *o, enum client_mode *out)
+{
+	static const char *const words[] = {
+		[CLIENT_PIPELINED] = "pipelined",
+		[CLIENT_LOCKSTEP] = "lockstep",
+		[CLIENT_LOGIN] = "login",
+		[CLIENT_CONNECT] = "connect",
+	};
+
+	for (unsigned i = 0; i < sizeof words / sizeof words[0]; i++) {
+		if (strcmp(o->mode, words[i]) == 0) {
+			*out = (enum client_mode)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static int
+check_security(const struct bench_options *o, enum client_mode mode)
+{
+	if (strcmp(o->tls, "none") != 0 && strcmp(o->tls, "starttls") != 0 &&
+	    strcmp(o->tls, "implicit") != 0)
+		return fail("--tls '%s': write none, starttls or implicit", o->tls);
+	if (o->login != NULL && strchr(o->login, ':') == NULL)
+		return fail("--login '%s': write NAME:FILE, the file with the password", o->login);
+	if (mode == CLIENT_LOGIN && o->login == NULL)
+		return fail("--mode login needs --login NAME:FILE%s", "");
+	return -1;
+}
+
 static int
 check_source(const struct bench_options *o)
 {
+	int status;
+
 	if (o->relay.size == 0)
 		return fail("--relay ADDRESS is missing: the server to load%s", "");
 	if ((o->messages == 0) == (o->duration_ms == 0))
 		return fail("say either --messages N or --seconds TIME%s", "");
-	if (strcmp(o->mode, "pipelined") != 0 && strcmp(o->mode, "lockstep") != 0)
-		return fail("--mode '%s': write pipelined or lockstep", o->mode);
+	enum client_mode mode;
+	if (!options_mode(o, &mode))
+		return fail("--mode '%s': write pipelined, lockstep, login or connect", o->mode);
+	if (o->command == BENCH_RUN && mode != CLIENT_PIPELINED && mode != CLIENT_LOCKSTEP)
+		return fail("--mode %s sends no mail that could be followed; use it with source",
+			    o->mode);
+	status = check_security(o, mode);
+	if (status >= 0)
+		return status;
 	if (o->source_threads > o->connections)
 		return fail("--source-threads: there are fewer --connections; write at most one "
 			    "a connection%s",

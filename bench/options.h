@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "bench/client.h"
 #include "core/base/buf.h"
 #include "core/base/net_address.h"
 
@@ -46,6 +47,7 @@ struct bench_options {
 	uint64_t baseline_ms, drain_ms, settle_ms, relay_pid, seed, interval_ms;
 	double rate, zipf;
 	const char *size, *corpus, *mode, *domain, *from, *hello;
+	const char *tls, *login;
 	const char *label, *scenario, *json, *out;
 	struct bench_texts without, faults;
 	bool bdat, lmtp;
@@ -57,6 +59,8 @@ struct bench_options {
 
 /* -1: go on; else the exit status, after it has printed the help or the error. */
 int options_parse(struct bench_options *o, int argc, char **argv);
+/* What --mode says; false: no such word. */
+bool options_mode(const struct bench_options *o, enum client_mode *out);
 /* Calls on_option with the name and the value of each option of the command, as text. */
 void options_show(const struct bench_options *o,
 		  void (*on_option)(void *context, const char *name, const char *value),

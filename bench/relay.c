@@ -32,7 +32,7 @@ pause_ms(unsigned ms)
 }
 
 static bool
-greets(const struct net_address *address)
+greets(const struct relay *r, const struct net_address *address)
 {
 	int fd = socket(address->head.family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	char first = 0;
@@ -40,7 +40,10 @@ greets(const struct net_address *address)
 
 	if (fd < 0)
 		return false;
-	if (connect(fd, &address->any, address->size) == 0) {
+	bool connected = connect(fd, &address->any, address->size) == 0;
+	if (connected && r->silent) {
+		good = true;
+	} else if (connected) {
 		struct pollfd p = { .fd = fd, .events = POLLIN };
 		good = poll(&p, 1, GREETING_MS) == 1 && recv(fd, &first, 1, 0) == 1 && first == '2';
 		(void)!send(fd, "QUIT\r\n", 6, MSG_NOSIGNAL);
@@ -73,7 +76,7 @@ relay_await(const struct relay *r, const struct net_address *address, unsigned s
 {
 	uint64_t until_ms = clock_monotonic_ms() + seconds * 1000;
 
-	while (!greets(address)) {
+	while (!greets(r, address)) {
 		bool ended = has_ended(r);
 		bool interrupted = is_interrupted();
 		if (!ended && !interrupted && clock_monotonic_ms() < until_ms) {
@@ -114,7 +117,7 @@ bool
 relay_start(struct relay *r, char **command, const struct net_address *address, struct buf *why)
 {
 	ASSERT(command[0] != NULL);
-	if (greets(address)) {
+	if (greets(r, address)) {
 		buf_append_string(why, "something listens already at ");
 		net_address_show(address, why);
 		buf_append_string(why, ", so the command was not started");
@@ -127,7 +130,7 @@ relay_start(struct relay *r, char **command, const struct net_address *address, 
 		buf_printf(why, "%s cannot be started: %s", command[0], strerror(errno));
 		return false;
 	}
-	*r = (struct relay){ .pid = pid, .ours = true };
+	*r = (struct relay){ .pid = pid, .ours = true, .silent = r->silent };
 	if (relay_await(r, address, START_SECONDS, why))
 		return true;
 	relay_stop(r);
@@ -137,7 +140,7 @@ relay_start(struct relay *r, char **command, const struct net_address *address, 
 bool
 relay_is_gone(const struct relay *r, const struct net_address *address)
 {
-	return has_ended(r) && !greets(address);
+	return has_ended(r) && !greets(r, address);
 }
 
 void
@@ -152,5 +155,5 @@ relay_stop(struct relay *r)
 	/* Its id is its group's, and nobody else's until it has been waited for. */
 	kill(-r->pid, has_ended(r) ? SIGTERM : SIGKILL);
 	waitpid(r->pid, NULL, 0);
-	*r = (struct relay){ 0 };
+	*r = (struct relay){ .silent = r->silent };
 }

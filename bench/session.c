@@ -2,6 +2,7 @@
 #include "bench/session.h"
 
 #include <errno.h>
+#include <openssl/evp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,11 @@ enum {
 /* What is watched while it runs. */
 struct session {
 	const struct bench_options *o;
+	enum client_mode mode;
+	enum source_tls tls;
+	struct tls_setup *tls_setup;
+	struct buf login; /* of AUTH PLAIN, in base64 */
+	uint8_t login_memory[CLIENT_LOGIN_MAX + 1];
 	struct letters *letters;
 	struct domains *domains;
 	struct fault_rules faults;
@@ -61,6 +67,12 @@ struct session {
 
 /* ---- what the parts are told ---- */
 
+static bool
+sends_mail(enum client_mode mode)
+{
+	return mode == CLIENT_PIPELINED || mode == CLIENT_LOCKSTEP;
+}
+
 static struct source_options
 source_options(const struct session *s, uint64_t duration_us)
 {
@@ -68,6 +80,8 @@ source_options(const struct session *s, uint64_t duration_us)
 
 	return (struct source_options){
 		.relay = o->relay,
+		.tls = s->tls,
+		.tls_setup = s->tls_setup,
 		.threads = (unsigned)o->source_threads,
 		.connections = (unsigned)o->connections,
 		.recipients = (uint32_t)o->recipients,
@@ -78,10 +92,12 @@ source_options(const struct session *s, uint64_t duration_us)
 		.client = {
 			.hello = span_of_string(o->hello),
 			.sender = span_of_string(o->from),
-			.pipelined = strcmp(o->mode, "pipelined") == 0,
+			.mode = s->mode,
+			.starttls = s->tls == SOURCE_STARTTLS,
+			.login = buf_span(&s->login),
 			.bdat = o->bdat,
 			.lmtp = o->command == BENCH_SOURCE && o->lmtp,
-			.mails_max = o->per_connection,
+			.mails_max = sends_mail(s->mode) ? o->per_connection : 1,
 		},
 		.letters = s->letters,
 		.domains = s->domains,
@@ -404,6 +420,10 @@ measure_without(struct session *s, const char *what, double *per_s)
 	source.relay = s->o->sinks.items[0];
 	source.rate = 0;
 	source.client.lmtp = s->o->lmtp;
+	/* The sink knows neither: what they cost is seen against the same baseline as without. */
+	source.tls = SOURCE_PLAIN;
+	source.client.starttls = false;
+	source.client.login = span_none();
 	track = track_new((uint32_t)random_u64(), (uint32_t)s->o->recipients,
 			  MAILS_MOST / s->o->recipients);
 	if (track == NULL)
@@ -557,6 +577,88 @@ can_write(const char *file, struct buf *why)
 	return false;
 }
 
+enum { PASSWORD_MAX = 256 };
+
+/* The first line of the file. */
+static bool
+read_password(const char *file, char *out, size_t size, struct buf *why)
+{
+	FILE *f = fopen(file, "re");
+
+	if (f == NULL || fgets(out, (int)size, f) == NULL) {
+		buf_printf(why, "--login: %s: %s", file,
+			   f == NULL ? strerror(errno) : "it is empty");
+		if (f != NULL)
+			fclose(f);
+		return false;
+	}
+	fclose(f);
+	out[strcspn(out, "\r\n")] = '\0';
+	return true;
+}
+
+/* "\0user\0password" (RFC 4616), in base64. */
+static bool
+prepare_login(struct session *s)
+{
+	char password[PASSWORD_MAX];
+	uint8_t plain[PASSWORD_MAX + CLIENT_ADDRESS_MAX + 2];
+	struct buf text = buf_of(plain, sizeof plain);
+
+	s->login = buf_of(s->login_memory, sizeof s->login_memory);
+	if (s->o->login == NULL)
+		return true;
+	const char *file = strchr(s->o->login, ':') + 1;
+	if (!read_password(file, password, sizeof password, s->why))
+		return false;
+	buf_append_byte(&text, 0);
+	buf_append(&text, span_of(s->o->login, (size_t)(file - s->o->login) - 1));
+	buf_append_byte(&text, 0);
+	buf_append_string(&text, password);
+	if (text.overflow || text.size / 3 * 4 + 4 > CLIENT_LOGIN_MAX) {
+		buf_append_string(s->why,
+				  "--login: name and password are too long together; 380 bytes "
+				  "are the limit");
+		return false;
+	}
+	int size = EVP_EncodeBlock(s->login_memory, text.data, (int)text.size);
+	s->login.size = (size_t)size;
+	return true;
+}
+
+/* What the source needs of a setup: contexts of a client, which trust nobody, since certificates
+ * are not judged. */
+static struct tls_setup *
+load_tls(struct buf *why)
+{
+	static const char text[] = "hostname: bench.test\n"
+				   "listeners: [{ address: \"127.0.0.1:25\" }]\n"
+				   "tls: { ca_file: none }\n";
+	struct config_errors errors = { 0 };
+	const struct config *config = config_parse("bench", span_of_string(text), &errors);
+
+	ASSERT(config != NULL);
+	struct tls_setup *setup = tls_setup_load(config, NULL, why);
+	config_put(config);
+	return setup;
+}
+
+static bool
+prepare_security(struct session *s)
+{
+	bool known = options_mode(s->o, &s->mode);
+
+	ASSERT(known);
+	if (strcmp(s->o->tls, "starttls") == 0)
+		s->tls = SOURCE_STARTTLS;
+	else if (strcmp(s->o->tls, "implicit") == 0)
+		s->tls = SOURCE_IMPLICIT;
+	s->relay.silent = s->tls == SOURCE_IMPLICIT;
+	if (s->tls != SOURCE_PLAIN)
+		s->tls_setup = load_tls(s->why);
+	return (s->tls == SOURCE_PLAIN || s->tls_setup != NULL) && prepare_login(s);
+}
+
 /* What all commands need, from the options. */
 static bool
 prepare(struct session *s)
@@ -579,7 +681,7 @@ prepare(struct session *s)
 	s->letters = o->corpus != NULL ? letters_of_folder(o->corpus, FIELD_SIZE, s->why)
 				       : letters_of_sizes(span_of_string(o->size), FIELD_SIZE,
 							  o->seed, s->why);
-	return s->domains != NULL && s->letters != NULL;
+	return s->domains != NULL && s->letters != NULL && prepare_security(s);
 }
 
 /* Sockets of source and sink, a few for each more. */
@@ -657,5 +759,6 @@ session_command(const struct bench_options *options)
 	result_free(&r);
 	letters_free(s.letters);
 	domains_free(s.domains);
+	tls_setup_put(s.tls_setup);
 	return !understood ? EXIT_USAGE : !good || lost ? EXIT_LOST : 0;
 }

@@ -49,6 +49,7 @@ struct load {
 	bool connected;
 	bool ended; /* no connection, and none to come */
 	uint32_t again_ms;
+	char why[TLS_WHY_MAX]; /* a handshake failed */
 	struct timer again;
 	struct list_node waiting; /* has room for a mail whose time has not come */
 };
@@ -57,6 +58,7 @@ struct thread {
 	struct source *source;
 	struct crew_member *member;
 	struct load *loads;
+	struct tls *tls; /* NULL: all is plain */
 	unsigned count;
 	unsigned ended;
 	bool over; /* no mail is to be offered any more */
@@ -328,6 +330,22 @@ wait_for_mail(struct load *l)
 	}
 }
 
+/* Certificates are not judged: what is measured is the server. Each handshake is a full one. */
+static void
+secure(struct load *l)
+{
+	const struct tls_wish wish = { .level = TLS_ENCRYPT };
+	struct layer *layer = tls_connect(l->thread->tls, &wish);
+
+	if (layer == NULL) {
+		add(&l->thread->connection_errors, 1);
+		note(l->thread, "no memory for TLS", NULL);
+		conn_close(&l->conn, CLOSE_NO_MEMORY);
+		return;
+	}
+	conn_secure(&l->conn, layer);
+}
+
 /* True: step again. */
 static bool
 act(struct load *l, const struct client_action *a)
@@ -350,6 +368,9 @@ act(struct load *l, const struct client_action *a)
 		add_piece(l, a->text);
 		conn_deadline(&l->conn, deadline_of(t));
 		return true;
+	case CLIENT_START_TLS:
+		secure(l);
+		return false;
 	case CLIENT_SEND_BODY:
 		add_body(l, a->mail);
 		return true;
@@ -420,7 +441,27 @@ on_connected(struct conn *c, enum err e)
 	add(&t->connections, 1);
 	l->connected = true;
 	conn_deadline(c, deadline_of(t));
-	conn_read_more(c);
+	if (t->source->options.tls == SOURCE_IMPLICIT)
+		secure(l);
+	else
+		conn_read_more(c);
+}
+
+static void
+on_secured(struct conn *c, enum err e)
+{
+	struct load *l = CONTAINER_OF(c, struct load, conn);
+	struct tls_facts facts;
+
+	if (e == ERR_OK) {
+		if (l->thread->source->options.tls == SOURCE_STARTTLS)
+			client_secured(&l->client);
+		conn_run(c);
+		return;
+	}
+	tls_facts(conn_layer(c), &facts);
+	snprintf(l->why, sizeof l->why, "TLS: %.*s", SPAN_ARG(facts.why));
+	talk_is_over(l, l->why);
 }
 
 static void
@@ -483,6 +524,7 @@ on_closed(struct conn *c)
 
 static const struct conn_events events = {
 	.on_connected = on_connected,
+	.on_secured = on_secured,
 	.on_input = on_input,
 	.on_drained = on_drained,
 	.on_deadline = on_deadline,
@@ -619,6 +661,17 @@ make_thread(struct source *s, unsigned number, uint8_t *text)
 }
 
 static bool
+make_tls(struct source *s, struct buf *why)
+{
+	for (unsigned i = 0; s->options.tls_setup != NULL && i < s->options.threads; i++) {
+		s->threads[i].tls = tls_new(s->options.tls_setup, why);
+		if (s->threads[i].tls == NULL)
+			return false;
+	}
+	return true;
+}
+
+static bool
 make_threads(struct source *s)
 {
 	const struct source_options *o = &s->options;
@@ -657,7 +710,8 @@ source_start(const struct source_options *options, struct track *track, struct b
 	};
 	if (!make_threads(s))
 		buf_append_string(why, "no memory for the source");
-	else if (crew_start(&s->crew, options->connections / options->threads + 1, why))
+	else if (make_tls(s, why) &&
+		 crew_start(&s->crew, options->connections / options->threads + 1, why))
 		return s;
 	source_free(s);
 	return NULL;
@@ -687,6 +741,7 @@ source_free(struct source *s)
 	if (s == NULL)
 		return;
 	for (unsigned i = 0; s->threads != NULL && i < s->options.threads; i++) {
+		tls_free(s->threads[i].tls);
 		free(s->threads[i].loads);
 		free(s->threads[i].rejected);
 	}

@@ -19,11 +19,16 @@
 #include "bench/letter.h"
 #include "bench/track.h"
 #include "core/base/net_address.h"
+#include "tls/tls.h"
 
 enum { SOURCE_REASONS_MAX = 16, SOURCE_REASON_SIZE = 160 };
 
+enum source_tls { SOURCE_PLAIN, SOURCE_STARTTLS, SOURCE_IMPLICIT };
+
 struct source_options {
 	struct net_address relay;
+	enum source_tls tls;
+	struct tls_setup *tls_setup; /* lent; NULL where all is plain */
 	unsigned threads;
 	unsigned connections; /* over all threads */
 	uint32_t recipients;  /* of each mail */

@@ -124,9 +124,13 @@ struct reading {
 static bool
 refuse(struct reading *r, const char *what, struct span value)
 {
-	if (r->why != NULL)
-		buf_printf(r->why, "%s%s%.*s", what, value.size > 0 ? ": " : "",
-			   SPAN_ARG(span_first(value, 100)));
+	if (r->why == NULL)
+		return false;
+	buf_append_string(r->why, what);
+	if (value.size > 0) {
+		buf_append_string(r->why, ": ");
+		buf_append(r->why, span_first(value, 100));
+	}
 	return false;
 }
 

@@ -278,6 +278,7 @@ on_reply(struct client *c, enum expected expected, int code)
 			say_rcpt(c);
 		break;
 	case E_RCPT:
+		oracle_recipient_answered(c->m, c->answered, code);
 		c->m->recipients[c->answered++].offered = good;
 		c->accepted += good;
 		if (c->answered == c->m->recipient_count)

@@ -64,6 +64,7 @@ drive_plan(struct drive_plan *plan, unsigned workers_most)
 		plan->weights[i] = (unsigned)sim_between(1, 10);
 	plan_faults(&plan->faults);
 	terms_choose(&plan->terms);
+	plan->asks = sim_chance(300);
 	sim_files_set_capacity(world->files, plan->disk_pages);
 }
 

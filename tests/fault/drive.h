@@ -34,6 +34,7 @@ struct drive_plan {
 	unsigned flights;
 	unsigned weights[8]; /* of the driver's kinds of moves */
 	struct terms terms;  /* of the layer `relay`: those of an incarnation may differ a little */
+	bool asks;           /* of the layer `relay`: sinks are asked for recipients */
 	bool days;           /* mails live for days, and so does each incarnation */
 
 	unsigned incarnation; /* now; the last one is `incarnations` */

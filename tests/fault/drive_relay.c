@@ -67,8 +67,28 @@ static const char config_text[] = "hostname: relay.example\n"
 				  "listeners: [{ address: \"127.0.0.1:25\", role: relay }]\n"
 				  "metrics: { address: \"127.0.0.1:9925\" }\n"
 				  "log: { file: /dev/null }\n"
-				  "relay: { networks: [127.0.0.0/8] }\n"
 				  "memory: { budget: 64MiB }\n";
+
+/* In some of the lives with routes to sinks these know best whom they have. */
+static void
+write_relay(struct buf *b)
+{
+	struct oracle *o = world->oracle;
+	unsigned answers_s = sim_chance(500) ? 3600 : 1;
+
+	o->asks_sinks = !by_mx && plan->asks && !plan->days;
+	o->takes_uncertain = sim_chance(300);
+	buf_append_string(b, "relay:\n  networks: [127.0.0.0/8]\n");
+	if (!o->asks_sinks)
+		return;
+	buf_printf(b,
+		   "  callout: { sender: " PEER_ASKS
+		   ", failure: %s, positive: %us, negative: %us }\n"
+		   "  domains:\n",
+		   o->takes_uncertain ? "accept" : "defer", answers_s, answers_s);
+	for (unsigned i = 0; i < ORACLE_SITES; i++)
+		buf_printf(b, "    - { name: site%u.example, recipients: callout }\n", i);
+}
 
 /* Often so few connections to a site that its mails wait in line, or that only its home delivers.
  * In half of the lives the sites are found by MX records. */
@@ -81,6 +101,7 @@ load_config(void)
 	unsigned whole = sim_chance(500);
 	unsigned most = sim_chance(600) ? (unsigned)sim_between(1, 4) : 20;
 	by_mx = sim_chance(500);
+	write_relay(&b);
 	struct terms terms = plan->terms;
 
 	terms_vary(&terms);
@@ -140,11 +161,12 @@ choose_fate(struct sink *s, uint64_t *lost_until_us, uint64_t *unreachable_until
 		*lost_until_us = until_us;
 }
 
+/* Mails come all at once, and then they come to the end of their time together; or now and then. */
 static uint64_t
 choose_gap(void)
 {
 	if (plan->days)
-		return sim_between(minute_us, 20 * hour_us);
+		return sim_chance(400) ? 0 : sim_between(minute_us, 20 * hour_us);
 	return plan->terms.expires && sim_chance(500) ? sim_between(1, minute_us) : 0;
 }
 
@@ -176,7 +198,7 @@ choose_cast(void)
 				    &world->oracle->unreachable_until_us[i]);
 	}
 	uint64_t size_most = has_little_memory() ? 200000 : plan->body_most;
-	uint32_t mails_most = plan->days ? 5 : has_little_memory() ? 16 : 8;
+	uint32_t mails_most = has_little_memory() ? 16 : plan->days && faults.gap_us > 0 ? 5 : 8;
 	for (unsigned i = 0; i < CLIENTS; i++)
 		cast->clients[i] = client_new(&to, &faults, (uint32_t)sim_between(1, mails_most),
 					      64 + size_most);

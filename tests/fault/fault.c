@@ -115,7 +115,7 @@ struct options {
 struct totals {
 	uint64_t lives, crashes, kept, refused, outcomes, duplicates, doubts, arrivals, bytes,
 		completions, events, eventless, dropped, notices, attempts, expired, delays,
-		wall_ms, latest_ms;
+		wall_ms, latest_ms, questions, strangers;
 };
 
 /* ---- one life ---- */
@@ -206,6 +206,8 @@ live(const struct options *o, uint64_t seed, uint64_t walk_at, struct totals *t)
 	t->attempts += world->oracle->attempts;
 	t->expired += world->oracle->expired;
 	t->delays += world->oracle->delays;
+	t->questions += world->oracle->questions;
+	t->strangers += world->oracle->strangers;
 	t->wall_ms += oracle_wall_ms() - began_ms;
 	if (world->oracle->latest_ms > t->latest_ms)
 		t->latest_ms = world->oracle->latest_ms;
@@ -304,7 +306,8 @@ print_totals(const struct totals *t, unsigned failures)
 	       "duplicates, %llu "
 	       "in doubt and kept, %llu events of outcomes, %llu lost in a crash, %llu bodies "
 	       "dropped, %.1f days, %llu attempts put off, at most %llu s late, %llu recipients "
-	       "expired, %llu late ones told; %u lives broke a promise\n",
+	       "expired, %llu late ones told, %llu questions to sinks, %llu strangers refused; "
+	       "%u lives broke a promise\n",
 	       (unsigned long long)t->lives, (unsigned long long)t->crashes,
 	       (unsigned long long)t->completions, (unsigned long long)t->kept,
 	       (unsigned long long)t->refused, (unsigned long long)t->outcomes,
@@ -314,7 +317,8 @@ print_totals(const struct totals *t, unsigned failures)
 	       (unsigned long long)t->eventless, (unsigned long long)t->dropped,
 	       (double)t->wall_ms / (24 * 3600 * 1000), (unsigned long long)t->attempts,
 	       (unsigned long long)t->latest_ms / 1000, (unsigned long long)t->expired,
-	       (unsigned long long)t->delays, failures);
+	       (unsigned long long)t->delays, (unsigned long long)t->questions,
+	       (unsigned long long)t->strangers, failures);
 	fflush(stdout);
 }
 

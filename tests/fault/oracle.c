@@ -77,6 +77,7 @@ oracle_mail_new(uint64_t body_size, uint32_t recipient_count)
 			.possible = 1 << RECIPIENT_PENDING,
 			.notified = 1,
 			.site = (uint8_t)sim_below(ORACLE_SITES),
+			.unknown = o->asks_sinks && sim_chance(200),
 		};
 	return m;
 }

@@ -85,6 +85,7 @@ struct oracle_recipient {
 	bool delay_recorded; /* the store has confirmed that its sender is told of the delay */
 	/* Its times: oracle_times.c. Wall clock. */
 	uint8_t notify;      /* NOTIFY_… as its client has asked for */
+	bool unknown;        /* its sink does not have it, and says so at RCPT */
 	bool refused;        /* by a sink, for good */
 	bool expired;        /* its time was over when the relay gave it up */
 	bool due_is_known;   /* retry_at_ms is what the store has */
@@ -154,6 +155,11 @@ struct oracle {
 	uint64_t watched_ms;
 	/* The relay may be unable to make a report: it says so, and does without it. */
 	bool is_scarce;
+	/* The relay asks the sinks for recipients (callouts), and takes those it learns nothing of.
+	 */
+	bool asks_sinks, takes_uncertain;
+	uint64_t questions;      /* that sinks were asked */
+	uint64_t strangers;      /* recipients that were refused for that */
 	uint64_t attempts;       /* that have failed for a time */
 	uint64_t expired;        /* recipients whose time was over */
 	uint64_t delays;         /* recipients whose sender was told of the delay */
@@ -236,6 +242,11 @@ void oracle_outcome_done(struct oracle_mail *m, const struct queue_result *resul
  * written; false where this one never was. */
 bool oracle_token_is_written(unsigned token);
 
+/* A client was answered for a recipient. */
+void oracle_recipient_answered(struct oracle_mail *m, uint32_t recipient, int code);
+/* The recipient that a question is about. NULL: none that was ever offered. */
+struct oracle_recipient *oracle_asked_for(struct span address);
+
 /* ---- its times: oracle_times.c; of the layer `relay` ---- */
 
 /* The configuration of this incarnation. */
@@ -249,12 +260,13 @@ void oracle_accepted(struct oracle_mail *m, uint64_t accepted_at_ms);
 void oracle_taken_in(struct oracle_mail *m);
 void oracle_claimed(struct oracle_mail *m, const struct queue_item *item, uint64_t now_ms);
 /* Outcomes are asked to be recorded, at this time of the worker: each at its time? */
-void oracle_judge_times(struct oracle_mail *m, const struct queue_record *r, uint64_t now_ms);
+void oracle_judge_times(struct oracle_mail *m, const struct queue_result *results, uint32_t count,
+			bool has_notice, uint64_t now_ms);
 /* Likewise of a report on the mail: it is tried until its own time is over. */
 void oracle_judge_report(struct oracle_mail *m, const struct queue_record *r, uint64_t now_ms);
 void oracle_times_recorded(struct oracle_mail *m, const struct queue_result *result);
 /* The store could not record them. */
-void oracle_times_failed(struct oracle_mail *m, const struct queue_record *r);
+void oracle_times_failed(struct oracle_mail *m, const struct queue_result *results, uint32_t count);
 /* The relay has ended: what was on its way to the disk may have got there. */
 void oracle_times_ended(struct oracle_recipient *r);
 /* An operator lets nothing be delivered to a site, or again. */

@@ -92,6 +92,43 @@ oracle_recipient_of(const struct oracle_mail *m, struct span address)
 		 SPAN_ARG(span_first(address, 100)));
 }
 
+struct oracle_recipient *
+oracle_asked_for(struct span address)
+{
+	struct oracle *o = world->oracle;
+	char text[64] = "";
+	unsigned recipient;
+	unsigned mail;
+
+	if (address.size >= sizeof text)
+		return NULL;
+	memcpy(text, address.data, address.size);
+	if (sscanf(text, "r%u.%u@site", &recipient, &mail) != 2 || mail == 0 ||
+	    mail > o->mail_count || recipient >= o->mails[mail - 1].recipient_count)
+		return NULL;
+	o->questions++;
+	return &o->mails[mail - 1].recipients[recipient];
+}
+
+/* Whom a sink has is never refused for good; whom it does not have is never taken, but where
+ * nothing was learnt and the configuration takes such. */
+void
+oracle_recipient_answered(struct oracle_mail *m, uint32_t recipient, int code)
+{
+	struct oracle *o = world->oracle;
+	const struct oracle_recipient *r = &m->recipients[recipient];
+
+	if (!o->has_spy)
+		return;
+	if (code >= 500 && !(r->unknown && o->asks_sinks))
+		sim_fail("mail %u recipient %u is refused with %d, and its sink has it", m->number,
+			 recipient, code);
+	if (code < 400 && r->unknown && o->asks_sinks && !o->takes_uncertain)
+		sim_fail("mail %u recipient %u is taken, and its sink does not have it", m->number,
+			 recipient);
+	o->strangers += code >= 500;
+}
+
 /* Where the message itself begins, behind the trace fields that the relay adds in front. */
 static struct span
 behind_trace(const struct oracle_mail *m, struct span data)

@@ -116,8 +116,9 @@ oracle_claimed(struct oracle_mail *m, const struct queue_item *item, uint64_t no
 		sim_fail("mail %u is handed out as accepted at another time", m->number);
 	for (uint32_t i = queue_item_recipient(item, 0); i < e->recipient_count;
 	     i = queue_item_recipient(item, i + 1)) {
-		struct oracle_recipient *r = &m->recipients[i];
-		see(m, i, &e->recipients[i]);
+		uint32_t number = oracle_recipient_of(m, e->recipients[i].address);
+		struct oracle_recipient *r = &m->recipients[number];
+		see(m, number, &e->recipients[i]);
 		first_ms = r->retry_at_ms < first_ms ? r->retry_at_ms : first_ms;
 		uint64_t due = due_ms(m, r);
 		uint64_t late_ms = now_ms > due ? now_ms - due : 0;
@@ -229,27 +230,28 @@ judge(struct oracle_mail *m, const struct queue_result *result, uint64_t from_ms
 
 /* Is this recorded in the turn that has decided it: no report was, or had to be, made before? */
 static bool
-is_prompt(const struct oracle_mail *m, const struct queue_record *q, uint64_t now_ms)
+is_prompt(const struct oracle_mail *m, const struct queue_result *results, uint32_t count,
+	  uint64_t now_ms)
 {
-	for (uint32_t i = 0; i < q->result_count; i++) {
-		const struct queue_result *x = &q->results[i];
-		const struct oracle_recipient *r = &m->recipients[x->recipient];
-		bool reports = x->state != RECIPIENT_PENDING ||
+	for (uint32_t i = 0; i < count; i++) {
+		const struct oracle_recipient *r = &m->recipients[results[i].recipient];
+		bool reports = results[i].state != RECIPIENT_PENDING ||
 			       (r->notified == 1 && now_ms >= late_at_ms(m, r));
 		if (r->repeated || reports)
 			return false;
 	}
-	return q->notice == NULL;
+	return true;
 }
 
 void
-oracle_judge_times(struct oracle_mail *m, const struct queue_record *q, uint64_t now_ms)
+oracle_judge_times(struct oracle_mail *m, const struct queue_result *results, uint32_t count,
+		   bool has_notice, uint64_t now_ms)
 {
-	bool prompt = is_prompt(m, q, now_ms);
+	bool prompt = !has_notice && is_prompt(m, results, count, now_ms);
 
-	for (uint32_t i = 0; i < q->result_count; i++) {
-		const struct oracle_recipient *r = &m->recipients[q->results[i].recipient];
-		judge(m, &q->results[i], prompt ? now_ms : r->claimed_ms, now_ms);
+	for (uint32_t i = 0; i < count; i++) {
+		const struct oracle_recipient *r = &m->recipients[results[i].recipient];
+		judge(m, &results[i], prompt ? now_ms : r->claimed_ms, now_ms);
 	}
 }
 
@@ -293,10 +295,10 @@ oracle_times_recorded(struct oracle_mail *m, const struct queue_result *result)
 }
 
 void
-oracle_times_failed(struct oracle_mail *m, const struct queue_record *q)
+oracle_times_failed(struct oracle_mail *m, const struct queue_result *results, uint32_t count)
 {
-	for (uint32_t i = 0; i < q->result_count; i++)
-		m->recipients[q->results[i].recipient].repeated = true;
+	for (uint32_t i = 0; i < count; i++)
+		m->recipients[results[i].recipient].repeated = true;
 }
 
 void
@@ -381,7 +383,7 @@ watch(const struct oracle_mail *m, uint32_t recipient, uint64_t now_ms)
 	uint64_t lost_us = o->unreachable_until_us[r->site];
 
 	end_ms = end_ms > due ? end_ms : due;
-	if (now_ms > end_ms + o->terms.slack_ms)
+	if (now_ms > end_ms + o->terms.grace_ms)
 		sim_fail("mail %u recipient %u is queued, and its time has been over for %lld s",
 			 m->number, recipient, seconds(now_ms, end_ms));
 	bool was_lost =
@@ -392,7 +394,7 @@ watch(const struct oracle_mail *m, uint32_t recipient, uint64_t now_ms)
 	if (late_ms == UINT64_MAX || r->notified != 1 || r->repeated || o->is_scarce)
 		return;
 	late_ms = late_ms > due ? late_ms : due;
-	if (now_ms > late_ms + o->terms.slack_ms)
+	if (now_ms > late_ms + o->terms.grace_ms)
 		sim_fail("mail %u recipient %u is late for %lld s, and its sender was not told",
 			 m->number, recipient, seconds(now_ms, late_ms));
 }

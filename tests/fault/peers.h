@@ -42,6 +42,9 @@ struct peer_faults {
 			  */
 };
 
+/* The sender of the relay's questions for recipients. */
+#define PEER_ASKS "asks@relay.example"
+
 enum sink_fate {
 	FATE_NONE,
 	FATE_ABSENT, /* refuses connections */

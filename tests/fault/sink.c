@@ -49,6 +49,7 @@ struct channel {
 	/* Of the mail at hand. */
 	struct oracle_mail *m;
 	bool is_notice;                       /* a report on the mail, to its sender */
+	bool is_question;                     /* only for recipients: there is no mail */
 	uint32_t recipients[RECIPIENTS_MOST]; /* taken ones */
 	unsigned count;
 	uint8_t *text;
@@ -145,7 +146,7 @@ static void
 mail_forget(struct channel *c)
 {
 	c->m = NULL;
-	c->is_notice = false;
+	c->is_notice = c->is_question = false;
 	c->count = 0;
 	c->text_size = 0;
 }
@@ -238,9 +239,10 @@ static void
 run_mail(struct channel *c)
 {
 	mail_forget(c);
+	c->is_question = span_eq(path_of(c), SPAN(PEER_ASKS));
 	c->m = oracle_mail_of_sender(path_of(c));
 	c->is_notice = path_of(c).size == 0;
-	if (c->m == NULL && !c->is_notice)
+	if (c->m == NULL && !c->is_notice && !c->is_question)
 		sim_fail("a sink is offered a mail from nobody: %.*s", (int)c->line_size, c->line);
 	c->defers_at = AT_NOTHING;
 	if (has_fate(c->sink, FATE_DEFERS))
@@ -253,11 +255,26 @@ run_mail(struct channel *c)
 	reply(c, "250 2.1.0 sender ok\r\n");
 }
 
+/* Would it be taken? */
+static void
+run_question(struct channel *c)
+{
+	const struct oracle_recipient *r = oracle_asked_for(path_of(c));
+
+	if (r == NULL)
+		sim_fail("a sink is asked for %.*s", SPAN_ARG(path_of(c)));
+	reply(c, r->unknown ? "550 5.1.1 nobody\r\n" : "250 2.1.5 recipient ok\r\n");
+}
+
 static void
 run_rcpt(struct channel *c)
 {
 	if (c->defers_at == AT_RCPT) {
 		reply(c, "450 4.2.1 not yet\r\n");
+		return;
+	}
+	if (c->is_question) {
+		run_question(c);
 		return;
 	}
 	if (c->is_notice && c->count == 0) {
@@ -273,7 +290,7 @@ run_rcpt(struct channel *c)
 		return;
 	}
 	uint32_t recipient = oracle_recipient_of(c->m, path_of(c));
-	if (sim_chance(c->sink->faults.sink_refuses)) {
+	if (c->m->recipients[recipient].unknown || sim_chance(c->sink->faults.sink_refuses)) {
 		oracle_bounced(c->m, recipient);
 		reply(c, "550 5.1.1 nobody\r\n");
 		return;
@@ -290,6 +307,8 @@ run_data(struct channel *c)
 		reply(c, "554 5.5.1 no valid recipients\r\n");
 		return;
 	}
+	if (c->is_question)
+		sim_fail("a question ends in a message");
 	c->text_size = 0;
 	c->phase = PHASE_DATA;
 	reply(c, "354 go on\r\n");

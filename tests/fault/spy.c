@@ -12,6 +12,9 @@ enum { REQUESTS_MOST = 1024 };
 struct request {
 	const void *request; /* NULL: free */
 	struct oracle_mail *m;
+	/* What is recorded, by the oracle's numbers of recipients: those whom the relay has refused
+	 * are not in its envelopes. */
+	struct queue_result results[ORACLE_RECIPIENTS_MAX];
 	void (*on_put)(struct queue_put *p, enum err e);
 	void (*on_record)(struct queue_record *r, enum err e);
 	void (*on_claim)(struct queue_claim *c, enum err e);
@@ -90,12 +93,12 @@ on_recorded(struct queue_record *r, enum err e)
 	struct request saved = take(r);
 
 	for (uint32_t i = 0; e == ERR_OK && i < r->result_count; i++) {
-		if (r->results[i].tried)
-			oracle_outcome_done(saved.m, &r->results[i]);
-		oracle_times_recorded(saved.m, &r->results[i]);
+		if (saved.results[i].tried)
+			oracle_outcome_done(saved.m, &saved.results[i]);
+		oracle_times_recorded(saved.m, &saved.results[i]);
 	}
 	if (e != ERR_OK)
-		oracle_times_failed(saved.m, r);
+		oracle_times_failed(saved.m, saved.results, r->result_count);
 	saved.m->notices_recorded += e == ERR_OK && r->notice != NULL;
 	r->on_done = saved.on_record;
 	r->on_done(r, e);
@@ -118,11 +121,19 @@ record(struct queue *q, struct queue_record *r)
 	    (!is_notice(r->notice->envelope) ||
 	     oracle_mail_of_sender(r->notice->envelope->recipients[0].address) != m))
 		sim_fail("mail %u: its report goes to somebody else", m->number);
-	oracle_judge_times(m, r, q->worker->now_wall_ms);
+	struct request *request = find(NULL);
+	*request = (struct request){ .request = r, .m = m, .on_record = r->on_done };
+	ASSERT(r->result_count <= ORACLE_RECIPIENTS_MAX);
+	for (uint32_t i = 0; i < r->result_count; i++) {
+		const struct mail_recipient *to = &envelope->recipients[r->results[i].recipient];
+		request->results[i] = r->results[i];
+		request->results[i].recipient = oracle_recipient_of(m, to->address);
+	}
+	oracle_judge_times(m, request->results, r->result_count, r->notice != NULL,
+			   q->worker->now_wall_ms);
 	for (uint32_t i = 0; i < r->result_count; i++)
 		if (r->results[i].tried)
-			oracle_outcome_asked(m, &r->results[i]);
-	*find(NULL) = (struct request){ .request = r, .m = m, .on_record = r->on_done };
+			oracle_outcome_asked(m, &request->results[i]);
 	r->on_done = on_recorded;
 	store_driver->record(q, r);
 }

@@ -19,6 +19,7 @@ terms_choose_days(struct terms *t)
 		.delay_ms = sim_chance(700) ? 4 * HOUR : sim_between(10, 40 * 60) * MINUTE,
 		.host_pause_ms = MINUTE,
 		.slack_ms = HOUR,
+		.grace_ms = 20 * MINUTE,
 		.expires = true,
 	};
 }
@@ -36,6 +37,7 @@ terms_choose(struct terms *t)
 		.delay_ms = sim_below(60) * SECOND,
 		.host_pause_ms = 5 * SECOND,
 		.slack_ms = HOUR,
+		.grace_ms = 20 * MINUTE,
 		.expires = is_short,
 	};
 }

@@ -23,6 +23,9 @@ struct terms {
 	uint64_t host_pause_ms;
 	/* How much later than due an attempt may come, for whatever reason. */
 	uint64_t slack_ms;
+	/* And how much later than the end of its time a mail may be there, or than the moment for
+	 * it its sender be told of the delay: this does not depend on a turn at the next hop. */
+	uint64_t grace_ms;
 	/* Mails may reach the end of their time: some next hops never take any. */
 	bool expires;
 };

@@ -41,7 +41,9 @@ set_up(struct run *r, const uint8_t setup[SETUP])
 	r->options = (struct client_options){
 		.hello = SPAN("me"),
 		.sender = SPAN("s@x"),
-		.pipelined = (setup[0] & 1) != 0,
+		.mode = (setup[0] & 1) != 0 ? CLIENT_PIPELINED : CLIENT_LOCKSTEP,
+		.starttls = (setup[0] & 8) != 0,
+		.login = (setup[0] & 16) != 0 ? SPAN("AHUAcA==") : span_none(),
 		.bdat = (setup[0] & 2) != 0,
 		.lmtp = (setup[0] & 4) != 0,
 		.mails_max = setup[0] >> 5,
@@ -92,6 +94,8 @@ feed(struct run *r, struct span in, bool offers)
 		ASSERT(used <= in.size);
 		in = span_after(in, used);
 		check_action(&r->check, &a);
+		if (a.event == CLIENT_START_TLS)
+			client_secured(&r->client);
 		if (a.event > CLIENT_NEED_MAIL) {
 			note(r, &a);
 			continue;

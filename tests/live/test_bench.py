@@ -18,6 +18,7 @@ import pytest
 
 import corpus
 import ports
+from authority import Authority
 from daemon import Lines, Log, Ringpost, terminate
 from sink import EXTENSIONS, Gone, Sink
 
@@ -346,6 +347,62 @@ def test_source_and_sink_agree(folder):
     assert caught.result["totals"]["bytes_caught"] == run.result["totals"]["bytes_offered"]
     assert sum(caught.result["series"]["delivered"]) > 0
     assert "300 mails, 600 recipients" in caught.output
+
+
+USER, PASSWORD = "ann@relay.test", "correct horse battery staple"
+
+
+def secure_relay(folder):
+    """ringpostd with a certificate and a user, and a file with the user's password."""
+    certificate = Authority(folder / "authority").issue("relay.test")
+    password = folder / "password"
+    password.write_text(PASSWORD + "\n")
+    subprocess.run([os.environ["RINGPOSTCTL"], "user", "add", USER, "from=*", "--iterations", "4096",
+                    "--file", folder / "users"], input=PASSWORD + "\n", text=True, check=True,
+                   capture_output=True)
+    host = ports.address()
+    addresses = [f"{host}:{ports.free_port(host)}" for _ in range(2)]
+    relay = Ringpost(folder / "relay", {
+        "listeners": [{"address": where, "role": "submission", "tls": tls}
+                      for where, tls in zip(addresses, ("starttls", "implicit"))],
+        "tls": {"certificates": [{"chain": str(certificate.chain), "key": str(certificate.key)}]},
+        "users": {"file": str(folder / "users")},
+        "lockout": {"exempt": ["127.0.0.0/8"], "user_failures": 0, "delay": "0s"},
+        "routes": [{"domain": "*", "to": "discard"}],
+    })
+    relay.addresses = addresses
+    return relay, f"{USER}:{password}"
+
+
+@pytest.mark.parametrize("tls, listener", [("starttls", 0), ("implicit", 1)])
+@pytest.mark.parametrize("mode", ["pipelined", "lockstep"])
+def test_a_source_uses_tls_and_logs_in(tls, listener, mode, folder):
+    relay, login = secure_relay(folder)
+    with relay:
+        run = bench("source", "--relay", relay.addresses[listener], "--tls", tls, "--login", login,
+                    "--from", USER, "--mode", mode, "--messages", 200, "--connections", 4,
+                    "--size", "1KiB..100KiB", folder=folder)
+        assert run.status == 0 and run.result["totals"]["mails_accepted"] == 200
+        received = relay.log.wait("received")
+        assert received["user"] == USER and received["tls"] == "TLSv1.3"
+
+
+def test_logins_and_connections_are_loads_of_their_own(folder):
+    relay, login = secure_relay(folder)
+    wrong = folder / "wrong"
+    wrong.write_text("wrong\n")
+    with relay:
+        where = ["--relay", relay.addresses[1], "--tls", "implicit", "--messages", 20,
+                 "--connections", 2]
+        good = bench("source", *where, "--mode", "login", "--login", login, folder=folder)
+        assert good.result["totals"]["mails_accepted"] == 20
+        bad = bench("source", *where, "--mode", "login", "--login", f"{USER}:{wrong}",
+                    folder=folder)
+        assert bad.result["totals"]["mails_refused"] == 20
+        assert "535" in bad.output
+        made = bench("source", *where, "--mode", "connect", folder=folder)
+        assert made.result["totals"]["mails_accepted"] == 20
+        assert made.result["totals"]["connections"] >= 20
 
 
 def test_source_speaks_lmtp_to_a_unix_socket(folder):

@@ -9,7 +9,8 @@
  *   full           there is no place for a mail
  *   body N         the message of mail N is to be sent
  *   mail N FATE [code] [-RECIPIENTS]     its outcome; behind '-' the numbers that are rejected
- *   quit | lost    what the caller does
+ *   tls            the handshake is to begin
+ *   quit | lost | secured     what the caller does
  *   close [code] [why]
  */
 #ifndef TESTS_UNIT_CLIENT_DIALOGUES_H
@@ -25,41 +26,61 @@ struct dialogue {
 	const char *script;
 };
 
-#define LOCKSTEP                   \
-	{                          \
-		.pipelined = false \
+#define LOCKSTEP                        \
+	{                               \
+		.mode = CLIENT_LOCKSTEP \
 	}
-#define PIPELINED                 \
-	{                         \
-		.pipelined = true \
+#define PIPELINED                        \
+	{                                \
+		.mode = CLIENT_PIPELINED \
 	}
-#define BDAT                 \
-	{                    \
-		.bdat = true \
+#define BDAT                                          \
+	{                                             \
+		.mode = CLIENT_LOCKSTEP, .bdat = true \
 	}
-#define PIPELINED_BDAT                          \
-	{                                       \
-		.pipelined = true, .bdat = true \
+#define PIPELINED_BDAT                                 \
+	{                                              \
+		.mode = CLIENT_PIPELINED, .bdat = true \
 	}
-#define LMTP                 \
-	{                    \
-		.lmtp = true \
+#define LMTP                                          \
+	{                                             \
+		.mode = CLIENT_LOCKSTEP, .lmtp = true \
 	}
-#define PIPELINED_LMTP                          \
-	{                                       \
-		.pipelined = true, .lmtp = true \
+#define PIPELINED_LMTP                                 \
+	{                                              \
+		.mode = CLIENT_PIPELINED, .lmtp = true \
 	}
-#define LMTP_BDAT                                             \
-	{                                                     \
-		.lmtp = true, .pipelined = true, .bdat = true \
+#define LMTP_BDAT                                                    \
+	{                                                            \
+		.lmtp = true, .mode = CLIENT_PIPELINED, .bdat = true \
 	}
-#define TWO_MAILS              \
-	{                      \
-		.mails_max = 2 \
+#define TWO_MAILS                                       \
+	{                                               \
+		.mode = CLIENT_LOCKSTEP, .mails_max = 2 \
 	}
-#define PIPELINED_TWO_MAILS                       \
-	{                                         \
-		.pipelined = true, .mails_max = 2 \
+#define PIPELINED_TWO_MAILS                              \
+	{                                                \
+		.mode = CLIENT_PIPELINED, .mails_max = 2 \
+	}
+#define STARTTLS                                          \
+	{                                                 \
+		.mode = CLIENT_LOCKSTEP, .starttls = true \
+	}
+#define STARTTLS_PIPELINED       \
+	{                        \
+		.starttls = true \
+	}
+#define AUTH                                                       \
+	{                                                          \
+		.mode = CLIENT_LOCKSTEP, .login = SPAN("AHUAcA==") \
+	}
+#define LOGIN                                                                                     \
+	{                                                                                         \
+		.mode = CLIENT_LOGIN, .login = SPAN("AHUAcA=="), .starttls = true, .mails_max = 1 \
+	}
+#define CONNECT                                        \
+	{                                              \
+		.mode = CLIENT_CONNECT, .mails_max = 1 \
 	}
 
 #define HELLO(verb) "S: 220 mx ready\nC: " verb " me\nS: 250-mx\nS: 250-SIZE 0\n"
@@ -252,6 +273,32 @@ static const struct dialogue dialogues[] = {
 	{ "421 to the end of data while the next group is out", PIPELINED,
 	  EHLO "offer 1\n" ONE OK OK GO "body 0\noffer 1\n" ONE "S: 421 bye\nmail 0 refused 421\n"
 	       "mail 1 refused\nclose 421 the server ended it" },
+
+	/* ---- TLS and AUTH ---- */
+	{ "STARTTLS", STARTTLS,
+	  EHLO
+	  "C: STARTTLS\nS: 220 go\ntls\nsecured\nC: EHLO me\nS: 250 mx\noffer 1\n" MAIL OK RCPT(0)
+		  OK "C: DATA\n" GO "body 0\n" OK "mail 0 accepted\n" BYE },
+	{ "what was offered in plain text does not count", STARTTLS_PIPELINED,
+	  EHLO
+	  "C: STARTTLS\nS: 220 go\ntls\nsecured\nC: EHLO me\nS: 250 mx\noffer 1\n" MAIL OK RCPT(0)
+		  OK "C: DATA\n" GO "body 0\nfull\n" OK "mail 0 accepted\n" BYE },
+	{ "STARTTLS is refused", STARTTLS,
+	  EHLO "C: STARTTLS\nS: 454 no\nclose 454 STARTTLS was refused" },
+	{ "lost in the handshake", STARTTLS, EHLO "C: STARTTLS\nS: 220 go\ntls\nlost\nclose lost" },
+	{ "AUTH", AUTH,
+	  EHLO "C: AUTH PLAIN AHUAcA==\nS: 235 in\noffer 1\n" MAIL OK RCPT(0) OK
+	  "C: DATA\n" GO "body 0\n" OK "mail 0 accepted\n" BYE },
+	{ "AUTH is refused", AUTH,
+	  EHLO "C: AUTH PLAIN AHUAcA==\nS: 535 no\nclose 535 AUTH was refused" },
+	{ "a login", LOGIN,
+	  EHLO "C: STARTTLS\nS: 220 go\ntls\nsecured\nC: EHLO me\nS: 250 mx\noffer 1\n"
+	       "C: AUTH PLAIN AHUAcA==\nS: 235 in\nmail 0 accepted\nC: QUIT\nS: 221 bye\nclose" },
+	{ "a login that is refused", LOGIN,
+	  EHLO
+	  "C: STARTTLS\nS: 220 go\ntls\nsecured\nC: EHLO me\nS: 250 mx\noffer 1\n"
+	  "C: AUTH PLAIN AHUAcA==\nS: 535 no\nmail 0 refused 535\nC: QUIT\nS: 221 bye\nclose" },
+	{ "a connection", CONNECT, EHLO "offer 1\nC: QUIT\nS: 221 bye\nmail 0 accepted\nclose" },
 
 	/* ---- losses: in doubt is what had its end of data sent ---- */
 	{ "lost before the greeting", PIPELINED, "lost\nclose lost" },

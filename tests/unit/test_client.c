@@ -109,6 +109,8 @@ do_line(struct run *r, const char *line, enum client_event event)
 			fail_run(r, "a place");
 	} else if (strcmp(line, "quit") == 0) {
 		client_quit(&r->client);
+	} else if (strcmp(line, "secured") == 0) {
+		client_secured(&r->client);
 	} else if (strcmp(line, "lost") == 0) {
 		client_lost(&r->client, "lost");
 	} else {
@@ -187,6 +189,9 @@ match_action(struct run *r, const struct client_action *a)
 	case CLIENT_WRITE:
 		match_write(r, a->text);
 		break;
+	case CLIENT_START_TLS:
+		match_line(r, "tls");
+		break;
 	case CLIENT_SEND_BODY:
 		snprintf(got, sizeof got, "body %u", (unsigned)(a->mail - r->mails));
 		match_line(r, got);
@@ -260,6 +265,7 @@ play_dialogue(struct run *r, const struct dialogue *d, size_t size, size_t cut)
 	r->options.sender = SPAN("s@x");
 	r->scratch = buf_of(r->scratch_memory, client_scratch_size(RECIPIENTS));
 	assert_true(r->scratch.capacity <= sizeof r->scratch_memory);
+	r->check.sends_none = d->options.mode >= CLIENT_LOGIN;
 	client_init(&r->client, &r->options, &r->scratch);
 	play(r);
 }
@@ -348,7 +354,7 @@ the_scratch_holds_the_longest_group(void **state)
 	play_dialogue(r, &dialogues[0], 0, SIZE_MAX);
 	r->options = (struct client_options){ .hello = SPAN("me"),
 					      .sender = span_of(sender, sizeof sender),
-					      .pipelined = true,
+					      .mode = CLIENT_PIPELINED,
 					      .bdat = true };
 	client_init(&r->client, &r->options, &r->scratch);
 	client_step(&r->client, SPAN("220 mx\r\n"), &a);

@@ -69,7 +69,9 @@ new_load(void)
 		.recipients = 1,
 		.timeout_ms = 100 * 1000, /* of a machine that is busy with others */
 		.seed = 1,
-		.client = { .hello = SPAN("me"), .sender = SPAN("s@x.test"), .pipelined = true },
+		.client = { .hello = SPAN("me"),
+			    .sender = SPAN("s@x.test"),
+			    .mode = CLIENT_PIPELINED },
 	};
 	return l;
 }
@@ -189,7 +191,7 @@ every_way_of_speaking_delivers_all(void **state)
 	for (unsigned way = 0; way < 32; way++) {
 		struct load *l = new_load();
 		struct client_options *c = &l->source_options.client;
-		c->pipelined = (way & 1) != 0;
+		c->mode = (way & 1) != 0 ? CLIENT_PIPELINED : CLIENT_LOCKSTEP;
 		c->bdat = (way & 2) != 0;
 		c->lmtp = (way & 4) != 0;
 		l->source_options.recipients = way & 8 ? 20 : 1;
@@ -327,7 +329,7 @@ a_mail_without_recipients_is_refused(void **state)
 	for (unsigned way = 0; way < 4; way++) {
 		if (way > 0)
 			l = new_load();
-		l->source_options.client.pipelined = (way & 1) != 0;
+		l->source_options.client.mode = (way & 1) != 0 ? CLIENT_PIPELINED : CLIENT_LOCKSTEP;
 		l->source_options.client.bdat = (way & 2) != 0;
 		add_fault(l, "30%:refuse");
 		run(l);
@@ -377,7 +379,7 @@ drops_leave_refused_or_in_doubt(void **state)
 	(void)state;
 	for (size_t i = 0; i < 2 * (sizeof rows / sizeof rows[0]); i++) {
 		struct load *l = new_load();
-		l->source_options.client.pipelined = i % 2 == 0;
+		l->source_options.client.mode = i % 2 == 0 ? CLIENT_PIPELINED : CLIENT_LOCKSTEP;
 		l->source_options.client.mails_max = 20;
 		add_fault(l, rows[i / 2].rule);
 		run(l);
@@ -385,7 +387,8 @@ drops_leave_refused_or_in_doubt(void **state)
 		if (i / 2 > 1 && l->sent.connection_errors == 0)
 			fail_msg("%s: nothing happened", rows[i / 2].rule);
 		/* In a group the reset may take the reply to the mail in front with it. */
-		bool may = rows[i / 2].in_doubt || l->source_options.client.pipelined;
+		bool may =
+			rows[i / 2].in_doubt || l->source_options.client.mode == CLIENT_PIPELINED;
 		if (l->numbers.mails[TRACK_IN_DOUBT] > 0 ? !may : rows[i / 2].in_doubt)
 			fail_msg("%s: %lu in doubt", rows[i / 2].rule,
 				 (unsigned long)l->numbers.mails[TRACK_IN_DOUBT]);
@@ -498,7 +501,7 @@ latency_counts_from_when_a_mail_was_due(void **state)
 	l->mails = 20;
 	l->source_options.rate = 100;
 	l->source_options.connections = 1;
-	l->source_options.client.pipelined = false;
+	l->source_options.client.mode = CLIENT_LOCKSTEP;
 	add_fault(l, "100%:late=50ms@end");
 	run(l);
 	expect_all(l);
@@ -517,7 +520,7 @@ what_was_due_and_found_no_connection_is_counted(void **state)
 	l->mails = 1000 * 1000;
 	l->source_options.rate = 1000;
 	l->source_options.connections = 1;
-	l->source_options.client.pipelined = false;
+	l->source_options.client.mode = CLIENT_LOCKSTEP;
 	l->source_options.duration_us = 500 * 1000;
 	add_fault(l, "100%:late=100ms@end");
 	run(l);
