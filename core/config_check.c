@@ -26,11 +26,12 @@ column_get(const struct column *c, size_t i)
 	return text;
 }
 
-#define COLUMN(items, items_count, member)                                                 \
-	((struct column){                                                                  \
-		(const char *)(items) +                                                    \
-			((items_count) == 0 ? 0 : offsetof(__typeof__(*(items)), member)), \
-		sizeof *(items), (items_count) })
+/* Without items there is no address to count from. */
+#define COLUMN(items, items_count, member)                                                     \
+	((struct column){ (items_count) == 0 ? NULL                                            \
+					     : (const char *)(items) +                         \
+						       offsetof(__typeof__(*(items)), member), \
+			  sizeof *(items), (items_count) })
 
 /* The place of a domain: where it is, or the empty slot where it belongs. */
 static size_t

@@ -85,7 +85,6 @@ struct worker {
 	unsigned heavy_steps;
 	unsigned heavy_left;
 
-	struct tls *tls;             /* of tls/tls.h, which core does not look into; NULL: none */
 	const struct config *config; /* the snapshot for what begins now */
 	struct metrics *metrics;
 	struct log_ring *log;
@@ -97,7 +96,8 @@ struct worker {
 	struct resolver *resolver;
 	struct queue *queue; /* this worker's end of the store */
 	struct flow *flow;
-	bool stopping; /* set on the worker's own thread; worker_run returns after the turn */
+	struct tls *tls; /* NULL: none is to be had (in a simulation) */
+	bool stopping;   /* set on the worker's own thread; worker_run returns after the turn */
 };
 
 #define WORKER_MAGIC 0x574f524bu

@@ -211,7 +211,7 @@ check_files(struct daemon *d)
 	users_put(u);
 	secrets_put(s);
 	tls_setup_put(t);
-	return (s != NULL && t != NULL) || fail(d, "the files cannot be read");
+	return t != NULL || fail(d, "the files cannot be read");
 }
 
 /* ---- the way up ---- */
@@ -334,7 +334,8 @@ open_resolvers(struct daemon *d)
 		if (w->resolver == NULL)
 			return false;
 	}
-	resolver_prove(d->peers[0]->resolver); /* one speaks for all: they are alike */
+	if (startup_asks_dns(d->config))
+		resolver_prove(d->peers[0]->resolver); /* one speaks for all: they are alike */
 	return true;
 }
 

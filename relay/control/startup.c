@@ -162,6 +162,21 @@ startup_resolver_options(const struct config *config, struct resolver_options *o
 		out->transparent[i] = dns->special_zones[i];
 }
 
+bool
+startup_asks_dns(const struct config *config)
+{
+	for (size_t i = 0; i < config->routes_count; i++) {
+		const struct config_target *to = &config->routes[i].to;
+		bool asks = to->kind == TARGET_MX;
+
+		for (size_t n = 0; n < to->hosts_count; n++)
+			asks |= to->hosts[n].name.size > 0;
+		if (asks)
+			return true;
+	}
+	return false;
+}
+
 static bool
 become(const struct passwd *user, struct buf *why)
 {

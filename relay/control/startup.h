@@ -22,6 +22,8 @@ bool startup_listen(const struct config *config, size_t index, unsigned workers,
 		    struct buf *why);
 /* What the group `dns` says; `out` points into the configuration. */
 void startup_resolver_options(const struct config *config, struct resolver_options *out);
+/* Is there a route whose next hops are found by the DNS? */
+bool startup_asks_dns(const struct config *config);
 /* Becomes config->user; refuses to stay root unless allow_root. */
 bool startup_drop_user(const struct config *config, struct buf *why);
 /* Keeps the process's memory out of core dumps and from debuggers, unless config->core_dumps. For

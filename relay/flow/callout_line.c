@@ -158,7 +158,9 @@ drop_answers(struct callout_line *l)
 static void
 take_plan(struct callout_line *l, uint64_t until_ms)
 {
-	struct plan *p = plan_of_target(l->target, &l->way->policy, l->way->auth, l->answers, NULL);
+	/* Questions are asked in plain text, and about nothing that the hosts publish. */
+	static const struct tls_policy any = { .level = TLS_MAY, .source = TLS_BY_ROUTE };
+	struct plan *p = plan_of_target(l->target, &any, l->way->auth, l->answers, NULL);
 
 	if (l->plan != NULL)
 		plan_put(l->plan);

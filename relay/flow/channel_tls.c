@@ -170,6 +170,7 @@ channel_tls_failed(struct channel *c, struct span why, const char *result_type)
 	struct site_host *h = &c->site->hosts[c->host];
 	uint64_t now_ms = c->flow->worker->now_ms;
 	bool may_be_plain = c->tls_level == TLS_MAY;
+	const char *type = result_type != NULL ? result_type : "validation-failure";
 	bool known = may_be_plain && h->tls_broken_until_ms > now_ms;
 
 	c->securing = false;
@@ -184,7 +185,7 @@ channel_tls_failed(struct channel *c, struct span why, const char *result_type)
 	else
 		known = true;
 	if (!known)
-		flow_event_peer_tls_failed(c->flow, c, why, result_type);
+		flow_event_peer_tls_failed(c->flow, c, why, type);
 	channel_finish(c, CLOSE_TLS_FAILED);
 }
 

@@ -423,10 +423,25 @@ hand_over(struct site *s)
 /* ---- connections ---- */
 
 /* Is this the channel of a host that the job may be given to? */
+/* More may be published of the host by now than when it was connected. */
+static bool
+is_protected(const struct channel *c)
+{
+	const struct site_host *h = &c->site->hosts[c->host];
+	const struct tls_policy *policy = &c->site->plan->policy;
+	enum tls_source source;
+
+	if (c->plan == c->site->plan)
+		return true;
+	if (!h->planned)
+		return !policy->dane || c->tls_level >= TLS_DANE;
+	return plan_host_level(policy, &h->host, &source) <= c->tls_level;
+}
+
 static bool
 suits(const struct channel *c, const struct job *j)
 {
-	return channel_can_take(c) && (j->tried_hosts & 1U << c->host) == 0;
+	return channel_can_take(c) && is_protected(c) && (j->tried_hosts & 1U << c->host) == 0;
 }
 
 static struct channel *

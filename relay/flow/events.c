@@ -555,7 +555,7 @@ flow_event_peer_tls_failed(struct flow *f, const struct channel *c, struct span 
 			.policy = span_of_string(tls_level_label(c->tls_level)),
 			.source = span_of_string(tls_source_label(c->tls_source)),
 			.why = why,
-			.result = span_of_string(result_type != NULL ? result_type : ""),
+			.result = span_of_string(result_type),
 			.plain = c->plain_next && until_ms > now_ms ? until_ms - now_ms : 0,
 		});
 }

@@ -134,8 +134,8 @@ flow_new(struct worker *w, struct routing *routing, uint64_t key_seed)
 	task_init(&f->drain_check, on_drain_check);
 	bodies_init(f);
 	callouts_init(f);
-	sts_init(f);
 	overdue_init(f);
+	sts_init(f);
 	make_pools(f);
 	w->flow = f;
 	if (!destinations_init(f)) {

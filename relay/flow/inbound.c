@@ -7,8 +7,8 @@
 #include "relay/flow/events.h"
 #include "relay/flow/flow.h"
 #include "relay/flow/policy.h"
-#include "relay/flow/submission.h"
 #include "relay/flow/secure.h"
+#include "relay/flow/submission.h"
 #include "core/base/id.h"
 #include "relay/smtp/proxy.h"
 

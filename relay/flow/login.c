@@ -161,16 +161,20 @@ keyed_hash(const struct login *l, const uint8_t *context, uint8_t out[SASL_HASH_
 			sasl_server_password(&l->sasl), context, out);
 }
 
-/* The same for the same name and password; 0 where there is none. */
+/* The same for the same name and password, on all workers; 0 where there is none. */
 static uint64_t
 attempt_of(const struct login *l)
 {
+	uint64_t key_seed = l->session->flow->key_seed;
+	uint8_t key[SASL_HASH_SIZE] = { 0 };
 	uint8_t hash[SASL_HASH_SIZE];
 	uint64_t attempt = 0;
 
 	if (sasl_server_password(&l->sasl).size == 0)
 		return 0;
-	keyed_hash(l, NULL, hash);
+	memcpy(key, &key_seed, sizeof key_seed);
+	sasl_keyed_hash(key, sasl_server_name(&l->sasl), sasl_server_password(&l->sasl), NULL,
+			hash);
 	memcpy(&attempt, hash, sizeof attempt);
 	return attempt | 1;
 }

@@ -44,6 +44,8 @@ routing_listener_tls(const struct config *c, size_t listener)
 static struct receiver_options
 receiver_options(const struct config *c, size_t listener)
 {
+	enum config_role role = c->listeners[listener].role;
+
 	return (struct receiver_options){
 		.hostname = c->hostname,
 		.size_max = c->limits.message_size_max,
@@ -54,8 +56,8 @@ receiver_options(const struct config *c, size_t listener)
 		.junk_max = c->limits.junk_max,
 		.line_max = (uint32_t)c->limits.command_size_max,
 		.bare_newline = c->bare_newline == NEWLINE_NORMALIZE ? BODY_NORMALIZE : BODY_REJECT,
-		.auth = c->listeners[listener].role == ROLE_SUBMISSION ? mechanisms(c) : 0,
-		.auth_required = c->listeners[listener].role == ROLE_SUBMISSION,
+		.auth = role == ROLE_SUBMISSION ? mechanisms(c) : 0,
+		.auth_required = role == ROLE_SUBMISSION,
 		.starttls = routing_listener_tls(c, listener) == LISTENER_TLS_STARTTLS,
 	};
 }

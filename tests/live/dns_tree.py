@@ -42,9 +42,10 @@ def program(name):
 
 
 class Zone:
-    def __init__(self, name, records, signed, damage, expired, fails, ttl):
+    def __init__(self, name, records, signed, damage, expired, fails, ttl, negative_ttl):
         self.name, self.records, self.signed = name, records, signed
         self.damage, self.expired, self.fails, self.ttl = damage, expired, fails, ttl
+        self.negative_ttl = negative_ttl
         self.key = None  # the base of its files' names
         self.serial = 0
 
@@ -96,13 +97,14 @@ class Tree:
         return {"forwarders": [self.forwarder], "trust_anchors": str(self.anchor),
                 "special_zones": ["test"], "hosts_file": "none"}
 
-    def zone(self, name, records, signed=True, damage=None, expired=False, fails=False, ttl=60):
+    def zone(self, name, records, signed=True, damage=None, expired=False, fails=False, ttl=60,
+             negative_ttl=30):
         """Adds a zone, or replaces it. damage: True, or a function from the signed text to what is
         served."""
         if damage is True:
             damage = damage_all
         old = self.zones.get(name)
-        new = Zone(name, records, signed, damage, expired, fails, ttl)
+        new = Zone(name, records, signed, damage, expired, fails, ttl, negative_ttl)
         if old:
             new.key, new.serial = old.key, old.serial
         self.zones[name] = new
@@ -134,7 +136,8 @@ class Tree:
         zone.serial += 1
         text = "\n".join([
             f"$ORIGIN {zone.origin}", f"$TTL {zone.ttl}",
-            f"@ IN SOA ns.test. hostmaster.test. {zone.serial} 3600 600 86400 30",
+            f"@ IN SOA ns.test. hostmaster.test. {zone.serial} 3600 600 86400 "
+            f"{zone.negative_ttl}",
             "@ IN NS ns.test.", *self.delegations(zone), zone.records, ""])
         path = self.folder / zone.file
         path.write_text(text)

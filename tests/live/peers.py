@@ -279,14 +279,19 @@ def exim_program():
 
 
 class Dovecot(FilePeer):
-    """LMTP into a maildir, of all recipients or of these `users`."""
+    """LMTP into a maildir, of all recipients or of these `users`. certificate: what it shows."""
     scheme = "lmtp"
     adds = (b"Return-Path", b"Delivered-To", b"Received")
     REFUSES = NO_SMTPUTF8
 
-    def __init__(self, users=None):
+    def __init__(self, users=None, certificate=None):
         super().__init__()
-        self.users = users
+        self.users, self.certificate = users, certificate
+
+    def security(self):
+        if not self.certificate:
+            return "ssl = no"
+        return f"ssl = yes\nssl_cert = <{self.certificate.chain}\nssl_key = <{self.certificate.key}"
 
     def userdb(self, nobody):
         place = f"uid={nobody.pw_uid} gid={nobody.pw_gid} home={self.folder}/box"
@@ -306,7 +311,7 @@ base_dir = {self.folder}/run
 state_dir = {self.folder}/state
 log_path = {self.folder}/log
 protocols = lmtp
-ssl = no
+{self.security()}
 listen = {self.host}
 default_internal_user = dovecot
 default_login_user = dovenull

@@ -205,6 +205,14 @@ class Session:
         self.reset()
         await self.say("250 2.0.0 ok")
 
+    async def on_starttls(self, _):
+        """A sink has no TLS; one that spoils it has a method for it."""
+        if not hasattr(self.sink, "starttls"):
+            await self.say("502 5.5.1 not here")
+            return
+        await self.sink.starttls(self)
+        raise Gone
+
     async def on_noop(self, _):
         await self.say("250 2.0.0 ok")
 

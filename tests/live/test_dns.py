@@ -27,6 +27,7 @@ nohost MX 10 nowhere
 away MX 10 mx1.plain.test.
 """
 MANY = 1000
+TO_MX = [{"domain": "*", "to": "mx"}]
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +119,7 @@ TLSA_ROWS = {
     "dane-mx/bogus.dane.test": ("bogus", "ok.altered.test", 0),
     "dane-mx/islands.dane.test": None,
     "dane-mx/unsigned.test": None,
+    "dane-mx/insecure.unsigned.test": None,
     "mx/records.dane.test": None,
     "dane-host/ok.dane.test:2525": ("found", "ok.dane.test", 1),
     "dane-host/mx.dane.test:25": ("no_domain", "mx.dane.test", 0),
@@ -151,9 +153,15 @@ broken A 127.0.0.13
 _25._tcp.broken TLSA {TLSA}
 bogus MX 10 ok.altered.test.
 islands MX 10 ok.unsigned.test.
+unasked A 127.0.0.14
+_25._tcp.unasked TLSA {TLSA}
 """)
-    tree.zone("unsigned.test", f"@ MX 10 ok\nok A 127.0.0.11\n_25._tcp.ok TLSA {TLSA}",
-              signed=False)
+    tree.zone("unsigned.test", f"""
+@ MX 10 ok
+ok A 127.0.0.11
+_25._tcp.ok TLSA {TLSA}
+insecure MX 10 unasked.dane.test.
+""", signed=False)
     tree.zone("altered.test", f"ok A 127.0.0.11\n_25._tcp.ok TLSA {TLSA}",
               damage=lambda text: text.replace("07" * 32, "06" * 32).replace(
                   "07" * 28, "06" * 28))
@@ -181,7 +189,8 @@ def test_tlsa_records_of_hosts_on_secure_ways(tree, dane_front):
         least = 30000 if row[0] in ("failed", "bogus") else 60000
         assert 0 < answers[question]["ttl_ms"] <= least, (question, answers[question])
     # Nobody was asked where the way is not secure: some servers fail for such questions.
-    assert not [name for name in front.questions("TLSA") if name.endswith(".unsigned.test")]
+    assert not [name for name in front.questions("TLSA")
+                if name.endswith((".unsigned.test", ".unasked.dane.test"))]
     assert "_25._tcp.away-alias.dane.test" in front.questions("TLSA")
 
 
@@ -391,7 +400,7 @@ def test_the_daemon_says_whether_validation_works(tree, folder):
                        "no answer in time", "can be reached"),
         }
         for name, (options, works, why, remedy) in rows.items():
-            with Ringpost(folder / name, {"dns": options}) as relay:
+            with Ringpost(folder / name, {"dns": options}, TO_MX) as relay:
                 event = relay.log.wait("dnssec_works" if works else "dnssec_fails")
                 assert why in event.get("why", "") and remedy in event.get("remedy", ""), event
                 assert works or "DANE" in event["means"] or "waits" in event["means"], event
@@ -399,10 +408,18 @@ def test_the_daemon_says_whether_validation_works(tree, folder):
                 assert len(told) == 1, told
 
 
+def test_a_relay_that_needs_no_dns_asks_nothing(tree, folder):
+    with Front(tree) as front, Ringpost(folder / "relay", {"dns": front.options}) as relay:
+        relay.log.wait("start")
+        relay.stop()
+        assert front.asked == []
+        assert not [e for e in relay.log.events() if e["event"].startswith("dnssec")]
+
+
 def test_the_daemon_says_when_validation_begins_to_work(tree, folder):
     with Front(tree) as front:
         front.faults["", "SOA"] = SERVFAIL
-        with Ringpost(folder / "relay", {"dns": front.options}) as relay:
+        with Ringpost(folder / "relay", {"dns": front.options}, TO_MX) as relay:
             assert "SERVFAIL" in relay.log.wait("dnssec_fails")["why"]
             del front.faults["", "SOA"]
             relay.log.wait("dnssec_works", timeout_s=60)
