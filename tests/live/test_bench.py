@@ -357,9 +357,9 @@ def secure_relay(folder):
     certificate = Authority(folder / "authority").issue("relay.test")
     password = folder / "password"
     password.write_text(PASSWORD + "\n")
-    subprocess.run([os.environ["RINGPOSTCTL"], "user", "add", USER, "from=*", "--iterations", "4096",
-                    "--file", folder / "users"], input=PASSWORD + "\n", text=True, check=True,
-                   capture_output=True)
+    subprocess.run([os.environ["RINGPOSTCTL"], "user", "add", USER, "from=*", "--iterations",
+                    "4096", "--file", folder / "users"], input=PASSWORD + "\n", text=True,
+                   check=True, capture_output=True)
     host = ports.address()
     addresses = [f"{host}:{ports.free_port(host)}" for _ in range(2)]
     relay = Ringpost(folder / "relay", {
