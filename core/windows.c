@@ -170,9 +170,10 @@ windows_take(struct windows *w, uint64_t key, uint32_t most, uint64_t now_ms)
 	if (most > WINDOWS_COUNT_MAX)
 		most = WINDOWS_COUNT_MAX;
 	do {
+		i = find(b, key, window, &seen);
+		/* Behind it: what the word counts by then is in the sum, or the exchange fails. */
 		if (used(w, b, key, now_ms) >= most)
 			return false;
-		i = find(b, key, window, &seen);
 		bool mine = (seen & ~count_mask) == head_of(key, window);
 		next = mine ? seen + 1 : head_of(key, window) | 1;
 	} while (!atomic_compare_exchange_weak_explicit(

@@ -286,16 +286,23 @@ return_unserved(struct job *j, uint64_t pause_ms)
 	return_job(j);
 }
 
+/* Is its time over, or is its sender still to be told that it is late? */
+static bool
+is_overdue(const struct site *s, const struct job *j)
+{
+	struct schedule schedule = schedule_of(s->flow);
+
+	return schedule_is_over(&schedule, j->mail->envelope->accepted_at_ms,
+				worker_of(s)->now_wall_ms) ||
+	       bounce_is_overdue(s->flow, j);
+}
+
 /* The site is down, and the job was not tried. Its mail fails when its time is over, as if it had
  * been, and its sender is told of the delay: waiting for a dead host must end, and be known. */
 static void
 return_down(struct site *s, struct job *j)
 {
-	struct schedule schedule = schedule_of(s->flow);
-
-	if (schedule_is_over(&schedule, j->mail->envelope->accepted_at_ms,
-			     worker_of(s)->now_wall_ms) ||
-	    bounce_is_overdue(s->flow, j)) {
+	if (is_overdue(s, j)) {
 		job_defer_rest(j, SPAN("451 4.4.1 no host of the destination can be reached"));
 		return_job(j);
 		return;
@@ -317,6 +324,12 @@ dispatch_wait(struct site *s, struct job *j)
 	const struct mail_envelope *e = j->mail->envelope;
 	uint64_t turns = 1 + e->body_size / COST_BYTES;
 
+	/* While a mail that may have killed its worker is tried, others wait; where it is late and
+	 * its hosts have failed lately, not for minutes of silence once more. */
+	if (j->suspect && site_is_doubtful(s) && is_overdue(s, j)) {
+		return_down(s, j);
+		return;
+	}
 	line_add(&s->waiting, &j->line, j->sender_key,
 		 turns * COST_UNIT / flow_weight(s->flow, e->sender));
 	bodies_wait(s, j, false);
@@ -701,6 +714,9 @@ dispatch_claim_most(const struct site *s, const struct flow *f)
 bool
 dispatch_may_claim(struct flow *f)
 {
+	/* Nothing begins beside a job that must be alone; its end wakes all sites. */
+	if (f->suspects.alone != NULL)
+		return false;
 	if (f->job_count < f->routing->config->queue.active_max && !flow_must_pause(f))
 		return true;
 	f->jobs_were_full |= f->job_count >= f->routing->config->queue.active_max;
@@ -716,7 +732,7 @@ may_claim(struct site *s)
 	struct flow *f = s->flow;
 	struct queue *q = f->worker->queue;
 
-	if (s->claiming >= CLAIMS_MAX || f->draining || s->suspended ||
+	if (s->claiming >= CLAIMS_MAX || f->draining || s->suspended || f->suspects.alone != NULL ||
 	    in_line(s) >= line_most(s, WAITING_LOW))
 		return false;
 	if (f->job_count >= f->routing->config->queue.active_max) {

@@ -152,8 +152,8 @@ choose_fate(struct sink *s, uint64_t *lost_until_us, uint64_t *unreachable_until
 	uint64_t most_us = plan->days ? 100 * hour_us : 5 * minute_us;
 	uint64_t until_us = sim_chance(500) ? UINT64_MAX : world->now_us + sim_between(1, most_us);
 	/* The hardest one the most often: a silent one takes minutes for each attempt. */
-	unsigned fate =
-		plan->days && sim_chance(300) ? FATE_SILENT : (unsigned)sim_below(FATE_COUNT + 1);
+	unsigned fate = sim_chance(plan->days ? 300 : 100) ? FATE_SILENT
+							   : (unsigned)sim_below(FATE_COUNT + 1);
 
 	if (fate == FATE_ABSENT || fate == FATE_SILENT)
 		*unreachable_until_us = until_us;

@@ -203,13 +203,16 @@ may_come_again(const struct oracle_recipient *r)
 	return r->died || (r->stream->over && (r->stopped || !has_answer(r)));
 }
 
-/* A copy that the relay had sent before the last one, on a stream that it has let go of since: the
- * sink was slow to read it. It was in doubt then, and so the mail was sent again. */
+/* A copy on a stream that the relay has let go of since: the sink was slow to read it. It was in
+ * doubt then, and so the mail was sent again before this one is read, or has come to the end of its
+ * time. */
 static bool
 is_late_copy(const struct oracle_recipient *r, const struct sim_traffic *stream)
 {
-	return r->arrived > 0 && stream != r->stream && stream->left_us != 0 &&
-	       stream->left_us < r->arrived_us;
+	if (stream->left_us == 0)
+		return false;
+	return r->arrived == 0 ? r->expired
+			       : stream != r->stream && stream->left_us < r->arrived_us;
 }
 
 void
