@@ -640,7 +640,7 @@ def test_what_the_sink_cannot_do_is_told(words, text, folder):
 @pytest.mark.parametrize("words, text", [
     (["--size", "1B"], "--size '1B' is not understood"),
     (["--corpus", "/nowhere"], "--corpus /nowhere: No such file or directory"),
-    (["--mode", "fast"], "--mode 'fast': write pipelined or lockstep"),
+    (["--mode", "fast"], "--mode 'fast': write pipelined, lockstep, login or connect"),
 ])
 def test_what_the_source_cannot_do_is_told(words, text, folder):
     run = bench("source", "--relay", address(), "--messages", 1, *words, folder=folder)
