@@ -13,7 +13,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { SETUP = 2, RECIPIENTS = 4, SCRATCH = 2048 };
+enum { SETUP = 2, RECIPIENTS = 4, SCRATCH = 4096 };
 
 struct run {
 	struct client_options options;
