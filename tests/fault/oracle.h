@@ -88,6 +88,7 @@ struct oracle_recipient {
 	bool unknown;        /* its sink does not have it, and says so at RCPT */
 	bool refused;        /* by a sink, for good */
 	bool expired;        /* its time was over when the relay gave it up */
+	uint64_t expired_us; /* when that was first decided */
 	bool due_is_known;   /* retry_at_ms is what the store has */
 	bool repeated;       /* its outcome is asked to be recorded again */
 	uint8_t asked;       /* states that the store was asked to record since it said so last */

@@ -211,7 +211,7 @@ is_late_copy(const struct oracle_recipient *r, const struct sim_traffic *stream)
 {
 	if (stream->left_us == 0)
 		return false;
-	return r->arrived == 0 ? r->expired
+	return r->arrived == 0 ? r->expired && stream->left_us < r->expired_us
 			       : stream != r->stream && stream->left_us < r->arrived_us;
 }
 

@@ -23,8 +23,8 @@
 enum {
 	WATCH_MS = 60 * 1000,
 	UNDER_WAY_MS = 20 * 60 * 1000,
-	/* From the decision to its record, where that is not seen to wait for anything. */
-	RECORD_MS = 1000,
+	/* The relay counts from the beginning of its turn, and the clock goes on within it. */
+	TURN_MS = 10,
 };
 
 uint64_t
@@ -163,7 +163,7 @@ judge_pause(const struct oracle_mail *m, uint32_t recipient, uint64_t retry_at_m
 	bool is_moved = retry_at_ms == end_ms || retry_at_ms == late_ms;
 
 	world->oracle->moved_attempts += is_moved;
-	if (retry_at_ms + RECORD_MS < terms_earliest_ms(t, attempts, from_ms) && !is_moved)
+	if (retry_at_ms + TURN_MS < terms_earliest_ms(t, attempts, from_ms) && !is_moved)
 		sim_fail("mail %u recipient %u is tried again %lld s after attempt %u, too early",
 			 m->number, recipient, seconds(retry_at_ms, now_ms), attempts);
 	if (retry_at_ms > terms_latest_ms(t, attempts, now_ms))
@@ -215,6 +215,8 @@ judge(struct oracle_mail *m, const struct queue_result *result, uint64_t from_ms
 				"mail %u recipient %u fails %lld s before its time is over, and no "
 				"sink has refused it",
 				m->number, result->recipient, seconds(end_ms, now_ms));
+		if (now_ms >= end_ms && !r->expired)
+			r->expired_us = world->now_us;
 		r->expired |= now_ms >= end_ms;
 		r->possible |= 1 << RECIPIENT_FAILED;
 	}
