@@ -55,9 +55,10 @@ static const char intro[] =
 	"\n"
 	"A host that cannot be reached, refuses the session or breaks off is left alone for a "
 	"sixteenth of `retry.host_pause`, doubled with each failure in a row up to the whole; the "
-	"first connection after that is the only one until it works. While all hosts of a site are "
-	"left alone its mail waits in the queue, and no attempt is counted, but for one when the "
-	"sender is to be told of the delay.\n";
+	"first connection after that is the only one until it works. Each worker finds out for "
+	"itself: one may still leave a host alone, for the rest of its own pause, that another has "
+	"found to be back. While all hosts of a site are left alone its mail waits in the queue, "
+	"and no attempt is counted, but for one when the sender is to be told of the delay.\n";
 
 static const char hosts_intro[] =
 	"\n## Finding the hosts\n"
