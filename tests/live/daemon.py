@@ -24,6 +24,7 @@ import time
 import yaml
 
 import ports
+from watch import Watch
 
 EXIT_CONFIG = 78  # EX_CONFIG: the environment or the configuration is wrong
 
@@ -134,6 +135,22 @@ class Log:
         with open(self.path, encoding="utf-8") as lines:
             found = [parse_event(line) for line in lines]
         return [event for event in found if name is None or event.get("event") == name]
+
+    def wait_events(self, count, name, timeout_s=30, **fields):
+        """All events in the file of that name with these fields, once there are so many.
+
+        A thread of the daemon writes the log, so what a sink, a reply or an answer tells may be
+        known before its event is there, and two workers' events may come in either order.
+        """
+        def those():
+            found = [event for event in self.events(name) if all(
+                event.get(key) == value for key, value in fields.items())]
+            return found if len(found) >= count else None
+        watch = Watch(self.path.parent)
+        try:
+            return watch.wait_for(those, timeout_s, f"{count} events {name} {fields}")
+        finally:
+            watch.close()
 
     def close(self):
         terminate(self.tail)

@@ -154,7 +154,7 @@ def test_a_refusal_in_each_phase_gives_one_report(folder, phase):
         header = report.original.get_content()
         assert "Message-ID: <m1@client.test>" in header and "hello" not in header
 
-        event = pair.relay.log.events("notice")
+        event = pair.relay.log.wait_events(1, "notice")
         assert len(event) == 1 and event[0]["original"] == number
         assert event[0]["id"] in message["Message-ID"] and event[0]["failed"] == 1
         assert event[0]["recipient"] == "a@client.test" and event[0]["attached"] == "header"
@@ -183,7 +183,7 @@ def test_notify_decides_who_is_told_of_a_failure(folder, notify, told):
             assert pair.relay.log.events("notice_suppressed") == []
             return
         pair.no_report(2)
-        silence = pair.relay.log.events("notice_suppressed")
+        silence = pair.relay.log.wait_events(1, "notice_suppressed")
         assert [(e["id"], e["recipient"], e["reason"]) for e in silence] == [
             (number, "one@example.test", "notify")]
         assert pair.relay.metrics().sum("ringpost_notices_suppressed_total", reason="notify") == 1
@@ -289,7 +289,7 @@ def test_a_large_mail_is_attached_from_its_file(folder):
         pair.relay.start()
         report = pair.report()
         assert body in report.mail.content
-        assert pair.relay.log.events("notice")[-1]["attached"] == "message"
+        assert pair.relay.log.wait_events(1, "notice")[-1]["attached"] == "message"
 
 
 @pytest.mark.parametrize("lmtp,action", [(True, "delivered"), (False, "relayed")])

@@ -240,8 +240,7 @@ def test_without_an_answer_mail_waits(relay, world, case):
         ("deferred", 451, "4.7.5", "dns"), event
     assert f"{case.host}: its TLSA records could not be had: " in event["reply"], event
     assert counts(case) == (0, 0)
-    assert [e for e in relay.log.events("unresolved")
-            if e["destination"] == case.domain and e["result"] == "unprotected"]
+    relay.log.wait_events(1, "unresolved", destination=case.domain, result="unprotected")
 
 
 @pytest.mark.parametrize("domain", ["unsigned.plain.test", "island.dane.test"])
