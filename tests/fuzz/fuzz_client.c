@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fuzz: uses bench */
+/* fuzz: uses bench/client.c smtp */
 /*
  * A server that says anything to the load generator. The first bytes choose options and mails; then
  * come the server's bytes. A caller that offers a mail at once where there is a place must see the

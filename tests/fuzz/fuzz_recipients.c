@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fuzz: uses flow core smtp machine */
+/* fuzz: uses relay/flow/recipient_table.c smtp */
 /*
  * A file of recipients is refused with a line that says where, or every address that stands alone
  * in one of its lines is found, in any case and with a detail.

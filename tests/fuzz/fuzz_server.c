@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fuzz: uses bench core */
+/* fuzz: uses bench/server.c bench/command.c bench/fault.c bench/scan.c smtp */
 /*
  * A client that says anything to the sink. The first bytes choose protocol, offers, rules and
  * memory; then come the client's bytes. However they are cut, and however much room there is for
