@@ -5,15 +5,16 @@
 #   tests/run.sh [--long]
 #
 # One ctest holds all: the tests of the dev build, and one test for each other preset, which builds
-# it and runs there what it is for (tests/suite). --long adds what takes long: 20 rounds of the kill
-# test, a million mails, longer seeds and longer fuzzing.
+# it and runs there what it is for (tests/suite). Those run beside the rest, one at a time and at a
+# low priority: most live tests wait more than they work. --long adds what takes long: 20 rounds of
+# the kill test, a million mails, more seeds and longer fuzzing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 configuration=ci
 if [ "${1:-}" = --long ]; then
 	configuration=long
-	export RINGPOST_LONG=1
+	export RINGPOST_FUZZ_SECONDS=60
 elif [ $# -gt 0 ]; then
 	echo "usage: $0 [--long]" >&2
 	exit 2
@@ -22,4 +23,4 @@ fi
 tests/packages.sh all
 cmake --preset dev
 cmake --build build/dev
-exec ctest --test-dir build/dev -C "$configuration" -j "$(nproc)" --output-on-failure
+exec ctest --test-dir build/dev -C "$configuration" -j "$(($(nproc) + 1))" --output-on-failure

@@ -1,17 +1,27 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Builds a preset and runs there the tests that carry one of the labels.
+# Builds something with a preset, and where that is what tests with certain labels need, runs them.
 #
-#   run_preset.sh PRESET [LABEL...]     without a label the build alone is the test
+#   run_preset.sh PRESET TARGETS TARGET...
+#   run_preset.sh PRESET LABELS LABEL...
+#
+# At a low priority, the build at the lowest: beside it run tests in which seconds count.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-preset=$1
-shift
+preset=$1 what=$2
+shift 2
+
+build() {
+	nice -n 19 cmake --build "build/$preset" --target "$@"
+}
 
 cmake --preset "$preset"
-cmake --build "build/$preset"
-[ $# -gt 0 ] || exit 0
+if [ "$what" = TARGETS ]; then
+	build "$@"
+	exit
+fi
+build "${@/#/for_}"
 labels=$(IFS='|' && echo "$*")
 # A suite that finds no test would pass without having looked at anything.
-exec ctest --test-dir "build/$preset" -L "^($labels)\$" -j "$(nproc)" --output-on-failure \
-	--no-tests=error
+exec nice -n 10 ctest --test-dir "build/$preset" -L "^($labels)\$" -j "$(nproc)" \
+	--output-on-failure --no-tests=error
