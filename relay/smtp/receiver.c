@@ -176,6 +176,8 @@ render_ehlo(const struct receiver *r, struct buf *out)
 			       "250-CHUNKING\r\n");
 	if (o->starttls && !r->secure)
 		buf_append_string(out, "250-STARTTLS\r\n");
+	if (o->require_tls && r->secure)
+		buf_append_string(out, "250-REQUIRETLS\r\n");
 	if (auth != 0)
 		render_auth(auth, out);
 	buf_printf(out, "250 LIMITS RCPTMAX=%u", o->recipients_max);

@@ -84,6 +84,7 @@ struct receiver_options {
 	 * where receiver_secured() said that a certificate tells who the client is. */
 	uint8_t auth;
 	bool auth_required; /* MAIL is refused before AUTH (RFC 6409 4.3) */
+	bool require_tls;   /* REQUIRETLS is offered behind TLS (RFC 8689) */
 };
 
 enum receiver_action_kind {
