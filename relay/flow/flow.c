@@ -270,10 +270,10 @@ flow_on_due(struct queue *q, struct site_id site)
 }
 
 struct site_id
-flow_site_of(struct queue *q, struct span address)
+flow_site_of(struct queue *q, struct span address, uint32_t flags)
 {
 	struct flow *f = flow_of_queue(q);
-	struct destination *d = destination_of(f, f->routing, address);
+	struct destination *d = destination_of(f, f->routing, address, destination_need(flags));
 
 	/* Without memory for it the mail waits where mail without a route does, and is looked at
 	 * again when it falls due. */
