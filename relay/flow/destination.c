@@ -480,10 +480,42 @@ note_domain(struct destination *d, const struct mx_hosts *found)
 	note_failure(d, MX_UNPROTECTED, buf_span(&why));
 }
 
+static void
+count_bogus(struct destination *d, struct span host, struct span why)
+{
+	flow_count_tls(d->flow, (struct tls_tally_row){
+					.policy = TALLY_TLSA,
+					.result = "dnssec-invalid",
+					.domain = d->name,
+					.host = host,
+					.why = why,
+					.sessions = 1,
+				});
+}
+
+/* An answer that DNSSEC finds forged, or spoiled, keeps mail from its way as a bad certificate does,
+ * and the domain wants to know (RFC 8460 4.3.2.1). */
+static void
+count_dnssec(struct destination *d, const struct mx_hosts *found)
+{
+	struct tls_policy policy = policy_of_domain(d);
+
+	if (policy.source != TLS_BY_DEFAULT)
+		return;
+	if (found->outcome == MX_BOGUS)
+		count_bogus(d, span_none(), found->why);
+	for (unsigned i = 0; found->outcome == MX_FOUND && i < found->host_count; i++) {
+		const struct mx_host *host = &found->hosts[i];
+		if (host->tlsa != NULL && host->tlsa->outcome == DNS_BOGUS)
+			count_bogus(d, host->name, host->tlsa->why);
+	}
+}
+
 /* All is known that was asked for. */
 static void
 finish_domain(struct destination *d, const struct mx_hosts *found)
 {
+	count_dnssec(d, found);
 	d->looking = false;
 	d->flow->destinations.looking--;
 	d->expires_at_ms = found->expires_at_ms;
