@@ -181,6 +181,8 @@ flow_start(struct flow *f, const int *fds, unsigned count)
 	f->listener_count = count;
 	for (unsigned i = 0; i < count; i++)
 		listener_start(&f->listeners[i], f, i, fds[i]);
+	/* So that the first session is told what Dovecot can do. */
+	login_withheld(f);
 }
 
 /* Where there is no memory for it, sessions go on to begin with what was there before. */

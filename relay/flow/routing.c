@@ -16,15 +16,14 @@ enum {
 	NAME_MAX_TRIED = 64 * 300, /* a route's list of hosts */
 };
 
-/* Dovecot can be asked whether a password is right, and nothing else. */
+/* Dovecot can be asked whether a password is right; whether it does SCRAM, it says itself, and
+ * login_withheld() knows. */
 static uint8_t
 mechanisms(const struct config *c)
 {
 	unsigned passwords = SASL_BIT(SASL_PLAIN) | SASL_BIT(SASL_LOGIN);
 
-	if (config_names_file(c->users.dovecot))
-		return (uint8_t)(passwords | SASL_BIT(SASL_EXTERNAL));
-	if (config_names_file(c->users.file))
+	if (config_names_file(c->users.dovecot) || config_names_file(c->users.file))
 		return (uint8_t)(passwords | SASL_BIT(SASL_EXTERNAL) |
 				 SASL_BIT(SASL_SCRAM_SHA_256));
 	return 0;

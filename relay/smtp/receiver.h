@@ -202,6 +202,7 @@ struct receiver {
 	bool secure;       /* behind TLS */
 	bool external;     /* the client's certificate says who it is */
 	bool authenticated;
+	uint8_t withheld; /* SASL_BITs of the options' mechanisms that are not offered */
 	struct body_in body;
 	uint32_t recipients;
 	uint32_t recipients_refused;
@@ -222,6 +223,8 @@ void receiver_fini(struct receiver *r);
 /* What comes from now on comes through TLS: behind START_TLS, or before the first step. external:
  * the client has shown a certificate that maps to a user. */
 void receiver_secured(struct receiver *r, bool external);
+/* These mechanisms of the options are not to be had in this session: SASL_BITs. */
+void receiver_withhold(struct receiver *r, unsigned mechanisms);
 
 /* Consumes a prefix of `in`, emits exactly one action, and says how much it consumed. After CLOSE
  * it says CLOSE again. */
