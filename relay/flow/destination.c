@@ -493,8 +493,8 @@ count_bogus(struct destination *d, struct span host, struct span why)
 				});
 }
 
-/* An answer that DNSSEC finds forged, or spoiled, keeps mail from its way as a bad certificate does,
- * and the domain wants to know (RFC 8460 4.3.2.1). */
+/* An answer that DNSSEC finds forged, or spoiled, keeps mail from its way as a bad certificate
+ * does, and the domain wants to know (RFC 8460 4.3.2.1). */
 static void
 count_dnssec(struct destination *d, const struct mx_hosts *found)
 {

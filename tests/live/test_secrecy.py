@@ -29,7 +29,7 @@ def forms(secret):
 
 
 class Open(World):
-    """As talkative as it can be: at level debug, with an admin socket, and a smarthost with AUTH."""
+    """As talkative as it can be: at level debug, with an admin socket and a smarthost with AUTH."""
 
     def __init__(self, folder, sink):
         super().__init__(folder, sink)
