@@ -50,6 +50,9 @@ enum mail_flags {
 	MAIL_EIGHT_BIT = 1 << 0, /* the body has bytes above 127 */
 	MAIL_UTF8 = 1 << 1,      /* SMTPUTF8 was asked for (RFC 6531) */
 	MAIL_DOT_LINES = 1 << 2, /* some line starts with a dot: DATA needs stuffing */
+	/* RFC 8689; at most one of the two. */
+	MAIL_TLS_REQUIRED = 1 << 3, /* REQUIRETLS was given */
+	MAIL_TLS_OPTIONAL = 1 << 4, /* its header says "TLS-Required: No" */
 };
 
 struct mail_recipient {

@@ -56,8 +56,9 @@ struct queue_request {
 
 struct queue_hooks {
 	/* The site of a recipient, for recovered and re-routed mails. `q`: the end that keeps, or
-	 * will keep it. At recovery it is called on the main thread, before the workers run. */
-	struct site_id (*site_of)(struct queue *q, struct span address);
+	 * will keep it; `flags`: of its mail (enum mail_flags). At recovery it is called on the
+	 * main thread, before the workers run. */
+	struct site_id (*site_of)(struct queue *q, struct span address, uint32_t flags);
 	/* Something at this site has become due (or was requeued); claim it when there is room. On
 	 * the worker of `q`. Comes again only after a claim has found nothing more. */
 	void (*on_due)(struct queue *q, struct site_id site);

@@ -26,10 +26,8 @@ const char *
 tls_source_label(enum tls_source source)
 {
 	static const char *const labels[] = {
-		[TLS_BY_DEFAULT] = "default",
-		[TLS_BY_ROUTE] = "route",
-		[TLS_BY_DANE] = "dane",
-		[TLS_BY_STS] = "sts",
+		[TLS_BY_DEFAULT] = "default", [TLS_BY_ROUTE] = "route", [TLS_BY_DANE] = "dane",
+		[TLS_BY_STS] = "sts",         [TLS_BY_MAIL] = "mail",
 	};
 
 	ASSERT((size_t)source < sizeof(labels) / sizeof(labels[0]));
@@ -75,7 +73,17 @@ append_fingerprints(const struct tls_policy *p, struct buf *out)
 }
 
 void
-tls_policy_key(const struct tls_policy *p, struct buf *out)
+tls_policy_take_need(struct tls_policy *p, enum tls_need need)
+{
+	p->need = need;
+	if (need != TLS_NEED_OPTIONAL || p->source == TLS_BY_ROUTE)
+		return;
+	p->level = TLS_MAY;
+	p->source = TLS_BY_MAIL;
+}
+
+static void
+append_level(const struct tls_policy *p, struct buf *out)
 {
 	bool where_published = p->dane && p->level == TLS_MAY;
 
@@ -98,4 +106,17 @@ tls_policy_key(const struct tls_policy *p, struct buf *out)
 		buf_append_string(out, p->testing ? " sts-testing" : " sts");
 	else if (p->testing)
 		buf_append_string(out, " testing");
+}
+
+void
+tls_policy_key(const struct tls_policy *p, struct buf *out)
+{
+	if (p->source == TLS_BY_MAIL) {
+		ASSERT(p->level == TLS_MAY && !p->dane && !p->testing);
+		buf_append_string(out, " tls=optional");
+		return;
+	}
+	append_level(p, out);
+	if (p->need == TLS_NEED_REQUIRED)
+		buf_append_string(out, " requiretls");
 }

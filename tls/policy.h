@@ -5,7 +5,8 @@
  *
  * PURE. The order is: what the route demands; else DANE where its records are there; else MTA-STS;
  * else opportunistic TLS. Whatever can make mail less protected than the destination published (a
- * failed or bogus lookup) defers, it never falls back.
+ * failed or bogus lookup) defers, it never falls back. What the mail's own sender asks for
+ * (RFC 8689) comes on top: enum tls_need.
  *
  * The policy belongs to the domain, and the hosts to the site: two domains with the same MX hosts
  * and different policies are two sites, so that no domain's policy is another's trouble. The text
@@ -37,6 +38,18 @@ enum tls_source {
 	TLS_BY_ROUTE,
 	TLS_BY_DANE,
 	TLS_BY_STS,
+	TLS_BY_MAIL, /* the mail's sender: enum tls_need */
+};
+
+/* What the mail itself asks for (RFC 8689). Mails with different needs go to different sites. */
+enum tls_need {
+	TLS_NEED_NOTHING,
+	/* REQUIRETLS: only to a host whose name is to be trusted, that proves to have it, and that
+	 * offers REQUIRETLS itself. */
+	TLS_NEED_REQUIRED,
+	/* "TLS-Required: No": what the destination publishes (DANE, MTA-STS) is ignored. What the
+	 * route demands is our own policy, and stays. */
+	TLS_NEED_OPTIONAL,
 };
 
 /* One TLSA record (RFC 6698 2.1), as it stands in the DNS. */
@@ -67,6 +80,7 @@ enum {
 struct tls_policy {
 	enum tls_level level; /* of hosts without records of their own */
 	enum tls_source source;
+	enum tls_need need;
 	bool dane;             /* hosts with records need more than `level` */
 	bool dane_names;       /* some of the records are DANE-TA: `domain` is a name, too */
 	bool testing;          /* MTA-STS in mode testing: what fails is reported, mail goes on */
@@ -76,12 +90,16 @@ struct tls_policy {
 	size_t fingerprint_count;
 };
 
+/* What becomes of the policy for mails with this need. */
+void tls_policy_take_need(struct tls_policy *p, enum tls_need need);
+
 const char *tls_level_label(enum tls_level level);
 const char *tls_source_label(enum tls_source source);
 const char *dane_verdict_label(enum dane_verdict v);
 /* Appends what distinguishes it from other policies for the same hosts: nothing for
  * opportunistic TLS that nobody demands, else " tls=may", " tls=verify", " tls=dane" (where there
- * are records), " tls=dane-only", " tls=dane for=example.org", " tls=verify sts", ... */
+ * are records), " tls=dane-only", " tls=dane for=example.org", " tls=verify sts", " requiretls"
+ * behind any of these, " tls=optional" of what the mail's sender wants so, ... */
 void tls_policy_key(const struct tls_policy *p, struct buf *out);
 
 #endif

@@ -176,6 +176,18 @@ show_unix(const struct net_address *a, struct buf *out)
 	buf_append(out, span_first(path, span_find(path, '\0', 0)));
 }
 
+bool
+net_address_is_local(const struct net_address *a)
+{
+	static const uint8_t loopback[16] = { [15] = 1 };
+	uint8_t ip[16];
+	size_t size = net_address_ip(a, ip);
+
+	if (size == 0)
+		return a->size > 0 && a->any.sa_family == AF_UNIX;
+	return size == 4 ? ip[0] == 127 : memcmp(ip, loopback, sizeof loopback) == 0;
+}
+
 void
 net_address_show(const struct net_address *a, struct buf *out)
 {

@@ -39,6 +39,8 @@ void net_address_of_ip(const void *ip, size_t size, uint16_t port, struct net_ad
 /* The 4 or 16 bytes of the IP address, in its shortest family (a mapped one is IPv4); returns how
  * many, 0 where there is none. */
 size_t net_address_ip(const struct net_address *a, uint8_t ip[16]);
+/* Does what is sent there stay on this machine: a unix socket, or a loopback address? */
+bool net_address_is_local(const struct net_address *a);
 /* Nothing for an address that is none. */
 void net_address_show(const struct net_address *a, struct buf *out);
 /* The IP alone: "192.0.2.1", "2001:db8::1"; "unix" for a unix socket. */

@@ -358,14 +358,15 @@ spool_reroute(struct queue *q, struct queue_item *item)
 	struct spool_mail *m = spool_mail_of(item->mail);
 	struct spool_recipient *all = mail_recipients(m);
 	const struct queue_hooks *hooks = &e->spool->store.hooks;
+	const struct mail_envelope *envelope = m->mail.envelope;
 	uint64_t now_ms = q->worker->now_wall_ms;
 	bool stays = false;
 
 	ASSERT(i->state == ITEM_CLAIMED);
 	for (uint32_t n = 0; n < item->recipient_count; n++) {
 		uint32_t at = item->recipients[n];
-		struct span address = m->mail.envelope->recipients[at].address;
-		all[at].site = hooks->site_of(q, address);
+		struct span address = envelope->recipients[at].address;
+		all[at].site = hooks->site_of(q, address, envelope->flags);
 		all[at].retry_at_ms = now_ms;
 		stays |= all[at].site.number == item->site.number;
 	}

@@ -343,7 +343,8 @@ apply_put(struct recovery *r, struct spool_segment *s, const struct record *reco
 		struct record_starts starts;
 		record_next_recipient(&rest, record->version, &from, &starts);
 		if (from.state == RECIPIENT_PENDING)
-			all[i].site = r->spool->store.hooks.site_of(&e->queue, from.address);
+			all[i].site = r->spool->store.hooks.site_of(&e->queue, from.address,
+								    record->flags);
 		recipient_set_attempts(&all[i], from.attempts);
 		recipient_set_address(e, &all[i], from.address);
 		all[i].notified = from.notified;

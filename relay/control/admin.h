@@ -125,6 +125,8 @@ void admin_run_site_show(struct admin_client *c);
 void admin_run_site_suspend(struct admin_client *c);
 void admin_run_site_resume(struct admin_client *c);
 void admin_run_report_send(struct admin_client *c);
+void admin_run_sts_list(struct admin_client *c);
+void admin_run_sts_refresh(struct admin_client *c);
 void admin_run_lock_list(struct admin_client *c);
 void admin_run_lock_lift(struct admin_client *c);
 void admin_run_explain(struct admin_client *c);

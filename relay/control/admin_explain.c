@@ -282,6 +282,7 @@ explain_tls(struct explanation *e, const struct plan *plan, struct span name,
 		[TLS_BY_ROUTE] = "the route says so",
 		[TLS_BY_DANE] = "by its TLSA records",
 		[TLS_BY_STS] = "by the domain's MTA-STS policy",
+		[TLS_BY_MAIL] = "the mail's sender wants it so",
 	};
 	unsigned i = 0;
 	enum tls_source source;

@@ -88,6 +88,7 @@ copy_mail(struct show_part *p)
 		.size = e->body_size,
 		.sender = e->sender.size == 0 ? SPAN("") : copy(p, e->sender),
 		.client = copy(p, e->client),
+		.require_tls = report_tls_need(e->flags),
 		.recipient_count = e->recipient_count,
 		.held = p->show.is_held,
 		.worker = ask_worker(p->ask_part)->number,

@@ -144,6 +144,7 @@ entry_new(struct policies *p, struct span domain)
 	memcpy(e + 1, domain.data, domain.size);
 	e->domain = span_of(e + 1, domain.size);
 	list_init(&e->waiting);
+	list_init(&e->watches);
 	timer_init(&e->patience, on_patience);
 	struct policy_entry **bucket = bucket_of(p, domain);
 	e->next = *bucket;
@@ -426,6 +427,35 @@ take_failure(struct policy_entry *e, const struct fetch_result *r)
 	answer_all(e, is_valid(e) ? e->held : NULL, pause_ms);
 }
 
+static void
+tell_watches(struct policy_entry *e, enum policy_end end, struct span why)
+{
+	struct list_node *n;
+
+	while ((n = list_shift(&e->watches)) != NULL) {
+		struct policy_watch *w = LIST_ITEM(n, struct policy_watch, link);
+		w->on_done(w, end, e, why);
+	}
+}
+
+static void
+tell_end(struct policy_entry *e, const struct fetch_result *r)
+{
+	enum policy_end end = r->outcome == FETCH_OK          ? POLICY_FETCHED
+			      : r->outcome == FETCH_NO_RECORD ? POLICY_NO_RECORD
+							      : POLICY_FAILED;
+
+	tell_watches(e, end, r->why);
+}
+
+/* Nobody waits for it any more. */
+static void
+give_up(struct policy_entry *e)
+{
+	answer_all(e, is_valid(e) ? e->held : NULL, PENDING_AGAIN_MS);
+	tell_watches(e, POLICY_GIVEN_UP, span_none());
+}
+
 static void fetch_next(struct policies *p);
 
 static void
@@ -443,6 +473,7 @@ on_fetched(struct policy_entry *e, const struct fetch_result *r)
 		take_policy(e, r);
 	else
 		take_failure(e, r);
+	tell_end(e, r);
 	fetch_next(p);
 	check_stopped(p);
 }
@@ -460,7 +491,7 @@ fetch_next(struct policies *p)
 		if (e->fetch != NULL)
 			p->fetching++;
 		else
-			answer_all(e, is_valid(e) ? e->held : NULL, PENDING_AGAIN_MS);
+			give_up(e);
 	}
 }
 
@@ -588,6 +619,20 @@ on_question(struct message *m, void *context)
 	answer_new(p, e, q);
 }
 
+bool
+policies_refresh(struct policies *p, struct span domain, struct policy_watch *w)
+{
+	if (p->web == NULL || p->stopping || domain.data[0] == '*' || !sts_pattern_is_valid(domain))
+		return false;
+	struct policy_entry *e = find_or_make(p, domain);
+	if (e == NULL)
+		return false;
+	list_append(&e->watches, &w->link);
+	/* The record says what its id is; "-" is none that a record can have. */
+	want(e, e->held != NULL ? e->held->id : SPAN("-"), true);
+	return true;
+}
+
 /* ---- start and end ---- */
 
 void
@@ -648,11 +693,11 @@ policies_drain(struct policies *p)
 	p->stopping = true;
 	while ((n = list_shift(&p->line)) != NULL) {
 		struct policy_entry *e = LIST_ITEM(n, struct policy_entry, line);
-		answer_all(e, is_valid(e) ? e->held : NULL, PENDING_AGAIN_MS);
+		give_up(e);
 	}
 	for (n = list_first(&p->used); n != NULL; n = list_next(&p->used, n)) {
 		struct policy_entry *e = LIST_ITEM(n, struct policy_entry, link);
-		answer_all(e, is_valid(e) ? e->held : NULL, PENDING_AGAIN_MS);
+		give_up(e);
 		if (e->fetch != NULL)
 			fetch_cancel(e->fetch);
 	}

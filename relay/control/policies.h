@@ -27,6 +27,7 @@
 struct control;
 struct crew;
 struct fetch;
+struct policy_entry;
 struct routing;
 
 enum {
@@ -36,6 +37,22 @@ enum {
 	/* In the control thread's mailbox: questions of all workers, and what fetches bring back.
 	 */
 	POLICY_PLACES = WORKERS_MAX * STS_QUESTIONS_MAX + FETCHES_MAX + WEB_JOBS_MAX,
+};
+
+/* How a fetch that somebody watches has ended. */
+enum policy_end {
+	POLICY_FETCHED,
+	POLICY_NO_RECORD, /* there is no policy to be fetched */
+	POLICY_FAILED,
+	POLICY_GIVEN_UP, /* no memory, or all ends */
+};
+
+/* Who waits for the end of a fetch. on_done gets what is kept of the domain then, and why it
+ * FAILED, both lent; the watch is the caller's again. */
+struct policy_watch {
+	struct list_node link;
+	void (*on_done)(struct policy_watch *w, enum policy_end end, const struct policy_entry *e,
+			struct span why);
 };
 
 /* One domain. */
@@ -48,6 +65,7 @@ struct policy_entry {
 	struct fetch *fetch;    /* under way */
 	struct list waiting;    /* struct sts_question.link */
 	struct timer patience;  /* the first of them */
+	struct list watches;    /* struct policy_watch.link */
 	uint64_t not_before_ms; /* the last fetch failed: monotonic; 0: it did not */
 	uint64_t refreshed_ms;  /* the last try to refresh began: monotonic */
 	bool is_refresh;        /* the fetch that is wanted is to */
@@ -94,6 +112,9 @@ void policies_drain(struct policies *p);
 /* After the drain; on_stopped comes when nothing is under way and all is kept. */
 void policies_stop(struct policies *p, void (*on_stopped)(struct policies *p));
 
+/* Fetches the policy of a domain, also where one is kept that would do; on_done may come inside.
+ * False: that is no name of a domain, or nothing can be fetched now. */
+bool policies_refresh(struct policies *p, struct span domain, struct policy_watch *w);
 /* The policy of a domain that has not expired, lent; NULL: none. */
 struct sts_held *policies_find(const struct policies *p, struct span domain);
 

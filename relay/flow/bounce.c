@@ -141,10 +141,31 @@ report_of(const struct job *j, uint32_t i)
 	return 0;
 }
 
+static bool
+requires_tls(const struct job *j)
+{
+	return (j->mail->envelope->flags & MAIL_TLS_REQUIRED) != 0;
+}
+
+/* A report about a mail that required TLS, which its own recipient cannot be given so: what it says
+ * is withheld, but that there was one is told in its place (RFC 8689 5). */
+static bool
+is_withheld(const struct job *j)
+{
+	return j->mail->envelope->sender.size == 0 && requires_tls(j) && j->no_way &&
+	       j->result_count == 1;
+}
+
+static struct span
+told_of(const struct job *j)
+{
+	return is_withheld(j) ? recipient_of(j, 0)->address : j->mail->envelope->sender;
+}
+
 void
 bounce_judge(struct job *j)
 {
-	bool can_be_told = j->mail->envelope->sender.size > 0;
+	bool can_be_told = told_of(j).size > 0;
 
 	for (uint32_t i = 0; i < j->result_count; i++) {
 		j->reports[i] = can_be_told ? report_of(j, i) : 0;
@@ -234,7 +255,11 @@ part_wanted(const struct bounce *b)
 	const struct config_bounces *c = &b->flow->routing->config->bounces;
 	bool whole = e->ret == RET_FULL || (e->ret == RET_NONE && c->attach == ATTACH_MESSAGE);
 
-	if (b->counts[DSN_FAILED] == 0 || !whole || e->body_size > c->attach_size_max)
+	if (is_withheld(b->job))
+		return DSN_PART_NONE;
+	/* RFC 8689 5: as if RET=HDRS had been given. */
+	if (b->counts[DSN_FAILED] == 0 || !whole || requires_tls(b->job) ||
+	    e->body_size > c->attach_size_max)
 		return DSN_PART_HEADER;
 	return DSN_PART_WHOLE;
 }
@@ -271,7 +296,7 @@ fill_notice(struct bounce *b)
 		.token = id_span(b->token, random_u64(), random_u64()),
 		.now_ms = b->flow->worker->now_wall_ms,
 		.original_id = id_span(b->original_text, e->id.high, e->id.low),
-		.sender = e->sender,
+		.sender = told_of(b->job),
 		.envid = e->envid,
 		.arrived_ms = e->accepted_at_ms,
 		.retry_until_ms = e->accepted_at_ms + c->retry.lifetime_ms,
@@ -279,7 +304,7 @@ fill_notice(struct bounce *b)
 		.utf8 = (e->flags & MAIL_UTF8) != 0,
 		.recipient = describe,
 		.context = b,
-		.templates = b->flow->routing->templates,
+		.templates = is_withheld(b->job) ? dsn_withheld() : b->flow->routing->templates,
 	};
 	memset(b->place, 0, sizeof b->place);
 	count_actions(b);
@@ -292,15 +317,18 @@ fill_notice(struct bounce *b)
 static bool
 fill_put(struct bounce *b)
 {
-	const struct mail_envelope *e = b->job->mail->envelope;
+	struct span told = told_of(b->job);
 	struct buf address = buf_of(b->address, sizeof b->address);
+	/* It is protected as the mail was, unless it says nothing of it. */
+	bool requires = requires_tls(b->job) && !is_withheld(b->job);
 
-	b->destination = destination_of(b->flow, b->flow->routing, e->sender);
+	b->destination = destination_of(b->flow, b->flow->routing, told,
+					requires ? TLS_NEED_REQUIRED : TLS_NEED_NOTHING);
 	if (b->destination == NULL)
 		return false;
 	destination_hold(b->destination);
 	/* A copy, since the report outlives the mail it is about. */
-	buf_append(&address, e->sender);
+	buf_append(&address, told);
 	ASSERT(!address.overflow);
 	b->recipient = (struct mail_recipient){
 		.address = buf_span(&address),
@@ -314,7 +342,8 @@ fill_put(struct bounce *b)
 		.body_size = queue_draft_size(b->draft),
 		.flags = (dsn_is_eight_bit(&b->dsn) ? MAIL_EIGHT_BIT : 0U) |
 			 (dsn_is_utf8(&b->dsn) ? MAIL_UTF8 : 0U) |
-			 (b->dots.found ? MAIL_DOT_LINES : 0U),
+			 (b->dots.found ? MAIL_DOT_LINES : 0U) |
+			 (requires ? MAIL_TLS_REQUIRED : 0U),
 		.sender = SPAN(""),
 		.envid = SPAN(""),
 		.client = SPAN(""),

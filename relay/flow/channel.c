@@ -306,6 +306,9 @@ note_refusal(struct channel *c, const struct sender_action *a)
 							  : close_label(a->close);
 	struct span error = a->reply != NULL ? reply_line(a->reply) : span_of_string(ours);
 
+	/* It works, only not for these mails, and the next one is to hear that at once. */
+	if (a->cause == SENDER_CAUSE_TLS_NEEDED || a->cause == SENDER_CAUSE_NO_REQUIRETLS)
+		return;
 	if (c->site->hosts[c->host].ready == 0 && site_host_failed(c->site, c->host))
 		flow_event_host_failed(c->flow, c->site, c->host,
 				       sender_phase_label((enum sender_phase)c->phase), error);
@@ -319,7 +322,9 @@ take_outcome(struct channel *c, struct job *j, struct sender_outcome o)
 		slots_success(c->site);
 	if (o.cause == SENDER_CAUSE_TLS && c->plain_next)
 		o.next = SENDER_NEXT_AGAIN;
-	if (o.cause == SENDER_CAUSE_NO_TLS && !c->ready)
+	if (o.cause == SENDER_CAUSE_TLS && c->is_unfit)
+		o.class = SENDER_PERMANENT;
+	if ((o.cause == SENDER_CAUSE_NO_TLS || o.cause == SENDER_CAUSE_TLS_NEEDED) && !c->ready)
 		channel_count_failure(c, j, "starttls-not-supported", span_none());
 	j->peer_has_dsn = c->sender.offer.dsn;
 	channel_note_protection(c, j);
@@ -478,7 +483,7 @@ channel_explain(struct channel *c, const char *status, struct span what, const c
 {
 	struct buf why = buf_of(c->why, sizeof c->why);
 
-	buf_printf(&why, "451 %s ", status);
+	buf_printf(&why, "%s %s ", status[0] == '5' ? "550" : "451", status);
 	plan_host_show(&c->peer, &why);
 	buf_printf(&why, ": %.*s (%s)", SPAN_ARG(what), where);
 	c->why_size = (uint8_t)why.size;
@@ -669,6 +674,8 @@ void
 channel_take(struct channel *c, struct job *j)
 {
 	ASSERT(c->job_count < 2 && !c->closing);
+	/* A site is for mails with one need (RFC 8689): its name says which. */
+	ASSERT(c->plan->policy.need == destination_need(j->mail->envelope->flags));
 	if (c->job_count == 0) {
 		list_unlink(&c->link);
 		list_append(&c->site->busy, &c->link);

@@ -36,6 +36,7 @@ struct channel {
 	bool deriving;            /* a helper computes for `login` */
 	bool securing;            /* the handshake is under way */
 	bool plain_next;          /* it failed, and the jobs may come back without TLS */
+	bool is_unfit;            /* it failed in a way that rules the host out for its jobs */
 	bool ready;               /* EHLO is done */
 	bool used;                /* it was given a job before */
 	bool sending;             /* `piece` of `body_job` is being sent */

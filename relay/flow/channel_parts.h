@@ -12,9 +12,10 @@
 
 void channel_step(struct channel *c);
 void channel_restart_deadline(struct channel *c);
-/* Says why the jobs of this channel fail, where no reply of the peer does. */
 /* As channel_abort(), but what is to be said to the peer still leaves. */
 void channel_finish(struct channel *c, enum close_reason reason);
+/* Says why the jobs of this channel fail, where no reply of the peer does; `status` is of the class
+ * 4 or 5. */
 void channel_explain(struct channel *c, const char *status, struct span what, const char *where);
 
 /* ---- channel_tls.c ---- */

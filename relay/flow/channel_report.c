@@ -2,7 +2,8 @@
  *
  * What connections to next hops add to the reports about TLS (RFC 8460): one session for each
  * domain that mail on the connection is for, as it went under the domain's own policy. What a route
- * says about TLS is nobody's policy but ours, and not reported.
+ * or the mail itself (TLS-Required: No) says about TLS is not the domain's policy, and not
+ * reported.
  */
 #include "relay/flow/channel_parts.h"
 #include "relay/flow/flow.h"
@@ -12,7 +13,9 @@ enum { ADDRESS_MAX = 64 };
 static bool
 is_reported(const struct channel *c)
 {
-	return c->site->by_mx && c->plan->policy.source != TLS_BY_ROUTE;
+	enum tls_source source = c->plan->policy.source;
+
+	return c->site->by_mx && source != TLS_BY_ROUTE && source != TLS_BY_MAIL;
 }
 
 static enum tls_tally_policy

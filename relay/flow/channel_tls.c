@@ -40,16 +40,21 @@ channel_choose_protection(struct channel *c)
 		c->options.tls = SENDER_TLS_IF_OFFERED;
 	else
 		c->options.tls = SENDER_TLS_NEVER;
+	c->options.require_tls = c->plan->policy.need == TLS_NEED_REQUIRED && !c->peer.is_local;
 }
 
 /* ---- the wish ---- */
 
 /* The host's name as it is asked for, and as its certificate must have it; empty by number. MTA-STS
- * means the name in the MX record, wherever that leads (RFC 8461 4.1). */
+ * and REQUIRETLS mean the name in the MX record, wherever that leads (RFC 8461 4.1, RFC
+ * 8689 4.2.1).
+ */
 static struct span
 server_name(const struct channel *c)
 {
 	if (c->plan->policy.source == TLS_BY_STS && c->tls_source != TLS_BY_DANE)
+		return c->peer.name;
+	if (c->tls_source == TLS_BY_MAIL)
 		return c->peer.name;
 	return c->peer.base.size > 0 ? c->peer.base : c->peer.name;
 }
@@ -175,15 +180,17 @@ channel_tls_failed(struct channel *c, struct span why, const char *result_type)
 
 	c->securing = false;
 	c->plain_next = may_be_plain;
-	channel_explain(c, "4.7.5", span_first(why, WHY_SHOWN), "TLS");
+	/* A certificate that is not the right one. What has other reasons may pass. */
+	c->is_unfit = c->options.require_tls && result_type != NULL;
+	channel_explain(c, c->is_unfit ? "5.7.10" : "4.7.5", span_first(why, WHY_SHOWN), "TLS");
 	if (c->opener != NULL)
 		channel_count_failure(c, c->opener, result_type, why);
 	if (may_be_plain)
 		h->tls_broken_until_ms = now_ms + c->routing->config->delivery.tls_broken_for_ms;
-	else if (site_host_failed(c->site, c->host))
+	else if (!c->is_unfit && site_host_failed(c->site, c->host))
 		flow_event_host_failed(c->flow, c->site, c->host, "tls", why);
 	else
-		known = true;
+		known = !c->is_unfit;
 	if (!known)
 		flow_event_peer_tls_failed(c->flow, c, why, type);
 	channel_finish(c, CLOSE_TLS_FAILED);

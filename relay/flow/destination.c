@@ -56,7 +56,8 @@ take_number(struct destinations *t, uint32_t *number)
 }
 
 static struct destination *
-destination_new(struct flow *f, enum site_kind kind, bool by_mx, struct span name)
+destination_new(struct flow *f, enum site_kind kind, bool by_mx, struct span name,
+		enum tls_need need)
 {
 	struct destinations *t = &f->destinations;
 	struct destination *d = calloc(1, sizeof *d + name.size);
@@ -72,6 +73,7 @@ destination_new(struct flow *f, enum site_kind kind, bool by_mx, struct span nam
 	d->flow = f;
 	d->kind = kind;
 	d->by_mx = by_mx;
+	d->need = need;
 	memcpy(d + 1, name.data, name.size);
 	d->name = span_of(d + 1, name.size);
 	d->used_at_ms = f->worker->now_ms;
@@ -157,7 +159,8 @@ destinations_init(struct flow *f)
 {
 	list_init(&f->destinations.all);
 	timer_init(&f->destinations.sweep, on_sweep);
-	struct destination *nowhere = destination_new(f, SITE_NOWHERE, false, SPAN("nowhere"));
+	struct destination *nowhere =
+		destination_new(f, SITE_NOWHERE, false, SPAN("nowhere"), TLS_NEED_NOTHING);
 	if (nowhere == NULL)
 		return false;
 	ASSERT(nowhere->id.number == 0);
@@ -203,14 +206,31 @@ on_sweep(struct timer *t)
 }
 
 static struct destination *
-find(const struct flow *f, enum site_kind kind, bool by_mx, struct span name)
+find(const struct flow *f, enum site_kind kind, bool by_mx, struct span name, enum tls_need need)
 {
 	struct destination *d = f->destinations.buckets[bucket_of(kind, by_mx, name)];
 
-	while (d != NULL &&
-	       (d->kind != kind || d->by_mx != by_mx || !span_eq_nocase(d->name, name)))
+	while (d != NULL && (d->kind != kind || d->by_mx != by_mx || d->need != need ||
+			     !span_eq_nocase(d->name, name)))
 		d = d->next;
 	return d;
+}
+
+enum tls_need
+destination_need(uint32_t mail_flags)
+{
+	if ((mail_flags & MAIL_TLS_REQUIRED) != 0)
+		return TLS_NEED_REQUIRED;
+	return (mail_flags & MAIL_TLS_OPTIONAL) != 0 ? TLS_NEED_OPTIONAL : TLS_NEED_NOTHING;
+}
+
+/* Where no connection is made there is nothing to protect. */
+static enum tls_need
+need_at(const struct routing_step *step, enum tls_need need)
+{
+	bool is_sent = step->kind == SITE_SMTP || step->kind == SITE_LMTP;
+
+	return is_sent ? need : TLS_NEED_NOTHING;
 }
 
 static struct span
@@ -235,14 +255,15 @@ adopt_target(struct destination *d, const struct routing *r, const struct routin
 }
 
 struct destination *
-destination_of(struct flow *f, const struct routing *r, struct span address)
+destination_of(struct flow *f, const struct routing *r, struct span address, enum tls_need need)
 {
 	struct routing_step step = routing_find(r, address);
 	struct span name = name_of(&step);
-	struct destination *d = find(f, step.kind, step.by_mx, name);
 
+	need = need_at(&step, need);
+	struct destination *d = find(f, step.kind, step.by_mx, name, need);
 	if (d == NULL)
-		d = destination_new(f, step.kind, step.by_mx, name);
+		d = destination_new(f, step.kind, step.by_mx, name, need);
 	if (d == NULL) {
 		FLOW_LIMIT_HIT(f, DESTINATIONS);
 		return NULL;
@@ -265,11 +286,12 @@ destination_at(const struct flow *f, struct site_id id)
 }
 
 bool
-destination_serves(const struct destination *d, const struct routing *r, struct span address)
+destination_serves(const struct destination *d, const struct routing *r, struct span address,
+		   enum tls_need need)
 {
 	struct routing_step step = routing_find(r, address);
 
-	return d->kind == step.kind && d->by_mx == step.by_mx &&
+	return d->kind == step.kind && d->by_mx == step.by_mx && d->need == need_at(&step, need) &&
 	       span_eq_nocase(d->name, name_of(&step));
 }
 
@@ -319,10 +341,21 @@ static struct tls_policy
 policy_of_domain(const struct destination *d)
 {
 	struct routing_step step = routing_find_domain(d->flow->routing, d->name);
+	struct tls_policy policy = { .level = TLS_MAY, .source = TLS_BY_DEFAULT };
 
 	if (step.by_mx)
-		return step.way->policy;
-	return (struct tls_policy){ .level = TLS_MAY, .source = TLS_BY_DEFAULT };
+		policy = step.way->policy;
+	tls_policy_take_need(&policy, d->need);
+	return policy;
+}
+
+static struct tls_policy
+policy_of_target(const struct destination *d)
+{
+	struct tls_policy policy = d->way->policy;
+
+	tls_policy_take_need(&policy, d->need);
+	return policy;
 }
 
 /* May its site be given mail? Also while a newer answer is awaited, but then not for long: what is
@@ -394,6 +427,7 @@ static void
 note_hosts(struct destination *d, struct plan *p, const struct buf *why)
 {
 	if (p != NULL && p->host_count == 0) {
+		d->uncertain = p->uncertain || d->sts.uncertain;
 		plan_put(p);
 		note_failure(d, MX_UNPROTECTED, buf_span(why));
 		return;
@@ -442,13 +476,46 @@ note_domain(struct destination *d, const struct mx_hosts *found)
 					.why = buf_span(&why),
 					.sessions = 1,
 				});
+	d->uncertain = false;
 	note_failure(d, MX_UNPROTECTED, buf_span(&why));
+}
+
+static void
+count_bogus(struct destination *d, struct span host, struct span why)
+{
+	flow_count_tls(d->flow, (struct tls_tally_row){
+					.policy = TALLY_TLSA,
+					.result = "dnssec-invalid",
+					.domain = d->name,
+					.host = host,
+					.why = why,
+					.sessions = 1,
+				});
+}
+
+/* An answer that DNSSEC finds forged, or spoiled, keeps mail from its way as a bad certificate
+ * does, and the domain wants to know (RFC 8460 4.3.2.1). */
+static void
+count_dnssec(struct destination *d, const struct mx_hosts *found)
+{
+	struct tls_policy policy = policy_of_domain(d);
+
+	if (policy.source != TLS_BY_DEFAULT)
+		return;
+	if (found->outcome == MX_BOGUS)
+		count_bogus(d, span_none(), found->why);
+	for (unsigned i = 0; found->outcome == MX_FOUND && i < found->host_count; i++) {
+		const struct mx_host *host = &found->hosts[i];
+		if (host->tlsa != NULL && host->tlsa->outcome == DNS_BOGUS)
+			count_bogus(d, host->name, host->tlsa->why);
+	}
 }
 
 /* All is known that was asked for. */
 static void
 finish_domain(struct destination *d, const struct mx_hosts *found)
 {
+	count_dnssec(d, found);
 	d->looking = false;
 	d->flow->destinations.looking--;
 	d->expires_at_ms = found->expires_at_ms;
@@ -552,7 +619,8 @@ finish_hosts(struct destination *d)
 {
 	uint8_t memory[DESTINATION_WHY_MAX];
 	struct buf why = buf_of(memory, sizeof memory);
-	struct plan *p = plan_of_target(d->target, &d->way->policy, d->way->auth, d->answers, &why);
+	struct tls_policy policy = policy_of_target(d);
+	struct plan *p = plan_of_target(d->target, &policy, d->way->auth, d->answers, &why);
 	const struct mx_hosts *last = NULL;
 
 	for (size_t i = 0; i < d->target->hosts_count; i++) {
@@ -586,7 +654,8 @@ ask_next_host(struct destination *d)
 		return;
 	}
 	d->lookup.on_done = on_host_found;
-	d->lookup.dane = d->kind == SITE_SMTP && plan_wants_tlsa(&d->way->policy);
+	struct tls_policy policy = policy_of_target(d);
+	d->lookup.dane = d->kind == SITE_SMTP && plan_wants_tlsa(&policy);
 	mx_lookup_host(&d->lookup, d->flow->worker->resolver, t->hosts[d->asked].name,
 		       t->hosts[d->asked].port);
 }
@@ -606,7 +675,8 @@ take_numbers(struct destination *d)
 {
 	uint8_t memory[DESTINATION_WHY_MAX];
 	struct buf why = buf_of(memory, sizeof memory);
-	struct plan *p = plan_of_target(d->target, &d->way->policy, d->way->auth, NULL, &why);
+	struct tls_policy policy = policy_of_target(d);
+	struct plan *p = plan_of_target(d->target, &policy, d->way->auth, NULL, &why);
 
 	d->expires_at_ms = p != NULL ? UINT64_MAX : 0;
 	note_hosts(d, p, &why);
@@ -649,13 +719,19 @@ refuse(struct destination *d, struct job *j)
 	struct buf text = buf_of(memory, sizeof memory);
 	/* A next hop that the operator names and that does not exist is a mistake to be mended. */
 	bool mistake = !d->by_mx && !mx_outcome_is_temporary(d->outcome);
-	bool temporary = mistake || mx_outcome_is_temporary(d->outcome);
+	/* RFC 8689 4.2.1: a mail that requires TLS fails where there is no way to have it. */
+	bool no_way = d->need == TLS_NEED_REQUIRED && d->outcome == MX_UNPROTECTED && !d->uncertain;
+	bool temporary = !no_way && (mistake || mx_outcome_is_temporary(d->outcome));
 
 	buf_printf(&text, "%s %s %s",
 		   temporary               ? "451"
 		   : d->outcome == MX_NULL ? "556"
 					   : "550",
-		   mistake ? "4.4.3" : mx_outcome_status(d->outcome), d->why);
+		   no_way    ? "5.7.10"
+		   : mistake ? "4.4.3"
+			     : mx_outcome_status(d->outcome),
+		   d->why);
+	j->no_way = no_way;
 	if (temporary)
 		job_defer_rest(j, buf_span(&text));
 	else

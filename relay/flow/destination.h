@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * destination: where a recipient's mail goes, by the routes alone: a route's list of hosts, or a
- * domain whose MX hosts are asked for. One worker's; its number is what the queue calls the site of
- * an item.
+ * domain whose MX hosts are asked for. What the mail itself wants of the way there (RFC 8689) makes
+ * another destination of it, with other hosts maybe, and another site. One worker's; its number is
+ * what the queue calls the site of an item.
  *
  * A destination finds its hosts (a plan) when there is something to deliver, keeps them for as long
  * as the DNS says, and leads to the site that they are; many domains may share one. It claims its
@@ -40,6 +41,7 @@ struct destination {
 	struct site_id id;
 	enum site_kind kind;
 	bool by_mx;
+	enum tls_need need;       /* of its mails */
 	struct span name;         /* "smtp://192.0.2.1:25"; of MX the domain, "example.org" */
 	struct destination *next; /* in its bucket */
 	struct list_node link;    /* of flow->destinations.all */
@@ -53,6 +55,7 @@ struct destination {
 	const struct routing *looked_by; /* of MX; only compared: the plan is of its policy */
 	struct plan *plan;               /* NULL: none (yet) */
 	enum mx_outcome outcome;         /* of the last lookup, where that found no hosts */
+	bool uncertain;          /* UNPROTECTED: a host or a policy may do after all, later */
 	char *why;               /* in words, own memory; NULL: it found some, or is yet to be */
 	uint64_t expires_at_ms;  /* of plan or failure; monotonic */
 	struct mx_lookup lookup; /* the present one */
@@ -97,10 +100,14 @@ void destinations_fini(struct flow *f);
 
 /* For an address; made where there is none. NULL: no memory, or too many. Hold it, or let the queue
  * name it, in the same turn. */
-struct destination *destination_of(struct flow *f, const struct routing *r, struct span address);
+struct destination *destination_of(struct flow *f, const struct routing *r, struct span address,
+				   enum tls_need need);
+/* By the flags of a mail's envelope. */
+enum tls_need destination_need(uint32_t mail_flags);
 struct destination *destination_at(const struct flow *f, struct site_id id);
-/* Do these routes lead the address there? */
-bool destination_serves(const struct destination *d, const struct routing *r, struct span address);
+/* Do these routes lead the address of a mail with this need there? */
+bool destination_serves(const struct destination *d, const struct routing *r, struct span address,
+			enum tls_need need);
 void destination_hold(struct destination *d);
 void destination_release(struct destination *d);
 /* The queue names it from now on; no more. */

@@ -348,8 +348,9 @@ dispatch_served(struct site *s, struct job *j)
 {
 	unsigned hosts_max = j->server->routing->config->delivery.hosts_max;
 
-	unsigned tried = (unsigned)__builtin_popcount(j->tried_hosts);
-	bool hosts_left = site_hosts_left(s, j->tried_hosts) > 0 && tried < hosts_max;
+	bool hosts_left = site_hosts_left(s, j->tried_hosts) > 0 && job_may_go_on(j, hosts_max);
+	if (!hosts_left)
+		job_give_up_hosts(j);
 	if (!job_is_resolved(j) && (!hosts_left || j->unreadable || j->rounds >= ROUNDS_MAX))
 		job_defer_rest(j, SPAN("451 4.4.1 no host of the destination took the mail"));
 	if (!job_is_resolved(j) && (s->flow->draining || j->starved)) {
@@ -426,6 +427,7 @@ hand_over(struct site *s)
 		j->plan = plan_get(s->plan);
 		/* Hosts have other places there. */
 		j->tried_hosts = 0;
+		j->unfit_hosts = 0;
 		j->server = home->flow;
 		j->message.on_message = on_handed_over;
 		worker_post(mine, home, &j->message);
@@ -435,7 +437,6 @@ hand_over(struct site *s)
 
 /* ---- connections ---- */
 
-/* Is this the channel of a host that the job may be given to? */
 /* More may be published of the host by now than when it was connected. */
 static bool
 is_protected(const struct channel *c)
@@ -451,6 +452,7 @@ is_protected(const struct channel *c)
 	return plan_host_level(policy, &h->host, &source) <= c->tls_level;
 }
 
+/* Is this the channel of a host that the job may be given to? */
 static bool
 suits(const struct channel *c, const struct job *j)
 {
@@ -830,7 +832,8 @@ is_on_its_route(struct flow *f, const struct queue_item *item)
 
 	for (uint32_t i = queue_item_recipient(item, 0); i < e->recipient_count;
 	     i = queue_item_recipient(item, i + 1)) {
-		if (!destination_serves(d, f->routing, e->recipients[i].address))
+		if (!destination_serves(d, f->routing, e->recipients[i].address,
+					destination_need(e->flags)))
 			return false;
 	}
 	return true;

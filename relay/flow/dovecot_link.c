@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/flow/dovecot_link.h"
 
+#include "core/base/base64.h"
 #include "core/base/clock.h"
 #include "core/metric.h"
 #include "core/net.h"
@@ -60,6 +61,9 @@ settle_all(struct dovecot_link *d)
 			settle(LIST_ITEM(n, struct dovecot_question, link), DOVECOT_UNAVAILABLE,
 			       span_none());
 	}
+	/* These hear of it when they go on. */
+	while ((n = list_shift(&d->held)) != NULL)
+		LIST_ITEM(n, struct dovecot_question, link)->number = 0;
 }
 
 /* The connection is of no use any more. */
@@ -89,7 +93,11 @@ send_waiting(struct dovecot_link *d)
 			d->last_number = 1; /* 0 is none for Dovecot */
 		q->number = d->last_number;
 		list_append(&d->asked, n);
-		dovecot_ask_plain(q->number, q->name, q->password, q->address, &line);
+		if (q->message.data != NULL)
+			dovecot_ask_mechanism(q->number, SASL_SCRAM_SHA_256, q->message, q->address,
+					      &line);
+		else
+			dovecot_ask_plain(q->number, q->name, q->password, q->address, &line);
 		conn_write(&d->conn, buf_span(&line));
 		explicit_bzero(memory, line.size);
 	}
@@ -98,6 +106,8 @@ send_waiting(struct dovecot_link *d)
 static struct dovecot_question *
 find_asked(const struct dovecot_link *d, uint32_t number)
 {
+	if (number == 0)
+		return NULL;
 	for (struct list_node *n = list_first(&d->asked); n != NULL; n = list_next(&d->asked, n)) {
 		struct dovecot_question *q = LIST_ITEM(n, struct dovecot_question, link);
 		if (q->number == number)
@@ -127,6 +137,25 @@ take_answer(struct dovecot_link *d, const struct dovecot_line *line)
 	settle(q, answer, buf_span(&user));
 }
 
+static void
+take_challenge(struct dovecot_link *d, struct dovecot_line *line)
+{
+	struct dovecot_question *q = find_asked(d, line->number);
+	uint8_t memory[SASL_MESSAGE_MAX];
+	struct buf challenge = buf_of(memory, sizeof memory);
+
+	if (q == NULL)
+		return;
+	if (q->message.data == NULL || !base64_decode(line->data, &challenge)) {
+		line->temporary = true;
+		take_answer(d, line);
+		return;
+	}
+	list_unlink(&q->link);
+	list_append(&d->held, &q->link);
+	q->on_challenge(q, buf_span(&challenge));
+}
+
 /* ---- lines ---- */
 
 static bool
@@ -144,11 +173,12 @@ take_line(struct dovecot_link *d, struct span text)
 			break;
 		give_up(d, CLOSE_PROTOCOL, "speaks another version of the protocol");
 		return false;
-	case DOVECOT_PLAIN:
-		d->knows_plain = true;
+	case DOVECOT_MECHANISM:
+		d->announced |= SASL_BIT(line.mechanism);
 		break;
 	case DOVECOT_DONE:
-		if (!d->knows_plain) {
+		d->mechanisms = d->announced;
+		if ((d->mechanisms & SASL_BIT(SASL_PLAIN)) == 0) {
 			give_up(d, CLOSE_PROTOCOL, "does not offer the mechanism PLAIN");
 			return false;
 		}
@@ -157,8 +187,8 @@ take_line(struct dovecot_link *d, struct span text)
 		send_waiting(d);
 		break;
 	case DOVECOT_CONTINUE:
-		line.temporary = true;
-		/* fall through */
+		take_challenge(d, &line);
+		break;
 	case DOVECOT_OK:
 	case DOVECOT_FAIL:
 		take_answer(d, &line);
@@ -205,7 +235,7 @@ on_connected(struct conn *c, enum err e)
 		return;
 	}
 	d->state = DOVECOT_GREETED;
-	d->knows_plain = false;
+	d->announced = 0;
 	/* Workers are clients of their own. */
 	dovecot_greet((uint32_t)random_u64() >> 1, &text);
 	conn_write(c, buf_span(&text));
@@ -301,7 +331,24 @@ dovecot_init(struct dovecot_link *d, struct flow *f)
 	d->flow = f;
 	list_init(&d->waiting);
 	list_init(&d->asked);
+	list_init(&d->held);
 	timer_init(&d->patience, on_patience);
+}
+
+/* False: not now. */
+static bool
+reach(struct dovecot_link *d)
+{
+	if (d->state == DOVECOT_CLOSED && now_of(d) >= d->pause_until_ms)
+		return connect_to(d);
+	return d->state != DOVECOT_CLOSED && d->state != DOVECOT_CLOSING;
+}
+
+unsigned
+dovecot_mechanisms(struct dovecot_link *d)
+{
+	reach(d);
+	return d->mechanisms;
 }
 
 void
@@ -309,16 +356,52 @@ dovecot_ask(struct dovecot_link *d, struct dovecot_question *q)
 {
 	struct timers *timers = &d->flow->worker->timers;
 	uint64_t now_ms = now_of(d);
-	bool reachable = d->state != DOVECOT_CLOSED && d->state != DOVECOT_CLOSING;
+	bool reachable = reach(d);
 
-	if (d->state == DOVECOT_CLOSED && now_ms >= d->pause_until_ms)
-		reachable = connect_to(d);
 	q->until_ms = reachable ? now_ms + PATIENCE_MS : now_ms;
 	list_append(&d->waiting, &q->link);
 	if (!timer_is_set(&d->patience) || !reachable)
 		timer_set(timers, &d->patience, q->until_ms);
 	if (d->state == DOVECOT_READY)
 		send_waiting(d);
+}
+
+void
+dovecot_go_on(struct dovecot_link *d, struct dovecot_question *q, struct span message)
+{
+	uint8_t memory[DOVECOT_QUESTION_MAX];
+	struct buf line = buf_of(memory, sizeof memory);
+	uint64_t now_ms = now_of(d);
+	bool lives = q->number != 0 && d->state == DOVECOT_READY &&
+		     conn_output_room(&d->conn) >= sizeof memory;
+
+	list_unlink(&q->link);
+	list_append(&d->asked, &q->link);
+	q->until_ms = lives ? now_ms + PATIENCE_MS : now_ms;
+	if (!timer_is_set(&d->patience) || !lives)
+		timer_set(&d->flow->worker->timers, &d->patience, q->until_ms);
+	if (!lives) {
+		q->number = 0;
+		return;
+	}
+	dovecot_continue(q->number, message, &line);
+	conn_write(&d->conn, buf_span(&line));
+	explicit_bzero(memory, line.size);
+}
+
+void
+dovecot_forget(struct dovecot_link *d, struct dovecot_question *q)
+{
+	uint8_t memory[32];
+	struct buf line = buf_of(memory, sizeof memory);
+
+	/* It would keep an exchange for minutes. */
+	if (list_is_linked(&q->link) && q->message.data != NULL && q->number != 0 &&
+	    d->state == DOVECOT_READY && conn_output_room(&d->conn) >= sizeof memory) {
+		dovecot_cancel(q->number, &line);
+		conn_write(&d->conn, buf_span(&line));
+	}
+	list_unlink(&q->link);
 }
 
 void

@@ -332,6 +332,17 @@ flow_event_auth_failed(struct flow *f, const struct session *s, enum sasl_mechan
 					  });
 }
 
+static void
+count_need(struct metrics *m, const struct mail_envelope *e)
+{
+	enum tls_need need = destination_need(e->flags);
+
+	if (need == TLS_NEED_REQUIRED)
+		METRIC_ADD_LABEL(m, MAILS_NEED, LABEL_NEED_REQUIRED, 1);
+	else if (need == TLS_NEED_OPTIONAL)
+		METRIC_ADD_LABEL(m, MAILS_NEED, LABEL_NEED_OPTIONAL, 1);
+}
+
 void
 flow_event_received(struct flow *f, const struct session *s, const struct transaction *t,
 		    enum err e)
@@ -349,6 +360,7 @@ flow_event_received(struct flow *f, const struct session *s, const struct transa
 	uint64_t commit_us = clock_monotonic_us() - t->complete_us;
 	METRIC_ADD(m, MAILS_ACCEPTED, 1);
 	METRIC_ADD(m, RECIPIENTS_ACCEPTED, envelope->recipient_count);
+	count_need(m, envelope);
 	METRIC_ADD_LABEL(m, MAIL_BYTES, LABEL_SIDE_RECEIVE, envelope->body_size);
 	METRIC_OBSERVE(m, COMMIT_TIME, commit_us);
 	const char *cipher;
@@ -369,6 +381,7 @@ flow_event_received(struct flow *f, const struct session *s, const struct transa
 			       .commit = commit_us / 1000,
 			       .tls = span_of_string(version),
 			       .cipher = span_of_string(cipher),
+			       .require_tls = report_tls_need(envelope->flags),
 		       });
 }
 
@@ -781,6 +794,7 @@ flow_event_outcomes(struct flow *f, const struct job *j)
 		.host = j->host_name,
 		.peer = peer_text(&j->peer, memory),
 		.size = e->body_size,
+		.require_tls = report_tls_need(e->flags),
 		.delay_a = j->times.receive_ms,
 		.delay_b = since(e->accepted_at_ms, j->times.taken_wall_ms),
 		.delay_c = since(j->times.taken_ms, j->times.started_ms),
@@ -803,6 +817,8 @@ flow_event_outcomes(struct flow *f, const struct job *j)
 		split_reply(r->reply, &event);
 		event_delivery(f->worker->log, &event);
 		METRIC_ADD_LABEL(f->worker->metrics, RECIPIENTS, shape.label, 1);
+		if (j->no_way && r->state == RECIPIENT_FAILED)
+			METRIC_ADD(f->worker->metrics, RECIPIENTS_NO_WAY, 1);
 		if (r->state != RECIPIENT_DELIVERED)
 			continue;
 		METRIC_ADD_LABEL(f->worker->metrics, MAIL_BYTES, LABEL_SIDE_SEND, e->body_size);
@@ -838,6 +854,7 @@ flow_event_notice(struct flow *f, const struct job *j, const struct mail_envelop
 					     .delivered = counts[DSN_DELIVERED],
 					     .attached = span_of_string(attached),
 					     .size = notice->body_size,
+					     .require_tls = report_tls_need(notice->flags),
 				     });
 }
 

@@ -181,6 +181,8 @@ flow_start(struct flow *f, const int *fds, unsigned count)
 	f->listener_count = count;
 	for (unsigned i = 0; i < count; i++)
 		listener_start(&f->listeners[i], f, i, fds[i]);
+	/* So that the first session is told what Dovecot can do. */
+	login_withheld(f);
 }
 
 /* Where there is no memory for it, sessions go on to begin with what was there before. */
@@ -270,10 +272,10 @@ flow_on_due(struct queue *q, struct site_id site)
 }
 
 struct site_id
-flow_site_of(struct queue *q, struct span address)
+flow_site_of(struct queue *q, struct span address, uint32_t flags)
 {
 	struct flow *f = flow_of_queue(q);
-	struct destination *d = destination_of(f, f->routing, address);
+	struct destination *d = destination_of(f, f->routing, address, destination_need(flags));
 
 	/* Without memory for it the mail waits where mail without a route does, and is looked at
 	 * again when it falls due. */

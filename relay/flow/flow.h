@@ -105,7 +105,7 @@ void flow_check_drained(struct flow *f);
 
 /* Hooks for queue_open; context is not used. */
 void flow_on_due(struct queue *q, struct site_id site);
-struct site_id flow_site_of(struct queue *q, struct span address);
+struct site_id flow_site_of(struct queue *q, struct span address, uint32_t flags);
 void flow_on_site_unused(struct queue *q, struct site_id site);
 uint32_t flow_weight_of(struct queue *q, struct span sender);
 /* The weight of a sender among those that wait for one site. */

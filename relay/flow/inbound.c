@@ -423,6 +423,7 @@ on_secured(struct conn *c, enum err e)
 	s->hello_size = 0;
 	s->esmtp = false;
 	receiver_secured(&s->receiver, login_by_certificate(s));
+	receiver_withhold(&s->receiver, login_withheld(s->flow));
 	conn_run(c);
 }
 

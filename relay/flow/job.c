@@ -127,6 +127,7 @@ job_begin(struct job *j)
 		.body_size = e->body_size,
 		.eight_bit = (e->flags & MAIL_EIGHT_BIT) != 0,
 		.utf8 = (e->flags & MAIL_UTF8) != 0,
+		.require_tls = (e->flags & MAIL_TLS_REQUIRED) != 0,
 		.ret = e->ret,
 		.recipient_count = n,
 		.recipients = j->recipients,
@@ -216,6 +217,8 @@ job_take_outcome(struct job *j, const struct sender_outcome *o)
 	keep_origin(j, i, o);
 	if (o->next == SENDER_NEXT_HOST)
 		j->tried_hosts |= 1U << j->host;
+	if (o->next == SENDER_NEXT_HOST && o->class == SENDER_PERMANENT)
+		j->unfit_hosts |= 1U << j->host;
 	if (o->next == SENDER_NEXT_HOST || o->next == SENDER_NEXT_AGAIN)
 		return;
 	resolve(j, i,
@@ -235,6 +238,26 @@ job_explain(struct job *j, struct span text)
 			continue;
 		j->results[i].reply = kept;
 		j->marks[i] = 0;
+	}
+}
+
+bool
+job_may_go_on(const struct job *j, unsigned hosts_max)
+{
+	/* One that no host so far was fit for does not fail before all were asked. */
+	return (unsigned)__builtin_popcount(j->tried_hosts) < hosts_max ||
+	       j->unfit_hosts == j->tried_hosts;
+}
+
+void
+job_give_up_hosts(struct job *j)
+{
+	if (j->tried_hosts == 0 || j->unfit_hosts != j->tried_hosts)
+		return;
+	j->no_way = true;
+	for (uint32_t i = 0; i < j->result_count; i++) {
+		if (!j->resolved[i])
+			resolve(j, i, RECIPIENT_FAILED, j->results[i].reply);
 	}
 }
 

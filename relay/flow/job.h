@@ -77,6 +77,9 @@ struct job {
 
 	unsigned host;        /* that serves it, or will */
 	unsigned tried_hosts; /* bit mask: a recipient needs another one than these */
+	unsigned
+		unfit_hosts; /* of them, those that will not do: what the mail requires they lack */
+	bool no_way;         /* it failed since no host can be given it as it requires (RFC 8689) */
 	unsigned rounds; /* transactions and failed connections in a row that resolved nothing */
 	unsigned resolved_count;
 	unsigned resolved_before; /* the present transaction */
@@ -126,6 +129,10 @@ void job_begin(struct job *j);
 void job_take_outcome(struct job *j, const struct sender_outcome *o);
 /* Replaces the words of what is not resolved. */
 void job_explain(struct job *j, struct span text);
+/* May another host be tried, where `hosts_max` are enough for an attempt? */
+bool job_may_go_on(const struct job *j, unsigned hosts_max);
+/* No host is left that could be tried: what is left fails for good where all of them are unfit. */
+void job_give_up_hosts(struct job *j);
 /* Resolves all that is left as temporary failures with this text ("451 4.4.1 …"). */
 void job_defer_rest(struct job *j, struct span text);
 /* Resolves all that is left as not reached this time: pending, and no attempt. */

@@ -29,6 +29,7 @@ struct login {
 	bool fits;      /* what the helper found */
 	bool forgotten; /* meanwhile nobody waits for it any more */
 	bool late;      /* answered behind the step that asked */
+	bool relays;    /* the exchange is Dovecot's: messages are passed through */
 	struct timer delay;
 	enum reply_row row; /* to be answered behind the delay */
 	enum close_reason reason;
@@ -74,7 +75,7 @@ drop(struct login *l)
 	ASSERT(s->login == l && !l->in_helper);
 	s->login = NULL;
 	timer_stop(&f->worker->timers, &l->delay);
-	list_unlink(&l->question.link);
+	dovecot_forget(&f->dovecot, &l->question);
 	users_put(l->users);
 	sasl_server_fini(&l->sasl);
 	explicit_bzero(l, sizeof *l);
@@ -327,20 +328,60 @@ on_dovecot_answer(struct dovecot_question *q, enum dovecot_answer answer, struct
 	conn_run(&s->conn);
 }
 
+static void say(struct login *l);
+
 static void
-ask_dovecot(struct login *l)
+on_dovecot_challenge(struct dovecot_question *q, struct span challenge)
+{
+	struct login *l = CONTAINER_OF(q, struct login, question);
+	struct session *s = l->session;
+
+	OBJ_CHECK(l, LOGIN_MAGIC);
+	l->late = true;
+	l->challenge = buf_of(l->memory, sizeof l->memory);
+	buf_append(&l->challenge, challenge);
+	say(l);
+	conn_run(&s->conn);
+}
+
+/* `message`: the client's first one of an exchange; no data: name and password are known. */
+static void
+ask_dovecot(struct login *l, struct span message)
 {
 	struct session *s = l->session;
 	struct buf address = buf_of(l->address, sizeof l->address);
+	struct buf kept = buf_of(l->memory, sizeof l->memory);
 
 	net_address_show_ip(&s->peer, &address);
+	l->relays = message.data != NULL;
+	if (l->relays)
+		buf_append(&kept, message);
+	ASSERT(!kept.overflow);
 	l->question = (struct dovecot_question){
 		.name = sasl_server_name(&l->sasl),
 		.password = sasl_server_password(&l->sasl),
+		.message = l->relays ? buf_span(&kept) : span_none(),
 		.address = s->peer.size > 0 ? buf_span(&address) : span_none(),
 		.on_answer = on_dovecot_answer,
+		.on_challenge = on_dovecot_challenge,
 	};
 	dovecot_ask(&s->flow->dovecot, &l->question);
+}
+
+static bool
+has_dovecot(const struct login *l)
+{
+	return config_names_file(options_of(l->session)->dovecot);
+}
+
+unsigned
+login_withheld(struct flow *f)
+{
+	unsigned scram = SASL_BIT(SASL_SCRAM_SHA_256);
+
+	if (!config_names_file(f->routing->config->users.dovecot))
+		return 0;
+	return scram & ~dovecot_mechanisms(&f->dovecot);
 }
 
 /* ---- certificates ---- */
@@ -392,6 +433,8 @@ say(struct login *l)
 		.challenge = buf_span(&l->challenge),
 	};
 
+	/* As in end(). */
+	a.input_waiting = l->late && conn_input(&l->session->conn).size > 0;
 	receiver_answer(&l->session->receiver, &a);
 }
 
@@ -416,14 +459,18 @@ step(struct login *l, bool has_data, struct span data)
 	case SASL_LOOKUP:
 		if (!identify(l))
 			break;
+		if (has_dovecot(l)) {
+			ask_dovecot(l, data);
+			break;
+		}
 		sasl_server_verifier(&l->sasl, &l->verifier, &l->challenge);
 		say(l);
 		break;
 	case SASL_CHECK:
 		if (!identify(l))
 			break;
-		if (config_names_file(options_of(l->session)->dovecot))
-			ask_dovecot(l);
+		if (has_dovecot(l))
+			ask_dovecot(l, span_none());
 		else
 			check_password(l);
 		break;
@@ -447,6 +494,15 @@ step(struct login *l, bool has_data, struct span data)
 		end(l, REPLY_BAD_BASE64, CLOSE_NONE);
 		break;
 	}
+}
+
+static void
+pass_on(struct login *l, struct span data)
+{
+	if (data.size > SASL_MESSAGE_MAX)
+		end(l, REPLY_BAD_BASE64, CLOSE_NONE);
+	else
+		dovecot_go_on(&l->session->flow->dovecot, &l->question, data);
 }
 
 /* Whoever goes on without waiting for the answer is not asked further (receiver.h). */
@@ -507,7 +563,12 @@ login_go_on(struct session *s, const struct receiver_action *a, bool input_waiti
 {
 	ASSERT(s->login != NULL);
 	OBJ_CHECK(s->login, LOGIN_MAGIC);
-	if (!is_too_early(s, input_waiting))
+	bool goes_on = !is_too_early(s, input_waiting);
+	if (goes_on)
+		s->login->late = false;
+	if (goes_on && s->login->relays)
+		pass_on(s->login, a->data);
+	else if (goes_on)
 		step(s->login, true, a->data);
 	wipe(a);
 }

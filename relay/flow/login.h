@@ -4,11 +4,11 @@
  * users (users.h), with what lockout.h says of those who fail.
  *
  * To check a password takes a verifier's iterations, far too long for a worker: a helper does it
- * (core/helpers.h), and the session waits; or Dovecot does (dovecot_link.h). Where the helpers are
- * busy the client is told to come again (454). A password that was right is remembered for a while,
- * as a hash whose key nobody outside the process knows, together with the verifier that it fits:
- * another verifier makes it worthless at once. A name that nobody has costs the same as one that
- * somebody has.
+ * (core/helpers.h), and the session waits; or Dovecot does (dovecot_link.h), to which SCRAM is
+ * passed through, since it has the verifiers. Where the helpers are busy the client is told to come
+ * again (454). A password that was right is remembered for a while, as a hash whose key nobody
+ * outside the process knows, together with the verifier that it fits: another verifier makes it
+ * worthless at once. A name that nobody has costs the same as one that somebody has.
  *
  * The answer to a failure is held back by a timer of the login. A login is of one session, ends
  * with the receiver's answer, and wipes what it knew.
@@ -44,6 +44,8 @@ void logins_fini(struct flow *f);
 /* TLS has begun: has the client shown a certificate that a user may log in with? Then s->certified
  * is that user. */
 bool login_by_certificate(struct session *s);
+/* Mechanisms that are not to be had now although a listener would offer them: SASL_BITs. */
+unsigned login_withheld(struct flow *f);
 /* ASK_AUTH and ASK_AUTH_DATA: answered now or later. `data` of the action is wiped. */
 void login_begin(struct session *s, const struct receiver_action *a, bool input_waiting);
 void login_go_on(struct session *s, const struct receiver_action *a, bool input_waiting);

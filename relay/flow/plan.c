@@ -92,11 +92,13 @@ plan_new(enum site_kind kind, struct span hosts_name, const struct tls_policy *p
 bool
 plan_wants_tlsa(const struct tls_policy *policy)
 {
+	if (policy->source == TLS_BY_MAIL)
+		return false;
 	return policy->level == TLS_DANE || policy->source != TLS_BY_ROUTE;
 }
 
-enum tls_level
-plan_host_level(const struct tls_policy *policy, const struct plan_host *h, enum tls_source *source)
+static enum tls_level
+level_by_policy(const struct tls_policy *policy, const struct plan_host *h, enum tls_source *source)
 {
 	*source = policy->source;
 	if (policy->source == TLS_BY_ROUTE)
@@ -108,6 +110,17 @@ plan_host_level(const struct tls_policy *policy, const struct plan_host *h, enum
 	if (*source == TLS_BY_DANE)
 		*source = TLS_BY_DEFAULT;
 	return policy->level;
+}
+
+enum tls_level
+plan_host_level(const struct tls_policy *policy, const struct plan_host *h, enum tls_source *source)
+{
+	enum tls_level level = level_by_policy(policy, h, source);
+
+	if (policy->need != TLS_NEED_REQUIRED || level >= TLS_VERIFY || h->is_local)
+		return level;
+	*source = TLS_BY_MAIL;
+	return TLS_VERIFY;
 }
 
 /* Memory for the records of all hosts of a plan; what is left of it. */
@@ -156,10 +169,22 @@ take_records(struct records *r, const struct mx_host *from, struct plan_host *to
 		first[i].data = keep(&r->data, first[i].data);
 }
 
-/* True where the host must be left out. */
+static void
+say_why(struct buf *why, struct span name, const char *reason, struct span more)
+{
+	if (why == NULL)
+		return;
+	buf_append_string(why, why->size > 0 ? "; " : "");
+	buf_append(why, span_first(name, buf_room(why)));
+	buf_append_string(why, ": ");
+	buf_append(why, span_first(span_of_string(reason), buf_room(why)));
+	buf_append(why, span_first(more, buf_room(why)));
+}
+
+/* True where the host must be left out for its TLSA records, or the lack of them. */
 static bool
-is_barred(const struct tls_policy *policy, const struct plan_host *h, const struct dns_answer *a,
-	  struct buf *why)
+is_barred_by_dane(const struct tls_policy *policy, const struct plan_host *h,
+		  const struct dns_answer *a, struct buf *why)
 {
 	static const char *const reasons[] = {
 		[DANE_NOT_ASKED] = "there is no address of it that DNSSEC secures, so TLSA records "
@@ -172,15 +197,37 @@ is_barred(const struct tls_policy *policy, const struct plan_host *h, const stru
 	if (!plan_wants_tlsa(policy) ||
 	    (h->dane != DANE_FAILED && (policy->level != TLS_DANE || h->dane == DANE_USABLE)))
 		return false;
-	if (why == NULL)
-		return true;
-	buf_append_string(why, why->size > 0 ? "; " : "");
-	buf_append(why, span_first(h->name, buf_room(why)));
-	buf_append_string(why, ": ");
-	buf_append(why, span_first(span_of_string(reasons[h->dane]), buf_room(why)));
-	if (h->dane == DANE_FAILED)
-		buf_append(why, span_first(a->why, buf_room(why)));
+	say_why(why, h->name, reasons[h->dane], h->dane == DANE_FAILED ? a->why : span_none());
 	return true;
+}
+
+/* Likewise for what the mail requires (RFC 8689 4.2.1). That its certificate bears the host's name
+ * proves nothing where anybody may have chosen that name. */
+static bool
+is_barred_by_need(const struct tls_policy *policy, const struct plan_host *h, bool name_is_trusted,
+		  struct buf *why)
+{
+	if (policy->need != TLS_NEED_REQUIRED || h->is_local)
+		return false;
+	if (policy->level == TLS_NONE)
+		say_why(why, h->name, "the route rules TLS out, which the mail requires",
+			span_none());
+	else if (!name_is_trusted && policy->level != TLS_FINGERPRINT)
+		say_why(why, h->name,
+			"the mail requires TLS, and neither DNSSEC nor MTA-STS vouches for this "
+			"host's name",
+			span_none());
+	else
+		return false;
+	return true;
+}
+
+/* Whose MX host it is says the DNS, unless it is the domain itself. */
+static bool
+name_is_trusted(const struct mx_hosts *found, const struct tls_policy *policy)
+{
+	return found->mx_secure || found->is_implicit || found->is_literal ||
+	       (policy->source == TLS_BY_STS && !policy->testing);
 }
 
 /* DANE is a part of the policy wherever a host has records or, as far as is known, may have: only
@@ -215,12 +262,15 @@ add_mx_hosts(struct plan *p, const struct mx_hosts *found, const struct plan_hos
 {
 	struct span names[MX_HOSTS_MAX], bases[MX_HOSTS_MAX];
 	bool barred[MX_HOSTS_MAX];
+	bool is_trusted = name_is_trusted(found, &p->policy);
 	uint8_t rank = 0;
 
 	for (unsigned i = 0; i < found->host_count; i++) {
 		names[i] = keep(texts, found->hosts[i].name);
 		bases[i] = keep(texts, known[i].base);
-		barred[i] = is_barred(&p->policy, &known[i], found->hosts[i].tlsa, why);
+		barred[i] = is_barred_by_dane(&p->policy, &known[i], found->hosts[i].tlsa, why) ||
+			    is_barred_by_need(&p->policy, &known[i], is_trusted, why);
+		p->uncertain |= barred[i] && known[i].dane == DANE_FAILED;
 	}
 	for (unsigned i = 0; i < found->address_count; i++) {
 		unsigned host = found->host_of[i];
@@ -292,6 +342,18 @@ know_host(const struct config_host *host, const struct mx_hosts *found, struct r
 	return h;
 }
 
+static bool
+all_are_local(const struct config_host *host, const struct mx_hosts *found)
+{
+	if (host->name.size == 0)
+		return net_address_is_local(&host->address);
+	for (unsigned i = 0; i < found->address_count; i++) {
+		if (!net_address_is_local(&found->addresses[i]))
+			return false;
+	}
+	return true;
+}
+
 static void
 add_target_hosts(struct plan *p, const struct config_host *host, const struct mx_hosts *found,
 		 const struct plan_host *known, struct buf *texts, struct buf *why)
@@ -307,8 +369,12 @@ add_target_hosts(struct plan *p, const struct config_host *host, const struct mx
 		net_address_show(&host->address, &number);
 	if (by_number)
 		own.name = buf_span(&number);
-	if (is_barred(&p->policy, &own, found == NULL ? NULL : found->hosts[0].tlsa, why))
+	own.is_local = p->kind == SITE_LMTP && all_are_local(host, found);
+	if (is_barred_by_dane(&p->policy, &own, found == NULL ? NULL : found->hosts[0].tlsa, why) ||
+	    is_barred_by_need(&p->policy, &own, true, why)) {
+		p->uncertain |= own.dane == DANE_FAILED;
 		return;
+	}
 	own.name = keep(texts, known->name);
 	own.base = keep(texts, known->base);
 	for (unsigned i = 0; i < (by_number ? 1 : found->address_count); i++) {

@@ -37,6 +37,9 @@ struct plan_host {
 	uint8_t rank;     /* hosts of the same rank are equals; 0 comes first */
 	bool implicit;    /* TLS from the first byte on */
 	bool secure;      /* the way from its name to its address was validated */
+	/* An LMTP server on this machine, behind a path or a loopback address: there a mail leaves
+	 * the network, and what RFC 8689 wants of hosts on the way is not wanted of it. */
+	bool is_local;
 	enum dane_verdict dane;
 	const struct tlsa *records; /* USABLE: those that count */
 	size_t record_count;
@@ -50,6 +53,7 @@ struct plan {
 	enum site_kind kind; /* SMTP or LMTP */
 	bool by_mx;
 	bool mx_secure;
+	bool uncertain;   /* a host was left out that may be fit after all: its records failed */
 	uint64_t hash;    /* of kind and name */
 	struct span name; /* of the site */
 	struct tls_policy policy;
@@ -75,7 +79,8 @@ struct plan *plan_of_target(const struct config_target *target, const struct tls
 			    struct span auth, struct mx_hosts *const *answers, struct buf *why);
 /* What a host of this plan must do before it is given mail, and who says so. A host with usable
  * records is judged by them alone, unless the route says something else than auto or dane; one with
- * unusable records must do TLS at least. Others are under the policy's level. */
+ * unusable records must do TLS at least. Others are under the policy's level. Where the mail
+ * requires TLS, it is never less than that its certificate is verified. */
 enum tls_level plan_host_level(const struct tls_policy *policy, const struct plan_host *h,
 			       enum tls_source *source);
 struct plan *plan_get(struct plan *p);

@@ -269,3 +269,15 @@ report_failure(struct site *s, unsigned host, const char *phase, struct span err
 	s->failure.size = (uint8_t)text.size;
 	s->failure.at_ms = s->flow->worker->now_wall_ms;
 }
+
+struct span
+report_tls_need(uint32_t mail_flags)
+{
+	static const char *const words[] = {
+		[TLS_NEED_NOTHING] = NULL,
+		[TLS_NEED_REQUIRED] = "yes",
+		[TLS_NEED_OPTIONAL] = "no",
+	};
+
+	return span_of_string(words[destination_need(mail_flags)]);
+}

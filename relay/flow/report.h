@@ -84,6 +84,8 @@ bool report_sites(struct flow *f, uint32_t *cursor, uint64_t slice_us, struct re
 struct span report_site_name(const struct flow *f, struct site_id id);
 /* Does the number lead to the site, or the destination, of that name? */
 bool report_leads_to(const struct flow *f, struct site_id id, struct span name);
+/* What a mail says of TLS (RFC 8689), by the flags of its envelope: "yes", "no", or nothing. */
+struct span report_tls_need(uint32_t mail_flags);
 /* Keeps a failure of a host for reports. */
 void report_failure(struct site *s, unsigned host, const char *phase, struct span error);
 

@@ -16,15 +16,14 @@ enum {
 	NAME_MAX_TRIED = 64 * 300, /* a route's list of hosts */
 };
 
-/* Dovecot can be asked whether a password is right, and nothing else. */
+/* Dovecot can be asked whether a password is right; whether it does SCRAM, it says itself, and
+ * login_withheld() knows. */
 static uint8_t
 mechanisms(const struct config *c)
 {
 	unsigned passwords = SASL_BIT(SASL_PLAIN) | SASL_BIT(SASL_LOGIN);
 
-	if (config_names_file(c->users.dovecot))
-		return (uint8_t)(passwords | SASL_BIT(SASL_EXTERNAL));
-	if (config_names_file(c->users.file))
+	if (config_names_file(c->users.dovecot) || config_names_file(c->users.file))
 		return (uint8_t)(passwords | SASL_BIT(SASL_EXTERNAL) |
 				 SASL_BIT(SASL_SCRAM_SHA_256));
 	return 0;
@@ -58,6 +57,7 @@ receiver_options(const struct config *c, size_t listener)
 		.bare_newline = c->bare_newline == NEWLINE_NORMALIZE ? BODY_NORMALIZE : BODY_REJECT,
 		.auth = role == ROLE_SUBMISSION ? mechanisms(c) : 0,
 		.auth_required = role == ROLE_SUBMISSION,
+		.require_tls = c->relay.requiretls,
 		.starttls = routing_listener_tls(c, listener) == LISTENER_TLS_STARTTLS,
 	};
 }
@@ -255,23 +255,39 @@ routing_new(const struct config *config, const struct routing *old, struct buf *
 	return r;
 }
 
-static uint32_t
-slot_without_dane(const struct routing *r, struct span name)
+/* Takes a whole word with its blank out of the text. */
+static void
+take_out(struct buf *text, struct span word)
 {
-	static const char word[] = " tls=dane";
-	const uint8_t *at = memmem(name.data, name.size, word, sizeof word - 1);
+	uint8_t *at = memmem(text->data, text->size, word.data, word.size);
+
+	if (at == NULL)
+		return;
+	size_t behind = (size_t)(text->data + text->size - at) - word.size;
+	if (behind > 0 && at[word.size] != ' ')
+		return;
+	memmove(at, at + word.size, behind);
+	text->size -= word.size;
+}
+
+/* Of a site's name, what does not come from a route. */
+static uint32_t
+slot_of_site(const struct routing *r, struct span name)
+{
 	uint8_t memory[NAME_MAX_TRIED];
 	struct buf rest = buf_of(memory, sizeof memory);
 
-	if (at == NULL)
+	buf_append(&rest, name);
+	if (rest.overflow)
 		return 0;
-	size_t front = (size_t)(at - name.data);
-	struct span behind = span_after(name, front + sizeof word - 1);
-	if (behind.size > 0 && behind.data[0] != ' ')
-		return 0;
-	buf_append(&rest, span_first(name, front));
-	buf_append(&rest, behind);
-	return rest.overflow ? 0 : *slot_of(r, buf_span(&rest));
+	take_out(&rest, SPAN(" requiretls"));
+	take_out(&rest, SPAN(" tls=optional"));
+	uint32_t slot = *slot_of(r, buf_span(&rest));
+	if (slot == 0) {
+		take_out(&rest, SPAN(" tls=dane"));
+		slot = *slot_of(r, buf_span(&rest));
+	}
+	return slot;
 }
 
 uint32_t
@@ -279,9 +295,10 @@ routing_connections(const struct routing *r, struct span name)
 {
 	uint32_t slot = *slot_of(r, name);
 
-	/* What the hosts publish (DANE) makes another site of it, not another route. */
+	/* What the hosts publish (DANE) and what a mail wants makes another site of it, not another
+	 * route. */
 	if (slot == 0)
-		slot = slot_without_dane(r, name);
+		slot = slot_of_site(r, name);
 	return slot == 0 ? 1 : r->connections[slot - 1];
 }
 

@@ -129,6 +129,7 @@ take_answer(struct sts_lookup *l, struct sts_question *q)
 	}
 	if (l->expires_at_ms < expires_at_ms)
 		expires_at_ms = l->expires_at_ms;
+	l->uncertain |= policy == NULL && q->id_size > 0;
 	q->policy = NULL;
 	l->question = NULL;
 	finish(l, policy, expires_at_ms);
@@ -197,6 +198,7 @@ ask_control(struct sts_lookup *l, struct span id)
 
 	timer_stop(&f->worker->timers, &l->patience);
 	if (q == NULL) {
+		l->uncertain = true;
 		finish(l, NULL, f->worker->now_ms + LEAST_MS);
 		return;
 	}
@@ -225,6 +227,7 @@ on_record(struct dns_query *query, struct dns_answer *a)
 
 	for (unsigned i = 0; i < a->count; i++)
 		texts[i] = a->records[i].data;
+	l->uncertain = a->outcome == DNS_FAILED || a->outcome == DNS_BOGUS;
 	if (a->outcome != DNS_FOUND || !sts_records_find(texts, a->count, &id))
 		id = span_none();
 	l->expires_at_ms = a->expires_at_ms;
@@ -238,6 +241,7 @@ on_patience(struct timer *t)
 	struct sts_lookup *l = CONTAINER_OF(t, struct sts_lookup, patience);
 
 	resolver_cancel(&l->query);
+	l->uncertain = true;
 	l->expires_at_ms = l->flow->worker->now_ms + NO_RECORD_MS;
 	ask_control(l, span_none());
 }
@@ -253,6 +257,7 @@ sts_look(struct sts_lookup *l, struct flow *f, struct span domain)
 	l->flow = f;
 	l->domain = domain;
 	l->pending = true;
+	l->uncertain = false;
 	buf_append_string(&text, label);
 	buf_append(&text, domain);
 	timer_init(&l->patience, on_patience);
@@ -361,7 +366,8 @@ sts_apply(const struct sts_held *h, const struct mx_hosts *found, struct tls_pol
 	policy->source = TLS_BY_STS;
 	policy->domain = h->domain;
 	policy->policy_id = h->id;
-	policy->testing = h->mode == STS_TESTING;
+	/* A mail that requires TLS may go to the hosts that it names, in mode testing, too. */
+	policy->testing = h->mode == STS_TESTING && policy->need != TLS_NEED_REQUIRED;
 	if (policy->testing)
 		return true;
 	policy->level = TLS_VERIFY;

@@ -97,6 +97,7 @@ struct sts_lookup {
 	bool pending;                  /* from sts_look to on_done */
 	uint64_t expires_at_ms;        /* of what was learnt; monotonic */
 	struct sts_held *policy;       /* what was learnt; a reference; NULL: there is none */
+	bool uncertain; /* there may be one: its record, or itself, could not be had */
 	/* Never inside sts_look. */
 	void (*on_done)(struct sts_lookup *l);
 };

@@ -12,7 +12,7 @@
 #include "core/base/utf8.h"
 #include "relay/message/trace.h"
 
-enum { ARENA_CHUNK_SIZE = 1024, TLS_TEXT_MAX = 128 };
+enum { ARENA_CHUNK_SIZE = 1024, TLS_TEXT_MAX = 128, TLS_FIELD_MAX = 64 };
 
 static const struct config *
 config_of(const struct transaction *t)
@@ -95,7 +95,8 @@ keep_mail(struct session *s, struct transaction *t, const struct receiver_action
 	e->ret = a->mail.ret == PARAMS_RET_FULL   ? RET_FULL
 		 : a->mail.ret == PARAMS_RET_HDRS ? RET_HEADERS
 						  : RET_NONE;
-	e->flags = a->mail.smtputf8 ? MAIL_UTF8 : 0;
+	e->flags = (a->mail.smtputf8 ? MAIL_UTF8 : 0U) |
+		   (a->mail.require_tls ? MAIL_TLS_REQUIRED : 0U);
 	e->envid = arena_copy(&t->memory, a->mail.envid);
 	e->client = arena_copy(&t->memory, buf_span(&client));
 	t->declared_size = a->mail.size;
@@ -123,6 +124,13 @@ transaction_begin(struct session *s, const struct receiver_action *mail)
 	return row;
 }
 
+static struct destination *
+find_destination(const struct transaction *t, struct span address)
+{
+	return destination_of(t->session->flow, t->session->routing, address,
+			      destination_need(t->envelope.flags));
+}
+
 static enum reply_row
 keep_recipient(struct transaction *t, const struct receiver_action *rcpt)
 {
@@ -136,8 +144,7 @@ keep_recipient(struct transaction *t, const struct receiver_action *rcpt)
 	n->recipient.orcpt = arena_copy(&t->memory, rcpt->rcpt.orcpt);
 	if (n->recipient.orcpt.data == NULL || !copy_path(t, &rcpt->path, &n->recipient.address))
 		return REPLY_NO_MEMORY;
-	n->destination =
-		destination_of(t->session->flow, t->session->routing, n->recipient.address);
+	n->destination = find_destination(t, n->recipient.address);
 	if (n->destination == NULL)
 		return REPLY_NO_MEMORY;
 	destination_hold(n->destination);
@@ -264,10 +271,24 @@ transaction_open_body(struct transaction *t, uint64_t size)
 	return REPLY_NONE;
 }
 
+/* RFC 8689 3: "No" is all that it can say, and it can stand once. */
+static void
+look_at_tls_field(struct transaction *t)
+{
+	uint8_t memory[TLS_FIELD_MAX];
+	struct buf value = buf_of(memory, sizeof memory);
+
+	t->tls_fields++;
+	t->says_no = !t->header.cut && header_unfold(&t->header, &value) &&
+		     span_eq_nocase(span_trim(buf_span(&value)), SPAN("No"));
+}
+
 /* A field of the header is whole. */
 static enum reply_row
 judge_field(struct transaction *t)
 {
+	if (header_is(&t->header, SPAN("TLS-Required")))
+		look_at_tls_field(t);
 	if (!t->checks_from || !header_is(&t->header, SPAN("From")))
 		return REPLY_NONE;
 	enum reply_row row = t->header.cut ? REPLY_FROM_NOT_YOURS
@@ -383,6 +404,26 @@ transaction_add_body(struct transaction *t, struct span bytes)
 	return refuse_unless_none(t, row);
 }
 
+/* The mail goes elsewhere than was thought when its recipients were named: where nothing that is
+ * published of the way counts. REQUIRETLS goes before the header (RFC 8689 4.1). */
+static enum reply_row
+take_tls_field(struct transaction *t)
+{
+	if (t->tls_fields != 1 || !t->says_no || (t->envelope.flags & MAIL_TLS_REQUIRED) != 0)
+		return REPLY_NONE;
+	t->envelope.flags |= MAIL_TLS_OPTIONAL;
+	for (struct recipient_node *n = t->first; n != NULL; n = n->next) {
+		struct destination *d = find_destination(t, n->recipient.address);
+		if (d == NULL)
+			return REPLY_NO_MEMORY;
+		destination_hold(d);
+		destination_release(n->destination);
+		n->destination = d;
+		n->recipient.site = d->id;
+	}
+	return REPLY_NONE;
+}
+
 /* What of the header could not be judged before, nor what is missing added. */
 static enum reply_row
 finish_header(struct transaction *t)
@@ -390,23 +431,23 @@ finish_header(struct transaction *t)
 	enum reply_row row = REPLY_NONE;
 	struct span piece;
 
-	while (t->checks_from && !t->header_ended && row == REPLY_NONE) {
+	while (!t->header_ended && row == REPLY_NONE) {
 		enum header_event event;
 		header_finish(&t->header, &event);
 		t->header_ended = event == HEADER_END;
 		if (event == HEADER_FIELD)
 			row = judge_field(t);
 	}
-	while (row == REPLY_NONE && fixup_finish(t->fixup, &piece))
+	while (t->fixup != NULL && row == REPLY_NONE && fixup_finish(t->fixup, &piece))
 		row = keep_bytes(t, piece);
-	return row;
+	return row == REPLY_NONE ? take_tls_field(t) : row;
 }
 
 enum reply_row
 transaction_end_body(struct transaction *t)
 {
 	ASSERT(!t->refused && t->draft != NULL);
-	return t->fixup == NULL ? REPLY_NONE : refuse_unless_none(t, finish_header(t));
+	return refuse_unless_none(t, finish_header(t));
 }
 
 bool

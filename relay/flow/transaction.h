@@ -39,8 +39,10 @@ struct transaction {
 	struct header header;
 	struct fixup *fixup; /* of a user's mail: what is changed of it; NULL: nothing is */
 	bool header_ended;
-	bool checks_from; /* the From fields must be the user's */
-	bool mail_booked; /* with quota.h, as are so many recipients */
+	bool says_no;        /* the last of its TLS-Required fields does */
+	uint32_t tls_fields; /* so many there are */
+	bool checks_from;    /* the From fields must be the user's */
+	bool mail_booked;    /* with quota.h, as are so many recipients */
 	uint32_t recipients_booked;
 	bool refused; /* the rest of the body is not kept */
 	struct body_dots dots;

@@ -114,6 +114,9 @@ bool dsn_is_utf8(const struct dsn *d);
 /* "failed" */
 const char *dsn_action_name(enum dsn_action a);
 const struct dsn_template *dsn_built_in(enum dsn_action a);
+/* By action: the texts of a report that stands for one that may not go as it is, for want of TLS
+ * (RFC 8689 5). */
+const struct dsn_template *dsn_withheld(void);
 /* The status (RFC 3463) to report, appended: the reply's own, or what fits its code and the action.
  * A failed recipient whose last reply was temporary has run out of time: 4.4.7. */
 void dsn_status(const struct dsn_recipient *r, struct buf *out);

@@ -54,6 +54,28 @@ static const struct dsn_template delivered = {
 		       "You asked to be told. Whether it was read is not known.\n" ENDING),
 };
 
+#define WITHHELD                                                                  \
+	"This is the mail system at ${hostname}.\n"                               \
+	"\n"                                                                      \
+	"There is a report about a message of yours that required TLS\n"          \
+	"(REQUIRETLS). It must be protected as the message was, and cannot be\n"  \
+	"sent so to:\n"                                                           \
+	"\n"                                                                      \
+	"${recipients}\n"                                                         \
+	"\n"                                                                      \
+	"What it says is left out here. The postmaster of this system can tell\n" \
+	"it to you. Our reference is ${queue_id}.\n"
+
+static const struct dsn_template withheld[DSN_ACTIONS] = {
+	[DSN_FAILED] = { SPAN("A report to you is withheld"), SPAN(WITHHELD) },
+};
+
+const struct dsn_template *
+dsn_withheld(void)
+{
+	return withheld;
+}
+
 const struct dsn_template *
 dsn_built_in(enum dsn_action a)
 {

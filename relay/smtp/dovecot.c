@@ -56,7 +56,7 @@ dovecot_read(struct span line, struct dovecot_line *out)
 		bool has_number;
 	} words[] = {
 		{ SPAN("VERSION"), DOVECOT_VERSION, true },
-		{ SPAN("MECH"), DOVECOT_PLAIN, false },
+		{ SPAN("MECH"), DOVECOT_MECHANISM, false },
 		{ SPAN("DONE"), DOVECOT_DONE, false },
 		{ SPAN("OK"), DOVECOT_OK, true },
 		{ SPAN("FAIL"), DOVECOT_FAIL, true },
@@ -64,7 +64,10 @@ dovecot_read(struct span line, struct dovecot_line *out)
 	};
 	struct span word = next_field(&line);
 
-	*out = (struct dovecot_line){ .kind = DOVECOT_OTHER };
+	*out = (struct dovecot_line){
+		.kind = DOVECOT_OTHER,
+		.mechanism = SASL_MECHANISM_COUNT,
+	};
 	for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
 		if (!span_eq(word, words[i].word))
 			continue;
@@ -72,8 +75,13 @@ dovecot_read(struct span line, struct dovecot_line *out)
 		if (words[i].has_number && !read_number(next_field(&line), &out->number))
 			return false;
 	}
-	if (out->kind == DOVECOT_PLAIN && !span_eq_nocase(next_field(&line), SPAN("PLAIN")))
-		out->kind = DOVECOT_OTHER;
+	if (out->kind == DOVECOT_MECHANISM) {
+		out->mechanism = sasl_find(next_field(&line));
+		if (out->mechanism == SASL_MECHANISM_COUNT)
+			out->kind = DOVECOT_OTHER;
+	}
+	if (out->kind == DOVECOT_CONTINUE)
+		out->data = next_field(&line);
 	if (out->kind == DOVECOT_OK || out->kind == DOVECOT_FAIL)
 		read_parameters(line, out);
 	return true;
@@ -126,19 +134,46 @@ dovecot_ask_plain(uint32_t number, struct span name, struct span password, struc
 	uint8_t memory[SASL_NAME_MAX + SASL_PASSWORD_MAX + 2];
 	struct buf response = buf_of(memory, sizeof memory);
 
-	ASSERT(number > 0);
 	buf_append_byte(&response, '\0');
 	buf_append(&response, name);
 	buf_append_byte(&response, '\0');
 	buf_append(&response, password);
 	ASSERT(!response.overflow);
+	dovecot_ask_mechanism(number, SASL_PLAIN, buf_span(&response), address, out);
+	explicit_bzero(memory, sizeof memory);
+}
+
+void
+dovecot_ask_mechanism(uint32_t number, enum sasl_mechanism m, struct span message,
+		      struct span address, struct buf *out)
+{
+	struct span name = sasl_name(m);
+
+	ASSERT(number > 0 && message.size <= SASL_MESSAGE_MAX);
 	/* secured: it would not take a password in plain text otherwise. The response is last. */
-	buf_printf(out, "AUTH\t%u\tPLAIN\tservice=smtp\tsecured\tnologin", number);
+	buf_printf(out, "AUTH\t%u\t%.*s\tservice=smtp\tsecured\tnologin", number, SPAN_ARG(name));
 	if (address.size > 0)
 		buf_printf(out, "\trip=%.*s", SPAN_ARG(address));
 	buf_append_string(out, "\tresp=");
-	base64_encode(buf_span(&response), out);
+	base64_encode(message, out);
 	buf_append_byte(out, '\n');
 	ASSERT(!out->overflow);
-	explicit_bzero(memory, sizeof memory);
+}
+
+void
+dovecot_continue(uint32_t number, struct span message, struct buf *out)
+{
+	ASSERT(number > 0 && message.size <= SASL_MESSAGE_MAX);
+	buf_printf(out, "CONT\t%u\t", number);
+	base64_encode(message, out);
+	buf_append_byte(out, '\n');
+	ASSERT(!out->overflow);
+}
+
+void
+dovecot_cancel(uint32_t number, struct buf *out)
+{
+	ASSERT(number > 0);
+	buf_printf(out, "CANCEL\t%u\n", number);
+	ASSERT(!out->overflow);
 }

@@ -10,7 +10,7 @@
 struct reading {
 	unsigned seen; /* bits by row of the table of parameters */
 	bool smtputf8;
-	unsigned offered; /* PARAMS_AUTH */
+	unsigned offered; /* PARAMS_AUTH, PARAMS_REQUIRETLS */
 	struct mail_params *mail;
 	struct rcpt_params *rcpt;
 };
@@ -53,6 +53,13 @@ static bool
 read_smtputf8(struct reading *r, struct span value)
 {
 	r->mail->smtputf8 = true;
+	return value.data == NULL;
+}
+
+static bool
+read_requiretls(struct reading *r, struct span value)
+{
+	r->mail->require_tls = true;
 	return value.data == NULL;
 }
 
@@ -161,9 +168,13 @@ read_auth(struct reading *r, struct span value)
 }
 
 static const struct param mail_rows[] = {
-	{ SPAN("SIZE"), 0, read_size },         { SPAN("BODY"), 0, read_body },
-	{ SPAN("SMTPUTF8"), 0, read_smtputf8 }, { SPAN("RET"), 0, read_ret },
-	{ SPAN("ENVID"), 0, read_envid },       { SPAN("AUTH"), PARAMS_AUTH, read_auth },
+	{ SPAN("SIZE"), 0, read_size },
+	{ SPAN("BODY"), 0, read_body },
+	{ SPAN("SMTPUTF8"), 0, read_smtputf8 },
+	{ SPAN("RET"), 0, read_ret },
+	{ SPAN("ENVID"), 0, read_envid },
+	{ SPAN("AUTH"), PARAMS_AUTH, read_auth },
+	{ SPAN("REQUIRETLS"), PARAMS_REQUIRETLS, read_requiretls },
 };
 
 static const struct param rcpt_rows[] = {

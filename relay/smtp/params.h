@@ -3,9 +3,9 @@
  * params: the parameters of MAIL and RCPT (RFC 5321 4.1.2).
  *
  * PURE. SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531), RET and ENVID, NOTIFY and ORCPT
- * (RFC 3461, 6533), AUTH (RFC 4954 5). Spans point into the text that was parsed, and xtext stays
- * encoded: that is how it is relayed. No parameter may stand twice. Errors are rows of replies.def;
- * REPLY_NONE is good.
+ * (RFC 3461, 6533), AUTH (RFC 4954 5), REQUIRETLS (RFC 8689). Spans point into the text that was
+ * parsed, and xtext stays encoded: that is how it is relayed. No parameter may stand twice. Errors
+ * are rows of replies.def; REPLY_NONE is good.
  */
 #ifndef RELAY_SMTP_PARAMS_H
 #define RELAY_SMTP_PARAMS_H
@@ -33,6 +33,7 @@ struct mail_params {
 	enum params_body body;
 	enum params_ret ret;
 	bool smtputf8;
+	bool require_tls;
 };
 
 enum { /* bits of rcpt_params.notify; NEVER stands alone, no bit means not given */
@@ -51,6 +52,7 @@ enum { /* what is known only where it was offered: bits of `offered` */
        /* Who wrote the mail, as the client says: checked for its syntax and then ignored, as if
 	* it were "<>": we vouch for the users of our own, not for those of others. */
        PARAMS_AUTH = 1 << 0,
+       PARAMS_REQUIRETLS = 1 << 1,
 };
 
 /* `in` is what stands behind the path: nothing, or spaces and parameters. */

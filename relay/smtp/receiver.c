@@ -51,6 +51,13 @@ receiver_secured(struct receiver *r, bool external)
 	r->external = external;
 }
 
+void
+receiver_withhold(struct receiver *r, unsigned mechanisms)
+{
+	OBJ_CHECK(r, RECEIVER_MAGIC);
+	r->withheld = (uint8_t)mechanisms;
+}
+
 /* ---- What the verbs use ---- */
 
 static void
@@ -97,7 +104,8 @@ verb_ask(struct receiver *r, enum receiver_action_kind question, enum reply_row 
 unsigned
 verb_auth_offered(const struct receiver *r)
 {
-	unsigned all = r->secure && !r->authenticated ? r->options->auth : 0;
+	unsigned known = r->options->auth & ~(unsigned)r->withheld;
+	unsigned all = r->secure && !r->authenticated ? known : 0;
 
 	return r->external ? all : all & ~SASL_BIT(SASL_EXTERNAL);
 }
@@ -176,6 +184,8 @@ render_ehlo(const struct receiver *r, struct buf *out)
 			       "250-CHUNKING\r\n");
 	if (o->starttls && !r->secure)
 		buf_append_string(out, "250-STARTTLS\r\n");
+	if (o->require_tls && r->secure)
+		buf_append_string(out, "250-REQUIRETLS\r\n");
 	if (auth != 0)
 		render_auth(auth, out);
 	buf_printf(out, "250 LIMITS RCPTMAX=%u", o->recipients_max);

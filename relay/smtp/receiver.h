@@ -84,6 +84,7 @@ struct receiver_options {
 	 * where receiver_secured() said that a certificate tells who the client is. */
 	uint8_t auth;
 	bool auth_required; /* MAIL is refused before AUTH (RFC 6409 4.3) */
+	bool require_tls;   /* REQUIRETLS is offered behind TLS (RFC 8689) */
 };
 
 enum receiver_action_kind {
@@ -201,6 +202,7 @@ struct receiver {
 	bool secure;       /* behind TLS */
 	bool external;     /* the client's certificate says who it is */
 	bool authenticated;
+	uint8_t withheld; /* SASL_BITs of the options' mechanisms that are not offered */
 	struct body_in body;
 	uint32_t recipients;
 	uint32_t recipients_refused;
@@ -221,6 +223,8 @@ void receiver_fini(struct receiver *r);
 /* What comes from now on comes through TLS: behind START_TLS, or before the first step. external:
  * the client has shown a certificate that maps to a user. */
 void receiver_secured(struct receiver *r, bool external);
+/* These mechanisms of the options are not to be had in this session: SASL_BITs. */
+void receiver_withhold(struct receiver *r, unsigned mechanisms);
 
 /* Consumes a prefix of `in`, emits exactly one action, and says how much it consumed. After CLOSE
  * it says CLOSE again. */

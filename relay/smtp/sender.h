@@ -63,7 +63,8 @@ enum sender_class { SENDER_OK, SENDER_TEMPORARY, SENDER_PERMANENT };
 enum sender_next {
 	SENDER_NEXT_NOTHING, /* delivered, or failed for good */
 	SENDER_NEXT_LATER,   /* try again after a while */
-	SENDER_NEXT_HOST,    /* it is about this host: try another one at once */
+	SENDER_NEXT_HOST,    /* it is about this host: try another one at once. PERMANENT: where no
+			      * host is left that it was not said of, it failed for good */
 	SENDER_NEXT_AGAIN,   /* the same host at once: in another transaction or connection */
 };
 
@@ -89,6 +90,7 @@ struct sender_transaction {
 	uint64_t body_size; /* bytes of the message, before dot-stuffing */
 	bool eight_bit;     /* BODY=8BITMIME where offered; else see sender_options */
 	bool utf8;          /* its header needs SMTPUTF8; addresses are looked at anyway */
+	bool require_tls;   /* REQUIRETLS, where it was offered under TLS */
 	uint8_t ret;        /* enum sender_ret */
 	uint32_t recipient_count;
 	struct sender_recipient *recipients;
@@ -106,6 +108,7 @@ struct sender_options {
 	bool lmtp;
 	uint8_t tls;        /* enum sender_tls */
 	uint8_t auth;       /* SASL_BIT of what we can do; 0: no AUTH, else it must be done */
+	bool require_tls;   /* no mail unless REQUIRETLS is offered under TLS (RFC 8689) */
 	bool no_pipelining; /* do not use what the peer offers */
 	bool no_chunking;
 	bool eight_bit_fails;    /* where 8BITMIME is not offered; else 8-bit text goes as it is */
@@ -125,6 +128,7 @@ struct sender_offer {
 	bool smtputf8;
 	bool dsn;
 	bool starttls;
+	bool require_tls;
 	uint8_t auth;           /* SASL_BIT of each that we know */
 	uint64_t size_max;      /* bytes; 0: none stated */
 	uint32_t recipient_max; /* RFC 9422; 0: none stated */

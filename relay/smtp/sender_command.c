@@ -80,6 +80,8 @@ command_mail(struct buf *out, const struct sender_transaction *t, const struct s
 		buf_append(out, SPAN(" BODY=8BITMIME"));
 	if (o->smtputf8 && utf8)
 		buf_append(out, SPAN(" SMTPUTF8"));
+	if (o->require_tls && t->require_tls)
+		buf_append(out, SPAN(" REQUIRETLS"));
 	if (o->dsn && t->ret == SENDER_RET_FULL)
 		buf_append(out, SPAN(" RET=FULL"));
 	if (o->dsn && t->ret == SENDER_RET_HEADERS)

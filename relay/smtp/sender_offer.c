@@ -78,6 +78,7 @@ offer_learn(struct sender_offer *o, struct span line)
 		{ SPAN("SMTPUTF8"), &o->smtputf8 },
 		{ SPAN("DSN"), &o->dsn },
 		{ SPAN("STARTTLS"), &o->starttls },
+		{ SPAN("REQUIRETLS"), &o->require_tls },
 	};
 
 	for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {

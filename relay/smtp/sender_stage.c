@@ -21,7 +21,8 @@ go_for_tls(struct sender *s)
 	}
 	if (s->options->tls != SENDER_TLS_REQUIRED)
 		return false;
-	sender_refuse_peer(s, SENDER_CAUSE_NO_TLS);
+	sender_refuse_peer(s,
+			   s->options->require_tls ? SENDER_CAUSE_TLS_NEEDED : SENDER_CAUSE_NO_TLS);
 	return true;
 }
 
@@ -122,6 +123,12 @@ sender_next_stage(struct sender *s)
 {
 	if (go_for_tls(s))
 		return;
+	/* In plain text it means nothing (RFC 8689 2). */
+	s->offer.require_tls &= s->secure;
+	if (s->options->require_tls && !s->offer.require_tls) {
+		sender_refuse_peer(s, SENDER_CAUSE_NO_REQUIRETLS);
+		return;
+	}
 	if (s->options->auth != 0)
 		go_for_auth(s);
 	else

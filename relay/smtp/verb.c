@@ -61,6 +61,17 @@ parse_path(struct span *argument, struct span keyword, unsigned allow, struct ad
 	return error;
 }
 
+/* REQUIRETLS is known, though not offered, where the client could still turn to TLS: it is told to
+ * do so. */
+static unsigned
+offered_params(const struct receiver *r)
+{
+	const struct receiver_options *o = r->options;
+
+	return (r->secure && o->auth != 0 ? PARAMS_AUTH : 0U) |
+	       (o->require_tls && (r->secure || o->starttls) ? PARAMS_REQUIRETLS : 0U);
+}
+
 static enum reply_row
 parse_mail(struct receiver *r, struct span argument, struct receiver_action *out)
 {
@@ -73,10 +84,11 @@ parse_mail(struct receiver *r, struct span argument, struct receiver_action *out
 		return REPLY_SENDER_LITERAL;
 	if (error != ADDRESS_OK)
 		return REPLY_BAD_SENDER;
-	unsigned offered = r->secure && r->options->auth != 0 ? PARAMS_AUTH : 0;
-	enum reply_row row = params_parse_mail(argument, offered, &out->mail);
+	enum reply_row row = params_parse_mail(argument, offered_params(r), &out->mail);
 	if (row != REPLY_NONE)
 		return row;
+	if (out->mail.require_tls && !r->secure)
+		return REPLY_REQUIRETLS_NEEDS_TLS;
 	if (out->path.utf8 && !out->mail.smtputf8)
 		return REPLY_NEED_SMTPUTF8;
 	return out->mail.size > r->options->size_max ? REPLY_TOO_BIG : REPLY_NONE;

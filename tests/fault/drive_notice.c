@@ -15,7 +15,7 @@ offer_fill(struct offer *o, const struct oracle_mail *m)
 		.id = m->id,
 		.accepted_at_ms = m->accepted_at_ms,
 		.body_size = m->body_size,
-		.flags = m->number % 8, /* any of enum mail_flags */
+		.flags = oracle_flags(m->number),
 		.sender = span_of_string(oracle_sender(m, o->texts[ORACLE_RECIPIENTS_MAX])),
 		.client = SPAN("192.0.2.1"),
 		.recipient_count = m->recipient_count,
@@ -25,7 +25,8 @@ offer_fill(struct offer *o, const struct oracle_mail *m)
 		o->recipients[i].address =
 			span_of_string(oracle_recipient_address(m, i, o->texts[i]));
 		o->recipients[i].state = RECIPIENT_PENDING;
-		o->recipients[i].site = oracle_site_of(o->recipients[i].address);
+		o->recipients[i].site =
+			oracle_site_of(o->recipients[i].address, oracle_flags(m->number));
 	}
 }
 

@@ -106,9 +106,9 @@ site_named(struct queue *q, struct site_id site)
 }
 
 static struct site_id
-site_of(struct queue *q, struct span address)
+site_of(struct queue *q, struct span address, uint32_t flags)
 {
-	struct site_id site = oracle_site_of(address);
+	struct site_id site = oracle_site_of(address, flags);
 
 	site_named(q, site);
 	return site;
@@ -160,7 +160,7 @@ check_item(struct item_job *j)
 	char text[64];
 
 	if (e->body_size != m->body_size || e->recipient_count != m->recipient_count ||
-	    e->accepted_at_ms != m->accepted_at_ms || e->flags != m->number % 8)
+	    e->accepted_at_ms != m->accepted_at_ms || e->flags != oracle_flags(m->number))
 		sim_fail("mail %u: envelope differs", m->number);
 	if (!span_eq(e->sender, span_of_string(oracle_sender(m, text))))
 		sim_fail("mail %u: sender differs", m->number);

@@ -110,7 +110,7 @@ oracle_recipient_address(const struct oracle_mail *m, uint32_t recipient, char *
 }
 
 struct site_id
-oracle_site_of(struct span address)
+oracle_site_of(struct span address, uint32_t flags)
 {
 	struct oracle *o = world->oracle;
 	char text[64] = "";
@@ -123,6 +123,8 @@ oracle_site_of(struct span address)
 	if (sscanf(text, "r%u.%u@site%u.", &recipient, &mail, &site) != 3 || mail == 0 ||
 	    mail > o->mail_count || recipient >= o->mails[mail - 1].recipient_count)
 		sim_fail("the site is asked for of %s, which was never offered", text);
+	if (flags != oracle_flags(mail))
+		sim_fail("the site is asked for of %s with the flags of another mail", text);
 	site = (site + o->route) % ORACLE_SITES;
 	o->mails[mail - 1].recipients[recipient].routed = (uint8_t)site;
 	return (struct site_id){ site };

@@ -182,7 +182,14 @@ struct oracle_mail *oracle_find(struct mail_id id);
 char *oracle_sender(const struct oracle_mail *m, char *out);
 char *oracle_recipient_address(const struct oracle_mail *m, uint32_t recipient, char *out);
 /* Tells the relay where mail for this address goes by the routes of now. */
-struct site_id oracle_site_of(struct span address);
+/* Of the envelope of a mail: any of enum mail_flags. */
+static inline uint32_t
+oracle_flags(unsigned mail)
+{
+	return mail % 32;
+}
+/* `flags`: those of its mail, which must be the right ones. */
+struct site_id oracle_site_of(struct span address, uint32_t flags);
 /* The bytes of a body; and the check of a piece that was read. */
 void oracle_body(const struct oracle_mail *m, uint64_t offset, uint8_t *out, size_t size);
 void oracle_check_body(const struct oracle_mail *m, uint64_t offset, struct span bytes);

@@ -49,8 +49,11 @@ oracle_text(const struct oracle_mail *m, uint8_t *out)
 	size_t size = m->body_size;
 
 	ASSERT(size >= ORACLE_TEXT_LEAST);
-	size_t at = (size_t)snprintf(head, sizeof head,
-				     "X-Mail: %06u\r\nSubject: simulated\r\n\r\n", m->number);
+	/* Some ask for a way of their own (RFC 8689), and arrive all the same. */
+	const char *field = m->number % 4 == 1 ? "TLS-Required: No\r\n" : "";
+	size_t at =
+		(size_t)snprintf(head, sizeof head, "X-Mail: %06u\r\n%sSubject: simulated\r\n\r\n",
+				 m->number, field);
 	memcpy(out, head, at);
 	for (uint64_t n = 0; at < size; n++) {
 		size_t left = size - at;

@@ -17,7 +17,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!dovecot_read(span_of(data, size), &line))
 		return 0;
-	ASSERT(line.user.size <= size);
+	ASSERT(line.user.size <= size && line.data.size <= size);
+	ASSERT(line.data.size == 0 || line.kind == DOVECOT_CONTINUE);
 	if (line.user.size == 0)
 		return 0;
 	ASSERT(line.kind == DOVECOT_OK || line.kind == DOVECOT_FAIL);

@@ -101,6 +101,10 @@ act(struct receiver *r, const struct receiver_action *action, uint8_t salt, stru
 			note_span(o, 'l', action->path.local);
 			note_span(o, 'd', action->path.domain);
 		}
+		if (action->kind == RECEIVER_ASK_MAIL && action->mail.require_tls) {
+			ASSERT(r->secure && r->options->require_tls);
+			note(o, 'q');
+		}
 		struct receiver_answer answer = answer_for(action->kind, salt, o);
 		receiver_answer(r, &answer);
 	}
@@ -148,6 +152,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	options.starttls = (data[0] & 4) != 0;
 	options.auth = data[0] >> 4;
 	options.auth_required = (data[0] & 8) != 0;
+	options.require_tls = (data[2] & 1) != 0;
 	struct span in = span_of(data + HEADER, size - HEADER);
 	struct output whole;
 	struct output cut;

@@ -39,6 +39,7 @@ set_up(struct run *r, const uint8_t setup[SETUP])
 		.lmtp = (setup[0] & 1) != 0,
 		.tls = (setup[3] >> 2 & 3) % 3,
 		.auth = (setup[2] & 0x81) == 0x81 ? 0xe : 0,
+		.require_tls = (setup[2] & 0x42) == 0x42,
 		.no_pipelining = (setup[0] & 6) == 6,
 		.no_chunking = (setup[0] & 24) == 24,
 		.eight_bit_fails = (setup[1] & 12) == 12,
@@ -53,6 +54,7 @@ set_up(struct run *r, const uint8_t setup[SETUP])
 			.body_size = (setup[2] >> i) % 32U,
 			.eight_bit = true,
 			.utf8 = setup[3] == i,
+			.require_tls = (setup[2] & 0x42) == 0x42 || i == 1,
 			.ret = SENDER_RET_FULL,
 			.recipient_count = (setup[2] + i) % RECIPIENTS + 1,
 			.recipients = r->recipients[i],
@@ -129,7 +131,11 @@ step(struct run *r, struct span *in, bool hesitates)
 	if (a.kind == SENDER_READY) {
 		ASSERT(r->secured || r->options.tls != SENDER_TLS_REQUIRED);
 		ASSERT(r->secured || r->options.auth == 0);
+		ASSERT(r->secured || !r->options.require_tls);
+		ASSERT(r->sender.offer.require_tls || !r->options.require_tls);
 	}
+	if (a.kind == SENDER_WRITE && !r->secured)
+		ASSERT(memmem(a.text.data, a.text.size, "REQUIRETLS", 10) == NULL);
 	if (a.kind == SENDER_SEND_BODY && !hesitates)
 		body_sent(r);
 	return a.kind != SENDER_CLOSE;

@@ -29,7 +29,7 @@ static uint32_t site_shift;
 
 /* "n@SITE.example" */
 static struct site_id
-site_of(struct queue *q, struct span address)
+site_of(struct queue *q, struct span address, uint32_t flags)
 {
 	uint64_t number = 0;
 	size_t at = span_find(address, '@', 0) + 1;
@@ -37,6 +37,7 @@ site_of(struct queue *q, struct span address)
 
 	assert_true(queue_worker(q)->queue == q);
 	assert_non_null(queue_context(q));
+	assert_int_equal(flags, WORLD_FLAGS);
 	span_to_u64(span_of(address.data + at, dot - at), &number);
 	return (struct site_id){ (uint32_t)number + site_shift };
 }
@@ -234,7 +235,7 @@ write_texts(struct texts *t, unsigned number, const uint32_t *sites, uint32_t re
 	t->envelope = (struct mail_envelope){
 		.id = world_id(number),
 		.accepted_at_ms = 1000 + number,
-		.flags = MAIL_EIGHT_BIT,
+		.flags = WORLD_FLAGS,
 		.sender = span_of_string(t->sender),
 		.client = SPAN("192.0.2.1"),
 		.recipient_count = recipient_count,
@@ -938,6 +939,7 @@ many_at_once_are_all_kept(void **state)
 		struct queue *q = queue_end(w->store, i % 2);
 		waits[i] = (struct put_wait){ .put.on_done = on_put };
 		envelopes[i] = (struct mail_envelope){ .id = world_id(i),
+						       .flags = WORLD_FLAGS,
 						       .recipient_count = 1,
 						       .recipients = &recipient };
 		waits[i].put.draft = queue_draft_new(q, world_id(i), 0);

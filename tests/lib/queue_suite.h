@@ -14,6 +14,8 @@
 #include "core/worker.h"
 #include "queue/queue.h"
 
+/* Of every mail of this world. */
+enum { WORLD_FLAGS = MAIL_EIGHT_BIT | MAIL_TLS_REQUIRED };
 enum { WORLD_WORKERS_MAX = 4, WORLD_ITEMS_MAX = 4096, WORLD_SITES = 64 };
 
 struct queue_suite_store {

@@ -102,7 +102,11 @@ check_outcome(struct sender_check *c, const struct sender_action *a)
 		ASSERT(o->next == SENDER_NEXT_NOTHING);
 	}
 	ASSERT(o->class != SENDER_TEMPORARY || o->next != SENDER_NEXT_NOTHING);
-	ASSERT(o->class != SENDER_PERMANENT || o->next == SENDER_NEXT_NOTHING);
+	/* Of what a mail requires another host may be capable. */
+	bool is_unfit =
+		o->cause == SENDER_CAUSE_TLS_NEEDED || o->cause == SENDER_CAUSE_NO_REQUIRETLS;
+	ASSERT(o->class != SENDER_PERMANENT || is_unfit == (o->next == SENDER_NEXT_HOST));
+	ASSERT(o->class != SENDER_PERMANENT || is_unfit || o->next == SENDER_NEXT_NOTHING);
 	if (o->in_doubt) {
 		ASSERT(t->end_named);
 		ASSERT(o->class == SENDER_TEMPORARY);

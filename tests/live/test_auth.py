@@ -359,8 +359,8 @@ def test_no_secret_is_told(world):
 class Dovecot:
     """Its auth service alone, with users of its own."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, mechanisms="plain login"):
+        self.folder, self.mechanisms = folder, mechanisms
         folder.mkdir(mode=0o755)
         self.socket = folder / "auth"
         self.process = None
@@ -380,7 +380,7 @@ protocols =
 ssl = no
 default_internal_user = dovecot
 default_login_user = dovenull
-auth_mechanisms = plain login
+auth_mechanisms = {self.mechanisms}
 auth_failure_delay = 0 secs
 passdb {{
   driver = passwd-file
@@ -415,11 +415,11 @@ service stats {{
             self.process = None
 
 
-@pytest.fixture
-def dovecot(folder, sink):
+@contextlib.contextmanager
+def asking_dovecot(folder, sink, mechanisms):
     if shutil.which("dovecot") is None or os.geteuid() != 0:
         pytest.skip("needs Dovecot, and root to start it")
-    server = Dovecot(folder / "dovecot")
+    server = Dovecot(folder / "dovecot", mechanisms)
     made = World(folder, sink, {"dovecot": str(server.socket), "file": str(folder / "users")})
     ctl(made.users, "add", ANN, "from=*", "--no-password")
     made.dovecot = server
@@ -429,6 +429,29 @@ def dovecot(folder, sink):
             yield made
     finally:
         server.stop()
+
+
+@pytest.fixture
+def dovecot(folder, sink):
+    with asking_dovecot(folder, sink, "plain login") as made:
+        yield made
+
+
+@pytest.fixture
+def scramming(folder, sink):
+    """One that does SCRAM, too. The workers know as soon as they are connected."""
+    with asking_dovecot(folder, sink, "plain login scram-sha-256") as made:
+        wait_for_scram(made)
+        yield made
+
+
+def wait_for_scram(world):
+    deadline = time.monotonic() + 30
+    known = 0
+    while known < 8:  # sessions in a row, that each worker has had some
+        with world.connect() as client:
+            known = known + 1 if "SCRAM-SHA-256" in client.esmtp_features["auth"] else 0
+        assert time.monotonic() < deadline
 
 
 def plain(world, user, password):
@@ -461,6 +484,100 @@ def test_dovecot_comes_and_goes(dovecot):
     with dovecot.relay.connect() as client:
         client.greet()
     dovecot.relay.stop()
+
+
+def scram_first(client, user=ANN):
+    """Begins an exchange; returns the nonces, and what the server needs to be answered with."""
+    code, text = client.docmd("AUTH", "SCRAM-SHA-256 " + base64.b64encode(
+        f"n,,n={user},r=ours".encode()).decode())
+    assert code == 334, text
+    return base64.b64decode(text).decode()
+
+
+def scram_answer(server_first, password, user=ANN):
+    fields = dict(part.split("=", 1) for part in server_first.split(","))
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(fields["s"]),
+                                 int(fields["i"]))
+    key = hmac.digest(salted, b"Client Key", "sha256")
+    final = f"c=biws,r={fields['r']}"
+    message = f"n={user},r=ours,{server_first},{final}".encode()
+    signature = hmac.digest(hashlib.sha256(key).digest(), message, "sha256")
+    proof = base64.b64encode(bytes(a ^ b for a, b in zip(key, signature))).decode()
+    server = hmac.digest(hmac.digest(salted, b"Server Key", "sha256"), message, "sha256")
+    return base64.b64encode(f"{final},p={proof}".encode()).decode(), \
+        "v=" + base64.b64encode(server).decode()
+
+
+def test_scram_is_passed_through_to_dovecot(scramming):
+    with scramming.connect() as client:
+        assert client.esmtp_features["auth"].split() == ["SCRAM-SHA-256", "PLAIN", "LOGIN"]
+        answer, signature = scram_answer(scram_first(client), "from dovecot")
+        code, text = client.docmd(answer)
+        # Dovecot has the verifier, and proves it.
+        assert (code, base64.b64decode(text).decode()) == (334, signature)
+        assert client.docmd("")[0] == 235
+        client.sendmail(ANN, ["one@else.test"], BODY)
+    assert scramming.sink.wait(1)[0].sender == ANN
+    event = scramming.relay.log.wait("auth_ok")
+    assert (event["user"], event["mechanism"]) == (ANN, "SCRAM-SHA-256")
+    with_msmtp(scramming, "SCRAM-SHA-256", False, ANN, "from dovecot")
+    scramming.sink.wait(2)
+    assert plain(scramming, "carol", PASSWORD) == 235  # the others go on as before
+    assert "from dovecot" not in scramming.relay.log_path.read_text()
+
+
+def test_scram_through_dovecot_fails_as_it_should(scramming):
+    with scramming.connect() as client:
+        assert client.docmd(scram_answer(scram_first(client), "gue55ed")[0])[0] == 535
+        event = scramming.relay.log.wait("auth_failed")
+        assert (event["user"], event["reason"]) == (ANN, "refused by Dovecot"), event
+        # Another try in the same session, one given up, one that is no SCRAM, then the right one.
+        scram_first(client)
+        assert client.docmd("*")[0] == 501
+        scram_first(client)
+        assert client.docmd(base64.b64encode(b"hello").decode())[0] in (501, 535)
+        answer, _ = scram_answer(scram_first(client), "from dovecot")
+        assert client.docmd(answer)[0] == 334 and client.docmd("")[0] == 235
+    client = scramming.connect()
+    scram_first(client)
+    client.close()
+    with scramming.connect() as client:
+        scram_first(client)
+        assert client.docmd(base64.b64encode(b"x" * 3000).decode())[0] == 501
+    with scramming.connect() as client:
+        code, text = client.docmd("AUTH", "SCRAM-SHA-256 " + base64.b64encode(
+            b"n,,n=nobody@example.test,r=ours").decode())
+        assert code == 334 or code == 535, text
+    assert plain(scramming, "carol", PASSWORD) == 235
+
+
+def test_dovecot_goes_away_in_the_middle_of_scram(scramming):
+    with scramming.connect() as client:
+        answer, _ = scram_answer(scram_first(client), "from dovecot")
+        scramming.dovecot.stop()
+        scramming.relay.log.wait("dovecot_failed")
+        assert client.docmd(answer)[0] == 454
+        scramming.dovecot.start()
+        deadline = time.monotonic() + 30
+        while plain(scramming, "carol", PASSWORD) != 235:
+            assert time.monotonic() < deadline
+    wait_for_scram(scramming)
+    with scramming.connect() as client:
+        answer, _ = scram_answer(scram_first(client), "from dovecot")
+        assert client.docmd(answer)[0] == 334 and client.docmd("")[0] == 235
+
+
+def test_exchanges_at_the_same_time_are_told_apart(scramming):
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(scramming.connect()) for _ in range(10)]
+        firsts = [scram_first(client) for client in clients]
+        for n, (client, first) in enumerate(zip(clients, firsts)):
+            answer, signature = scram_answer(first, "from dovecot" if n % 2 else "gue55ed")
+            code, text = client.docmd(answer)
+            assert code == (334 if n % 2 else 535), (n, text)
+            if n % 2:
+                assert base64.b64decode(text).decode() == signature
+                assert client.docmd("")[0] == 235
 
 
 def test_many_at_a_time_are_told_apart(dovecot):

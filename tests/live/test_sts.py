@@ -532,3 +532,90 @@ def test_explain_shows_the_policy(folder, ground, secured):
         other = ground.domain(record=None)
         steps = {step["step"]: step for step in relay.ctl("explain", f"u@{other}")["steps"]}
         assert steps["mta-sts"]["answer"] == "none is known", steps
+
+
+# ---- ringpostctl ----
+
+def operated(folder, ground, **more):
+    socket = folder / "relay" / "admin.sock"
+    return ground.relay(folder, changes={"admin": {"socket": str(socket)}}, kind=Relay, **more)
+
+
+def test_an_operator_looks_at_policies(folder, ground, sinks):
+    names = sorted(ground.domain(policy("enforce", "one.mx.test", "*.mx.test", max_age=90000),
+                                 publish=False) for _ in range(3))
+    broken = ground.domain("no policy", publish=False)
+    none = ground.domain(policy("none", max_age=3600))
+    with operated(folder, ground) as relay:
+        assert relay.ctl("sts", "list")["rows"] == []
+        for name in (*names, broken, none):
+            send(relay, f"u@{name}")
+            outcome(relay, f"u@{name}")
+        rows = {row["domain"]: row for row in relay.ctl("sts", "list")["rows"]}
+        assert list(rows) == sorted([*names, broken, none])
+        row = rows[names[0]]
+        assert (row["state"], row["policy"], row["mode"], row["mx"], row["max_age"]) == \
+            ("valid", "1", "enforce", "one.mx.test, *.mx.test", 90000), row
+        assert 0 <= row["age"] < 60 and row["expires_at"] > row["fetched_at"], row
+        assert rows[none]["mode"] == "none" and "mx" not in rows[none], rows[none]
+        assert rows[broken]["state"] == "none" and rows[broken]["again_in"] > 0, rows[broken]
+        assert "policy" not in rows[broken]
+        # Page by page, and one alone.
+        first = relay.ctl("sts", "list", "--limit", "2")
+        rest = relay.ctl("sts", "list", "--cursor", first["cursor"])
+        assert [row["domain"] for row in first["rows"] + rest["rows"]] == list(rows)
+        assert "cursor" not in rest
+        (alone,) = relay.ctl("sts", "list", "--of", names[1].upper())["rows"]
+        assert alone["domain"] == names[1]
+        text = relay.ctl_text("sts", "list").stdout
+        assert names[0] in text and "enforce" in text and "*.mx.test" in text
+
+
+def test_an_operator_has_a_policy_fetched(folder, ground, sinks):
+    name = ground.domain(policy("testing", "one.mx.test"))
+    bare = ground.domain(record=None)
+    with operated(folder, ground) as relay:
+        # Also of a domain that no mail went to.
+        fetched = relay.ctl("sts", "refresh", name.upper(), "--reason", "to see")
+        assert (fetched["domain"], fetched["policy"], fetched["mode"]) == (name, "1", "testing")
+        asked = seen(relay, "sts_refresh_asked", domain=name)
+        assert asked["why"] == "to see" and "uid 0" in asked["who"], asked
+        # What has changed under the same id is seen, too: nobody else would ask for it.
+        ground.web.serve(f"mta-sts.{name}", policy("enforce", "two.mx.test"))
+        assert relay.ctl("sts", "refresh", name, "--reason", "x")["mode"] == "enforce"
+        assert len(ground.fetches(name)) == 2
+        send(relay, f"u@{name}")
+        assert outcome(relay, f"u@{name}")["result"] == "deferred"
+        assert outcome(relay, f"u@{name}")["host"] == "two.mx.test"
+        # A failure leaves what there is.
+        ground.web.serve(f"mta-sts.{name}", "gone", status=404)
+        error = relay.ctl("sts", "refresh", name, "--reason", "x", status=1)
+        assert error["error"] == "refused" and "status 404" in error["text"], error
+        assert "the policy that was kept stays" in error["text"]
+        (row,) = relay.ctl("sts", "list", "--of", name)["rows"]
+        assert (row["state"], row["mode"]) == ("valid", "enforce") and row["again_in"] > 0
+        error = relay.ctl("sts", "refresh", bare, "--reason", "x", status=1)
+        assert error["error"] == "not_found" and f"_mta-sts.{bare}" in error["text"], error
+        for odd in ("*.mx.test", "a b", "a..b", "x" * 64 + ".test"):
+            error = relay.ctl("sts", "refresh", odd, "--reason", "x", status=1)
+            assert error["error"] == "refused", odd
+
+
+def test_nothing_is_refreshed_where_policies_are_off(folder, ground, sinks):
+    name = ground.domain(policy("enforce", "one.mx.test"))
+    with operated(folder, ground, sts={"enabled": False}) as relay:
+        error = relay.ctl("sts", "refresh", name, "--reason", "x", status=1)
+        assert (error["error"], error["text"]) == ("refused", "sts.enabled is false")
+        assert not ground.fetches(name)
+
+
+def test_a_stop_does_not_wait_for_a_refresh(folder, ground, sinks):
+    name = ground.domain()
+    ground.web.serve(f"mta-sts.{name}", stall=True)
+    with operated(folder, ground, sts={"timeout": "1m"}) as relay:
+        with relay.admin() as admin:
+            admin.write(b'{"version":1,"command":"sts refresh","of":"%s","reason":"x"}\n'
+                        % name.encode())
+            ground.web.wait(1, f"mta-sts.{name}")
+            relay.stop(timeout_s=20)
+            assert admin.answer()["error"] == "shutting_down"

@@ -3,6 +3,7 @@
 route may have; hosts that break the handshake; smarthosts that want a password."""
 import hashlib
 import os
+import pathlib
 import re
 import shutil
 import socket
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 import peers
 import ports
 from authority import Authority
-from daemon import Ringpost, terminate
+from daemon import Ringpost, terminate, wait_connectable
 from sink import Sink
 from watch import Watch
 
@@ -456,6 +457,115 @@ def test_postfix_with_dovecot_lets_us_in(folder, authority, mechanisms, used):
             peer.take(1)
             text = relay.log_path.read_text()
             assert PASSWORD not in text and "wrong" not in text
+
+
+class DovecotSubmission:
+    """Dovecot's submission service: STARTTLS, AUTH, and then on to a server of the test."""
+
+    def __init__(self, folder, certificate, mechanisms, behind):
+        self.folder, self.port, self.host = folder, ports.free_port(), ports.address()
+        folder.mkdir(mode=0o755)
+        box = folder / "box"
+        box.mkdir()
+        shutil.chown(box, "nobody", "nogroup")
+        passwords = folder / "passwd"
+        passwords.write_text(f"ann@example.org:{{PLAIN}}{PASSWORD}::::::\n")
+        passwords.chmod(0o644)
+        config = folder / "dovecot.conf"
+        config.write_text(f"""
+base_dir = {folder}/run
+state_dir = {folder}/state
+log_path = {folder}/log
+protocols = submission
+hostname = {HOST}
+listen = {self.host}
+ssl = required
+ssl_cert = <{certificate.chain}
+ssl_key = <{certificate.key}
+default_internal_user = dovecot
+default_login_user = dovenull
+first_valid_uid = 1
+first_valid_gid = 1
+mail_location = maildir:{box}
+submission_relay_host = {behind.host}
+submission_relay_port = {behind.port}
+submission_relay_trusted = no
+auth_mechanisms = {mechanisms}
+auth_failure_delay = 0 secs
+passdb {{
+  driver = passwd-file
+  args = {passwords}
+}}
+userdb {{
+  driver = static
+  args = uid=nobody gid=nogroup home={box}
+}}
+service submission-login {{
+  inet_listener submission {{
+    address = {self.host}
+    port = {self.port}
+  }}
+}}
+service stats {{
+  unix_listener stats-writer {{
+    mode = 0666
+  }}
+}}
+""")
+        self.process = subprocess.Popen(["dovecot", "-F", "-c", str(config)],
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def log(self):
+        path = self.folder / "log"
+        return path.read_text() if path.exists() else ""
+
+    def __enter__(self):
+        try:
+            wait_connectable(self.host, self.port, self.process)
+        except AssertionError as error:
+            terminate(self.process)
+            raise AssertionError(f"{error}\n{self.log()}") from None
+        return self
+
+    def __exit__(self, *_):
+        terminate(self.process)
+
+
+@needs_root
+@pytest.mark.skipif(not pathlib.Path("/usr/lib/dovecot/submission").exists(),
+                    reason="needs dovecot-submissiond")
+@pytest.mark.parametrize("mechanisms, used", [
+    ("plain", "PLAIN"), ("login", "LOGIN"), ("plain login scram-sha-256", "SCRAM-SHA-256")])
+def test_dovecot_takes_our_mail_as_that_of_a_user(folder, authority, sink, mechanisms, used):
+    certificate = make(authority, "good")
+    with DovecotSubmission(folder / "dovecot", certificate, mechanisms, sink) as peer:
+        secrets = write_secrets(folder, "ann@example.org")
+        row = {"domain": "*", "to": f"smtp://{HOST}:{peer.port}", "tls": "verify",
+               "auth": "smarthost"}
+        changes = settings(folder, authority, secrets=str(secrets), workers=1)
+        with Ringpost(folder / "relay", changes, [row]) as relay:
+            send(relay, "one@a.test", count=3)
+            try:
+                mails = sink.wait(3)
+            except AssertionError as error:
+                raise AssertionError(f"{error}\n{peer.log()}") from None
+            assert [mail.recipients for mail in mails[:3]] == 3 * [["one@a.test"]]
+            assert mails[0].content.count(b"Received: ") == 2, mails[0].content
+            for _ in range(3):
+                event = relay.log.wait("delivery")
+                assert (event["result"], event["tls_verified"]) == ("delivered", "ca"), event
+            assert f"method={used}" in peer.log() and "user=<ann@example.org>" in peer.log()
+            # Another password: the mail waits until it is the right one again.
+            write_secrets(folder, "ann@example.org", "wrong")
+            relay.log.wait("secrets_loaded")
+            relay.stop()
+            relay.start()
+            send(relay, "two@a.test")
+            event = relay.log.wait("delivery", recipient="two@a.test", result="deferred")
+            assert (event["phase"], event["code"]) == ("auth", 535), event
+            write_secrets(folder, "ann@example.org")
+            sink.wait(4)
+            assert PASSWORD not in relay.log_path.read_text()
 
 
 def test_a_password_that_is_refused_is_told_by_its_name_alone(folder, authority):

@@ -14,7 +14,7 @@ import pytest
 
 import peers
 from test_admin import Relay
-from test_sts import FIRST, WEB, Ground, outcome, policy, seen, send
+from test_sts import FIRST, SECOND, WEB, Ground, outcome, policy, seen, send
 from authority import Authority
 from dns_tree import Tree
 from policy_host import PolicyHost
@@ -326,3 +326,40 @@ def test_a_route_is_no_policy_of_the_domain(folder, ground, host):
         relay.log.wait("tls_report_sent", domain=other)
         assert not [event for event in relay.log.events("tls_report_sent")
                     if event["domain"] == name]
+
+
+# ---- answers that DNSSEC finds forged ----
+
+def test_records_that_are_bogus_are_told(folder, ground, host):
+    """Those of one host, the other of which is used."""
+    ground.tree.zone("spoilt.test", f"one A {SECOND}\n_25._tcp.one TLSA 3 1 1 {OTHER}",
+                     damage=lambda text: text.replace(OTHER, "0e" * 32))
+    name = ground.domain(hosts=("one",), record=None, publish=False,
+                         more=f'_smtp._tls TXT "{RECORD}"\n@ MX 5 one.spoilt.test.')
+    ground.tree.publish()
+    with relay_of(ground, folder) as relay:
+        send(relay, f"u@{name}")
+        assert outcome(relay, f"u@{name}")["host"] == "one.mx.test"
+        found = counted(ground, relay)
+    one = found["tlsa"]
+    assert sessions(one)[0] == 0 and sessions(one)[1] >= 1, one
+    (detail,) = one["failure-details"]
+    assert detail["result-type"] == "dnssec-invalid", detail
+    assert detail["receiving-mx-hostname"] == "one.spoilt.test", detail
+    assert "receiving-ip" not in detail and "sending-mta-ip" not in detail, detail
+    assert sessions(found["no-policy-found"]) == (1, 0), found
+
+
+def test_hosts_that_are_bogus_are_told(folder, ground):
+    name = ground.domain(hosts=("one",), record=None, publish=False,
+                         more=f'_smtp._tls TXT "{RECORD}"')
+    ground.tree.zones[name].damage = lambda text: text.replace("10 one.mx.test.", "11 one.mx.test.")
+    ground.tree.publish()
+    with relay_of(ground, folder) as relay:
+        send(relay, f"u@{name}")
+        event = outcome(relay, f"u@{name}")
+        assert (event["result"], event["enhanced"]) == ("deferred", "4.7.0"), event
+        found = counted(ground, relay)
+    (detail,) = found["tlsa"]["failure-details"]
+    assert detail["result-type"] == "dnssec-invalid", detail
+    assert "receiving-mx-hostname" not in detail, detail

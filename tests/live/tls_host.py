@@ -3,14 +3,16 @@
 
     with TlsHost("127.90.1.1", certificate) as host:      # or None: without STARTTLS
         host.wait(1)
-        host.mails[0].recipients, .tls ("TLSv1.3", or None), .server_name
+        host.mails[0].recipients, .tls ("TLSv1.3", or None), .server_name, .command (of MAIL)
+
+`secure_offers` is what it offers besides to who has turned to TLS, `plain_offers` to others.
 """
 import collections
 import socket
 import ssl
 import threading
 
-Mail = collections.namedtuple("Mail", "recipients content tls server_name")
+Mail = collections.namedtuple("Mail", "recipients content tls server_name command")
 
 
 def chain_of(folder, *certificates):
@@ -22,7 +24,9 @@ def chain_of(folder, *certificates):
 
 
 class TlsHost:
-    def __init__(self, address, certificate=None, chain=None, port=25):
+    def __init__(self, address, certificate=None, chain=None, port=25, secure_offers=(),
+                 plain_offers=()):
+        self.secure_offers, self.plain_offers = secure_offers, plain_offers
         self.mails, self.failures, self.connections = [], [], 0
         self.changed = threading.Condition()
         self.context = None
@@ -65,7 +69,7 @@ class TlsHost:
             connection.close()
 
     def talk(self, connection):
-        stream, recipients = connection.makefile("rwb"), []
+        stream, recipients, command = connection.makefile("rwb"), [], ""
 
         def say(text):
             stream.write(text.encode() + b"\r\n")
@@ -80,12 +84,17 @@ class TlsHost:
                 return
             if verb == b"EHLO":
                 offers = self.context is not None and not secure
+                more = self.secure_offers if secure else self.plain_offers
+                more = (*more, "STARTTLS") if offers else more
                 say("250-host.test\r\n250-PIPELINING\r\n" +
-                    ("250-STARTTLS\r\n" if offers else "") + "250 ENHANCEDSTATUSCODES")
+                    "".join(f"250-{offer}\r\n" for offer in more) + "250 ENHANCEDSTATUSCODES")
             elif verb == b"STAR":
                 say("220 2.0.0 go on")
                 connection = self.context.wrap_socket(connection, server_side=True)
                 stream, recipients = connection.makefile("rwb"), []
+            elif verb == b"MAIL":
+                command = line.decode().rstrip()
+                say("250 2.1.0 yes")
             elif verb == b"RCPT":
                 recipients.append(line.decode().partition("<")[2].partition(">")[0])
                 say("250 2.1.5 yes")
@@ -97,7 +106,7 @@ class TlsHost:
                 with self.changed:
                     self.mails.append(Mail(
                         recipients, content[:-3], connection.version() if secure else None,
-                        getattr(connection, "server_name_of_client", None)))
+                        getattr(connection, "server_name_of_client", None), command))
                     self.changed.notify_all()
                 recipients = []
                 say("250 2.0.0 taken")

@@ -74,6 +74,8 @@ show_mail(struct text *t, const struct receiver_action *action)
 		    rets[mail->ret]);
 	if (mail->envid.size > 0)
 		text_printf(t, " envid=%.*s", SPAN_ARG(mail->envid));
+	if (mail->require_tls)
+		text_printf(t, " requiretls");
 }
 
 static void

@@ -198,6 +198,8 @@ read_option(const struct place *at, struct script *s, char *rest)
 		o->starttls = value != 0;
 	else if (strcmp(name, "auth_required") == 0)
 		o->auth_required = value != 0;
+	else if (strcmp(name, "require_tls") == 0)
+		o->require_tls = value != 0;
 	else if (strcmp(name, "implicit_tls") == 0)
 		s->implicit = value != 0;
 	else if (strcmp(name, "external") == 0)

@@ -57,10 +57,11 @@ struct slot {
 static void begin(struct slot *s);
 
 static struct site_id
-site_of(struct queue *q, struct span address)
+site_of(struct queue *q, struct span address, uint32_t flags)
 {
 	(void)q;
 	(void)address;
+	(void)flags;
 	return (struct site_id){ 1 };
 }
 

@@ -182,10 +182,11 @@ report(struct queue_rig *rig, uint64_t took_ms)
 }
 
 static struct site_id
-site_of(struct queue *q, struct span address)
+site_of(struct queue *q, struct span address, uint32_t flags)
 {
 	(void)q;
 	(void)address;
+	(void)flags;
 	return (struct site_id){ 0 };
 }
 

@@ -28,6 +28,7 @@ struct mail {
 	bool utf8;
 	uint8_t ret;
 	const char *envid;
+	bool require_tls;
 };
 
 struct dialogue {
@@ -51,6 +52,14 @@ struct dialogue {
 #define REQUIRED                           \
 	{                                  \
 		.tls = SENDER_TLS_REQUIRED \
+	}
+#define KEEP_TLS                                                \
+	{                                                       \
+		.tls = SENDER_TLS_REQUIRED, .require_tls = true \
+	}
+#define NEEDY_MAIL(sender, recipients, bytes)                                        \
+	{                                                                            \
+		.from = sender, .to = recipients, .size = bytes, .require_tls = true \
 	}
 #define WITH_AUTH(mechanisms)                                  \
 	{                                                      \
@@ -602,6 +611,46 @@ static const struct dialogue dialogues[] = {
 	  { MAIL("a@x", "b@y", 10) },
 	  "start 0\n" GREET "S: 500 what\nC: HELO me\nS: 250 mx\n"
 	  "R 0.0 temporary host helo no_tls\ndone 0\nC: QUIT\nclose rejected" },
+	{ "REQUIRETLS goes with each mail that has it, where TLS is and it is offered there",
+	  KEEP_TLS,
+	  { NEEDY_MAIL("a@x", "b@y", 10) },
+	  "start 0\n" SECURE "S: 250-SIZE 1000\nS: 250 REQUIRETLS\nready\n"
+	  "C: MAIL FROM:<a@x> SIZE=10 REQUIRETLS" },
+	{ "REQUIRETLS that is offered but not wanted is not said",
+	  REQUIRED,
+	  { MAIL("a@x", "b@y", 10) },
+	  "start 0\n" SECURE "S: 250 REQUIRETLS\nready\nC: MAIL FROM:<a@x>\nS: 250 ok" },
+	{ "REQUIRETLS that is not offered ends it where it is demanded, and the host is unfit",
+	  KEEP_TLS,
+	  { NEEDY_MAIL("a@x", "b@y", 10) },
+	  "start 0\n" SECURE "S: 250 SIZE\nR 0.0 permanent host ehlo no_requiretls\ndone 0\n"
+	  "C: QUIT\nclose rejected" },
+	{ "REQUIRETLS that was offered before TLS is none",
+	  KEEP_TLS,
+	  { NEEDY_MAIL("a@x", "b@y", 10) },
+	  "start 0\n" GREET "S: 250-mx\nS: 250-REQUIRETLS\nS: 250 STARTTLS\nC: STARTTLS\n"
+	  "S: 220 go\nstart-tls\nsecured\nC: EHLO me\nS: 250 mx\n"
+	  "R 0.0 permanent host ehlo no_requiretls\ndone 0\nC: QUIT\nclose rejected" },
+	{ "a host without STARTTLS is unfit for a mail that requires TLS, whatever it offers",
+	  KEEP_TLS,
+	  { NEEDY_MAIL("a@x", "b@y", 10) },
+	  "start 0\n" GREET "S: 250-mx\nS: 250 REQUIRETLS\n"
+	  "R 0.0 permanent host ehlo tls_needed\ndone 0\nC: QUIT\nclose rejected" },
+	{ "a host without EHLO is unfit for a mail that requires TLS",
+	  KEEP_TLS,
+	  { NEEDY_MAIL("a@x", "b@y", 10) },
+	  "start 0\n" GREET "S: 500 what\nC: HELO me\nS: 250 mx\n"
+	  "R 0.0 permanent host helo tls_needed\ndone 0\nC: QUIT\nclose rejected" },
+	{ "STARTTLS that is refused for now may do later, also for a mail that requires TLS",
+	  KEEP_TLS,
+	  { NEEDY_MAIL("a@x", "b@y", 10) },
+	  "start 0\n" OFFER_TLS "C: STARTTLS\nS: 454 4.7.0 no\n"
+	  "R 0.0 temporary host starttls reply 454\ndone 0\nC: QUIT\nclose rejected" },
+	{ "a mail that requires TLS says nothing of it to a local server in plain text",
+	  { .lmtp = true },
+	  { NEEDY_MAIL("a@x", "b@y", 10) },
+	  "start 0\nS: 220 x\nC: LHLO me\nS: 250-x\nS: 250 REQUIRETLS\nready\n"
+	  "C: MAIL FROM:<a@x>\nS: 250 ok" },
 	{ "STARTTLS that is refused is not missed where it may be used",
 	  IF_OFFERED,
 	  { MAIL("a@x", "b@y", 10) },

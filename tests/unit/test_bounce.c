@@ -210,7 +210,7 @@ lead_to(struct span address)
 {
 	if (destination != NULL)
 		destination_release(destination);
-	destination = destination_of(flow, routing, address);
+	destination = destination_of(flow, routing, address, TLS_NEED_NOTHING);
 	destination_hold(destination);
 	item.site = destination->id;
 }
@@ -295,7 +295,7 @@ job(uint8_t a, uint8_t b, uint8_t c, uint8_t d)
 
 	assert_non_null(j);
 	const uint8_t states[] = { a, b, c, d };
-	for (unsigned i = 0; i < RECIPIENTS; i++) {
+	for (unsigned i = 0; i < j->result_count; i++) {
 		j->results[i].state = states[i];
 		j->results[i].tried = true;
 		j->results[i].reply = SPAN("550 5.1.1 no");
@@ -668,6 +668,82 @@ silence_is_counted(void **state)
 	job_free(j);
 }
 
+/* ---- mails that require TLS (RFC 8689 5) ---- */
+
+/* The report goes as the mail had come, with its header alone whatever RET says. */
+static void
+a_report_is_protected_as_its_mail(void **state)
+{
+	(void)state;
+	envelope.flags = MAIL_TLS_REQUIRED;
+	struct job *j = job(RECIPIENT_FAILED, RECIPIENT_DELIVERED, RECIPIENT_DELIVERED,
+			    RECIPIENT_DELIVERED);
+	assert_int_equal(make(j), ERR_OK);
+	const struct queue_put *put = bounce_put(j);
+	assert_int_equal(put->envelope->flags & MAIL_TLS_REQUIRED, MAIL_TLS_REQUIRED);
+	assert_true(span_eq(put->envelope->recipients[0].address, SPAN("s@t.example")));
+	assert_int_equal(destination_at(flow, put->envelope->recipients[0].site)->need,
+			 TLS_NEED_REQUIRED);
+	assert_true(has(text_of(j), "Subject: hi"));
+	assert_false(has(text_of(j), "quick brown fox"));
+	record(j);
+	job_free(j);
+}
+
+/* One that cannot go so is not lost in silence: its recipient hears that there was one, and nothing
+ * of it. */
+static void
+a_report_that_cannot_be_protected_is_withheld(void **state)
+{
+	(void)state;
+	envelope.flags = MAIL_TLS_REQUIRED;
+	envelope.sender = SPAN("");
+	envelope.recipient_count = item.recipient_count = 1;
+	struct job *j = job(RECIPIENT_FAILED, 0, 0, 0);
+	j->no_way = true;
+	assert_int_equal(make(j), ERR_OK);
+	const struct queue_put *put = bounce_put(j);
+	assert_int_equal(put->envelope->flags & MAIL_TLS_REQUIRED, 0);
+	assert_int_equal(put->envelope->sender.size, 0);
+	assert_true(span_eq(put->envelope->recipients[0].address, SPAN("a@b.example")));
+	assert_int_equal(destination_at(flow, put->envelope->recipients[0].site)->need,
+			 TLS_NEED_NOTHING);
+	assert_true(has(text_of(j), "To: <a@b.example>"));
+	assert_true(has(text_of(j), "withheld"));
+	assert_false(has(text_of(j), "Subject: hi"));
+	assert_false(has(text_of(j), "<m@x>"));
+	record(j);
+	job_free(j);
+}
+
+/* Any other end of a report is an end. */
+static void
+only_for_want_of_tls_is_a_report_withheld(void **state)
+{
+	static const struct {
+		uint32_t flags;
+		bool no_way;
+		uint8_t state;
+	} rows[] = {
+		{ MAIL_TLS_REQUIRED, false, RECIPIENT_FAILED },
+		{ MAIL_TLS_REQUIRED, true, RECIPIENT_PENDING },
+		{ 0, true, RECIPIENT_FAILED },
+		{ MAIL_TLS_OPTIONAL, true, RECIPIENT_FAILED },
+	};
+
+	(void)state;
+	envelope.sender = SPAN("");
+	envelope.recipient_count = item.recipient_count = 1;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		envelope.flags = rows[i].flags;
+		struct job *j = job(rows[i].state, 0, 0, 0);
+		j->no_way = rows[i].no_way;
+		bounce_judge(j);
+		assert_false(bounce_is_wanted(j));
+		job_free(j);
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int
@@ -685,6 +761,9 @@ main(void)
 		TEST(a_lone_warning_holds_up_nothing),
 		TEST(more_than_may_be_made_at_once_wait_in_line),
 		TEST(silence_is_counted),
+		TEST(a_report_is_protected_as_its_mail),
+		TEST(a_report_that_cannot_be_protected_is_withheld),
+		TEST(only_for_want_of_tls_is_a_report_withheld),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,9 +19,15 @@ lines_are_read(void **state)
 		struct dovecot_line meant;
 	} rows[] = {
 		{ "VERSION\t1\t2", { .kind = DOVECOT_VERSION, .number = 1 } },
-		{ "MECH\tPLAIN\tplaintext", { .kind = DOVECOT_PLAIN } },
-		{ "MECH\tplain", { .kind = DOVECOT_PLAIN } },
-		{ "MECH\tLOGIN\tplaintext", { .kind = DOVECOT_OTHER } },
+		{ "MECH\tPLAIN\tplaintext",
+		  { .kind = DOVECOT_MECHANISM, .mechanism = SASL_PLAIN } },
+		{ "MECH\tplain", { .kind = DOVECOT_MECHANISM, .mechanism = SASL_PLAIN } },
+		{ "MECH\tLOGIN\tplaintext",
+		  { .kind = DOVECOT_MECHANISM, .mechanism = SASL_LOGIN } },
+		{ "MECH\tSCRAM-SHA-256\tmutual-auth",
+		  { .kind = DOVECOT_MECHANISM, .mechanism = SASL_SCRAM_SHA_256 } },
+		{ "MECH\tCRAM-MD5", { .kind = DOVECOT_OTHER } },
+		{ "MECH", { .kind = DOVECOT_OTHER } },
 		{ "SPID\t12345", { .kind = DOVECOT_OTHER } },
 		{ "COOKIE\tabc", { .kind = DOVECOT_OTHER } },
 		{ "DONE", { .kind = DOVECOT_DONE } },
@@ -36,7 +42,9 @@ lines_are_read(void **state)
 		  { .kind = DOVECOT_FAIL, .number = 1, .user = SPAN("b"), .temporary = true } },
 		{ "FAIL\t1\tuser=b\tuser_disabled",
 		  { .kind = DOVECOT_FAIL, .number = 1, .user = SPAN("b"), .disabled = true } },
-		{ "CONT\t1\tYQ==", { .kind = DOVECOT_CONTINUE, .number = 1 } },
+		{ "CONT\t1\tYQ==",
+		  { .kind = DOVECOT_CONTINUE, .number = 1, .data = SPAN("YQ==") } },
+		{ "CONT\t1\t", { .kind = DOVECOT_CONTINUE, .number = 1 } },
 	};
 	static const char *const broken[] = { "OK",      "OK\t",    "OK\tx", "FAIL\t4294967296",
 					      "VERSION", "CONT\t-1" };
@@ -48,6 +56,9 @@ lines_are_read(void **state)
 		assert_int_equal(line.kind, rows[i].meant.kind);
 		assert_int_equal(line.number, rows[i].meant.number);
 		assert_true(span_eq(line.user, rows[i].meant.user));
+		assert_true(span_eq(line.data, rows[i].meant.data));
+		if (line.kind == DOVECOT_MECHANISM)
+			assert_int_equal(line.mechanism, rows[i].meant.mechanism);
 		assert_int_equal(line.temporary, rows[i].meant.temporary);
 		assert_int_equal(line.disabled, rows[i].meant.disabled);
 	}
@@ -92,10 +103,32 @@ questions_are_asked(void **state)
 	assert_false(out.overflow);
 }
 
+static void
+exchanges_are_passed_on(void **state)
+{
+	static uint8_t long_one[SASL_MESSAGE_MAX];
+	struct buf out = buf_of(memory, sizeof memory);
+
+	(void)state;
+	dovecot_ask_mechanism(9, SASL_SCRAM_SHA_256, SPAN("n,,n=ann,r=x"), span_none(), &out);
+	assert_true(span_eq(buf_span(&out), SPAN("AUTH\t9\tSCRAM-SHA-256\tservice=smtp\tsecured"
+						 "\tnologin\tresp=biwsbj1hbm4scj14\n")));
+	buf_reset(&out);
+	dovecot_continue(9, SPAN("c=biws"), &out);
+	dovecot_continue(9, span_none(), &out);
+	dovecot_cancel(9, &out);
+	assert_true(span_eq(buf_span(&out), SPAN("CONT\t9\tYz1iaXdz\nCONT\t9\t\nCANCEL\t9\n")));
+	buf_reset(&out);
+	dovecot_ask_mechanism(UINT32_MAX, SASL_SCRAM_SHA_256, span_of(long_one, sizeof long_one),
+			      SPAN("2001:db8:1111:2222:3333:4444:5555:6666"), &out);
+	assert_false(out.overflow);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(exchanges_are_passed_on),
 		cmocka_unit_test(lines_are_read),
 		cmocka_unit_test(texts_are_unescaped),
 		cmocka_unit_test(questions_are_asked),

@@ -63,14 +63,14 @@ answer_of(char letter)
 	}
 }
 
-/* Hosts m1, m2, … with preferences 10, 20, …, an address each, and what is known of their records.
- */
+/* Hosts m1, m2, … with preferences 10, 20, …, an address each, and what is known of their records;
+ * of '-' alone, not even the MX records are secure. */
 static struct mx_hosts
 found_of(const char *letters)
 {
 	static const char *const names[] = { "m1", "m2", "m3", "m4" };
 	struct mx_hosts h = { .outcome = MX_FOUND,
-			      .mx_secure = true,
+			      .mx_secure = strspn(letters, "-") != strlen(letters),
 			      .domain = SPAN("a.example"),
 			      .site = SPAN("m1,m2,m3,m4") };
 
@@ -92,11 +92,25 @@ found_of(const char *letters)
 	return h;
 }
 
+static const uint8_t print[TLS_FINGERPRINT_SIZE] = { 1 };
+
 static const struct tls_policy any = { .level = TLS_MAY, .source = TLS_BY_DEFAULT },
 			       may = { .level = TLS_MAY, .source = TLS_BY_ROUTE },
 			       only = { .level = TLS_DANE, .source = TLS_BY_ROUTE },
 			       none = { .level = TLS_NONE, .source = TLS_BY_ROUTE },
 			       sts = { .level = TLS_VERIFY, .source = TLS_BY_STS };
+/* Of mails with REQUIRETLS, and with TLS-Required: No. */
+static const struct tls_policy
+	need = { .level = TLS_MAY, .need = TLS_NEED_REQUIRED },
+	need_may = { .level = TLS_MAY, .source = TLS_BY_ROUTE, .need = TLS_NEED_REQUIRED },
+	need_none = { .level = TLS_NONE, .source = TLS_BY_ROUTE, .need = TLS_NEED_REQUIRED },
+	need_sts = { .level = TLS_VERIFY, .source = TLS_BY_STS, .need = TLS_NEED_REQUIRED },
+	pinned = { .level = TLS_FINGERPRINT,
+		   .source = TLS_BY_ROUTE,
+		   .need = TLS_NEED_REQUIRED,
+		   .fingerprints = &print,
+		   .fingerprint_count = 1 },
+	optional = { .level = TLS_MAY, .source = TLS_BY_MAIL, .need = TLS_NEED_OPTIONAL };
 
 struct row {
 	const char *story;
@@ -106,6 +120,9 @@ struct row {
 	const char *hosts; /* those of the plan, with what they must do and by whom */
 	const char *why;
 };
+
+#define NO_TRUST \
+	": the mail requires TLS, and neither DNSSEC nor MTA-STS vouches for this host's name"
 
 static const struct row rows[] = {
 	{ "nothing is secure", &any, "--", "", "m1 may default, m2 may default", "" },
@@ -141,6 +158,21 @@ static const struct row rows[] = {
 	  "m1 dane dane, m2 verify sts, m3 verify sts", "" },
 	{ "MTA-STS does not help a host whose records failed", &sts, "F", " tls=verify dane sts",
 	  "", "m1: its TLSA records could not be had: SERVFAIL" },
+	{ "REQUIRETLS: what opportunistic TLS would do is verified", &need, "N0U",
+	  " tls=dane requiretls", "m1 verify mail, m2 verify mail, m3 dane dane", "" },
+	{ "REQUIRETLS without any records", &need, "N", " requiretls", "m1 verify mail", "" },
+	{ "REQUIRETLS where anybody may have chosen the hosts", &need, "--", " requiretls", "",
+	  "m1" NO_TRUST "; m2" NO_TRUST },
+	{ "REQUIRETLS where MTA-STS vouches for the hosts", &need_sts, "-",
+	  " tls=verify sts requiretls", "m1 verify sts", "" },
+	{ "REQUIRETLS, and a route that says less", &need_may, "N", " tls=may requiretls",
+	  "m1 verify mail", "" },
+	{ "REQUIRETLS, and a route that says how to know the host", &pinned, "-",
+	  " tls=fingerprint:01d0fabd251fcbbe requiretls", "m1 fingerprint route", "" },
+	{ "REQUIRETLS, and a route without TLS", &need_none, "N", " tls=none requiretls", "",
+	  "m1: the route rules TLS out, which the mail requires" },
+	{ "TLS-Required: No, and no records are looked at", &optional, "--", " tls=optional",
+	  "m1 may mail, m2 may mail", "" },
 };
 
 static void
@@ -263,6 +295,61 @@ a_route_by_names(void **state)
 	plan_put(p);
 }
 
+/* What stays on this machine needs no TLS; for all others LMTP is no exception (RFC 8689 2). */
+static void
+an_lmtp_server_here_is_no_hop(void **state)
+{
+	static const struct {
+		const char *address;
+		enum config_target_kind kind;
+		const char *hosts;
+	} cases[] = {
+		{ "127.0.0.1:24", TARGET_LMTP, " may default" },
+		{ "[::1]:24", TARGET_LMTP, " may default" },
+		{ "unix:/run/lmtp", TARGET_LMTP, " may default" },
+		{ "192.0.2.9:24", TARGET_LMTP, " verify mail" },
+		{ "127.0.0.1:25", TARGET_SMTP, " verify mail" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct config_host host = { .port = 24 };
+		struct config_target target = {
+			.kind = cases[i].kind, .hosts = &host, .hosts_count = 1, .text = SPAN("x")
+		};
+		char shown[200] = "";
+		struct buf out = buf_of(shown, sizeof shown);
+		assert_true(net_address_parse(span_of_string(cases[i].address), &host.address));
+		struct plan *p = plan_of_target(&target, &need, span_none(), NULL, NULL);
+		assert_non_null(p);
+		assert_true(span_eq(p->name, SPAN("x requiretls")));
+		show_hosts(p, &out);
+		assert_string_equal(shown, cases[i].hosts);
+		plan_put(p);
+	}
+}
+
+/* Whether a mail that requires TLS fails at once depends on it. */
+static void
+what_failed_may_do_later(void **state)
+{
+	static const struct {
+		const char *letters;
+		bool uncertain;
+	} cases[] = { { "F", true }, { "N", false }, { "-F", true }, { "--", false } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct mx_hosts found = found_of(cases[i].letters);
+		found.mx_secure = false;
+		struct plan *p = plan_of_mx(&found, &need, NULL);
+		assert_non_null(p);
+		assert_int_equal(p->host_count, 0);
+		assert_int_equal(p->uncertain, cases[i].uncertain);
+		plan_put(p);
+	}
+}
+
 int
 main(void)
 {
@@ -272,6 +359,8 @@ main(void)
 		cmocka_unit_test(an_alias_leads_to_the_name_of_the_records),
 		cmocka_unit_test(reasons_are_cut),
 		cmocka_unit_test(a_route_by_names),
+		cmocka_unit_test(an_lmtp_server_here_is_no_hop),
+		cmocka_unit_test(what_failed_may_do_later),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -153,6 +153,7 @@ start_mail(struct run *r, unsigned n)
 		.eight_bit = m->eight_bit,
 		.utf8 = m->utf8,
 		.ret = m->ret,
+		.require_tls = m->require_tls,
 		.recipients = r->recipients[n],
 	};
 	while (*at != 0) {

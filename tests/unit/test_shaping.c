@@ -161,6 +161,21 @@ test_policies_of_routes(void **state)
 	assert_int_equal(routing_connections(r, SPAN("smtp://192.0.2.1:25 tls=dane")),
 			 routing_connections(r, plain.way->name));
 	assert_true(span_eq(verify.way->name, SPAN("smtp://192.0.2.1:25 tls=verify")));
+	/* What a mail wants makes another site of it, under the limits of the same route. */
+	static const struct {
+		const char *site, *route;
+	} sites[] = {
+		{ "smtp://192.0.2.1:25 requiretls", "smtp://192.0.2.1:25" },
+		{ "smtp://192.0.2.1:25 tls=optional", "smtp://192.0.2.1:25" },
+		{ "smtp://192.0.2.1:25 tls=dane requiretls", "smtp://192.0.2.1:25" },
+		{ "smtp://192.0.2.1:25 tls=verify requiretls", "smtp://192.0.2.1:25 tls=verify" },
+	};
+	for (size_t i = 0; i < sizeof sites / sizeof sites[0]; i++) {
+		uint32_t limit = routing_connections(r, span_of_string(sites[i].route));
+		assert_int_equal(routing_connections(r, span_of_string(sites[i].site)), limit);
+		assert_int_not_equal(limit, 1);
+	}
+	assert_int_equal(routing_connections(r, SPAN("smtp://192.0.2.1:25 requiretlsx")), 1);
 	routing_put(r);
 }
 

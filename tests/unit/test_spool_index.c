@@ -63,6 +63,7 @@ put_envelope(struct world *w, unsigned number, size_t size)
 	struct queue *q = queue_end(w->store, 0);
 	struct wait wait = { .put.on_done = on_put };
 	const struct mail_envelope envelope = { .id = world_id(number),
+						.flags = WORLD_FLAGS,
 						.recipient_count = RECIPIENTS,
 						.recipients = recipients };
 

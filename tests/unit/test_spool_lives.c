@@ -501,6 +501,7 @@ one_record_takes_long_replies_of_many_recipients(void **state)
 	static struct world w;
 	struct many_wait wait = { .put.on_done = on_many_put, .record.on_done = on_many_recorded };
 	struct mail_envelope envelope = { .id = world_id(1),
+					  .flags = WORLD_FLAGS,
 					  .recipient_count = MANY,
 					  .recipients = recipients };
 

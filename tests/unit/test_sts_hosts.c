@@ -123,14 +123,14 @@ set_records(unsigned mask)
 }
 
 static void
-check_row(const struct row *row)
+check_row(const struct row *row, enum tls_need need)
 {
 	static struct mx_hosts left;
 	uint8_t site_memory[STS_SITE_MAX], why_memory[300], memory[300];
 	struct buf site = buf_of(site_memory, sizeof site_memory);
 	struct buf why = buf_of(why_memory, sizeof why_memory);
 	struct buf addresses = buf_of(memory, sizeof memory);
-	struct tls_policy policy = { .level = TLS_MAY, .source = TLS_BY_DEFAULT };
+	struct tls_policy policy = { .level = TLS_MAY, .source = TLS_BY_DEFAULT, .need = need };
 	struct sts_held *h = make_held(row);
 
 	set_records(row->is_stronger);
@@ -163,7 +163,25 @@ policies_choose_hosts(void **state)
 	(void)state;
 	make_found();
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-		check_row(&rows[i]);
+		check_row(&rows[i], TLS_NEED_NOTHING);
+}
+
+/* For a mail that requires TLS a policy in mode testing says who the hosts are, too. */
+static void
+a_mail_may_need_what_is_only_tested(void **state)
+{
+	static const struct row testing = {
+		"testing", "mx3.other.example", NULL,       0, "verify", "sts",
+		false,     "mx3.other.example", "192.0.2.4"
+	};
+	static const struct row none = {
+		"none", NULL, NULL, 0, "may", "default", false, WHOLE, ALL
+	};
+
+	(void)state;
+	make_found();
+	check_row(&testing, TLS_NEED_REQUIRED);
+	check_row(&none, TLS_NEED_REQUIRED);
 }
 
 /* Two policies that leave other hosts of the same ones are other sites; the same, one. */
@@ -195,6 +213,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(policies_choose_hosts),
+		cmocka_unit_test(a_mail_may_need_what_is_only_tested),
 		cmocka_unit_test(the_site_is_that_of_the_hosts_that_are_left),
 	};
 

@@ -50,6 +50,18 @@ a_key_says_what_is_more_than_opportunistic(void **state)
 		  " tls=may sts-testing" },
 		{ { .level = TLS_VERIFY, .source = TLS_BY_STS, .testing = true },
 		  " tls=verify sts-testing" },
+		{ { .level = TLS_MAY, .need = TLS_NEED_REQUIRED }, " requiretls" },
+		{ { .level = TLS_MAY,
+		    .source = TLS_BY_DANE,
+		    .need = TLS_NEED_REQUIRED,
+		    .dane = true },
+		  " tls=dane requiretls" },
+		{ { .level = TLS_VERIFY, .source = TLS_BY_STS, .need = TLS_NEED_REQUIRED },
+		  " tls=verify sts requiretls" },
+		{ { .level = TLS_MAY, .source = TLS_BY_MAIL, .need = TLS_NEED_OPTIONAL },
+		  " tls=optional" },
+		{ { .level = TLS_ENCRYPT, .source = TLS_BY_ROUTE, .need = TLS_NEED_OPTIONAL },
+		  " tls=encrypt" },
 	};
 
 	(void)state;

@@ -271,7 +271,7 @@ toy_route(struct toy_end *e, struct toy_mail *m)
 		struct mail_recipient *r = &m->recipients[k];
 		if (r->state != RECIPIENT_PENDING)
 			continue;
-		r->site = e->store->store.hooks.site_of(&e->queue, r->address);
+		r->site = e->store->store.hooks.site_of(&e->queue, r->address, m->envelope.flags);
 		e->named[r->site.number] = true;
 	}
 }
@@ -527,7 +527,7 @@ reroute(struct queue *q, struct queue_item *item)
 
 	for (uint32_t k = 0; k < item->recipient_count; k++) {
 		struct mail_recipient *r = &m->recipients[item->recipients[k]];
-		r->site = e->store->store.hooks.site_of(q, r->address);
+		r->site = e->store->store.hooks.site_of(q, r->address, m->envelope.flags);
 		r->retry_at_ms = 0;
 		e->named[r->site.number] = true;
 	}
