@@ -27,9 +27,8 @@ struct helpers {
 	pthread_mutex_t lock;
 	pthread_cond_t work_or_end;
 	pthread_barrier_t opened;
-	struct list quick; /* struct helper_job.node */
-	struct list others;
-	size_t queued;
+	struct list queues[2]; /* struct helper_job.node; by is_quick */
+	size_t queued[2];
 	size_t queue_max;
 	size_t party_max;
 	uint32_t of_party[PARTIES]; /* that wait */
@@ -58,16 +57,16 @@ waiting_for_party(struct helpers *h, const struct helper_job *j)
 static struct helper_job *
 next_job(struct helpers *h)
 {
-	struct list_node *n = list_shift(&h->quick);
+	struct list_node *n = list_shift(&h->queues[true]);
 
 	if (n == NULL)
-		n = list_shift(&h->others);
+		n = list_shift(&h->queues[false]);
 	if (n == NULL)
 		return NULL;
 	struct helper_job *j = LIST_ITEM(n, struct helper_job, node);
 	uint32_t *waiting = waiting_for_party(h, j);
-	ASSERT(h->queued > 0 && (waiting == NULL || *waiting > 0));
-	h->queued--;
+	ASSERT(h->queued[j->is_quick] > 0 && (waiting == NULL || *waiting > 0));
+	h->queued[j->is_quick]--;
 	if (waiting != NULL)
 		--*waiting;
 	return j;
@@ -171,8 +170,8 @@ helpers_start(const struct helpers_options *o, struct buf *why)
 	h->count = o->threads;
 	h->queue_max = o->jobs_max;
 	h->party_max = o->party_max;
-	list_init(&h->quick);
-	list_init(&h->others);
+	list_init(&h->queues[false]);
+	list_init(&h->queues[true]);
 	pthread_mutex_init(&h->lock, NULL);
 	pthread_cond_init(&h->work_or_end, NULL);
 	pthread_barrier_init(&h->opened, NULL, o->threads + 1);
@@ -186,7 +185,7 @@ void
 helpers_stop(struct helpers *h)
 {
 	end_threads(h);
-	ASSERT(h->queued == 0);
+	ASSERT(h->queued[false] == 0 && h->queued[true] == 0);
 	pthread_barrier_destroy(&h->opened);
 	pthread_cond_destroy(&h->work_or_end);
 	pthread_mutex_destroy(&h->lock);
@@ -199,7 +198,7 @@ has_room(struct helpers *h, const struct helper_job *j)
 {
 	const uint32_t *waiting = waiting_for_party(h, j);
 
-	return !h->ending && h->queued < h->queue_max &&
+	return !h->ending && h->queued[j->is_quick] < h->queue_max &&
 	       (waiting == NULL || *waiting < h->party_max);
 }
 
@@ -208,8 +207,8 @@ append(struct helpers *h, struct helper_job *j)
 {
 	uint32_t *waiting = waiting_for_party(h, j);
 
-	list_append(j->is_quick ? &h->quick : &h->others, &j->node);
-	h->queued++;
+	list_append(&h->queues[j->is_quick], &j->node);
+	h->queued[j->is_quick]++;
 	if (waiting != NULL)
 		++*waiting;
 	pthread_cond_signal(&h->work_or_end);

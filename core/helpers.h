@@ -30,7 +30,7 @@ struct helpers;
 
 struct helpers_options {
 	unsigned threads;
-	size_t jobs_max;  /* that wait */
+	size_t jobs_max;  /* of each kind, quick or not, that wait */
 	size_t party_max; /* of those, for one party */
 };
 
