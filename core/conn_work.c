@@ -4,6 +4,8 @@
 #include "core/base/assert.h"
 #include "core/metric.h"
 
+enum { AT_WORK_MAX = 8 }; /* of a worker, at helpers */
+
 bool
 conn_is_at_work(const struct conn *c)
 {
@@ -67,6 +69,8 @@ submit(struct conn *c)
 {
 	struct worker *w = c->worker;
 
+	if (w->at_work == AT_WORK_MAX)
+		return false;
 	c->job = (struct helper_job){
 		.work = work_for_layer,
 		.on_done = on_worked,

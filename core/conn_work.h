@@ -3,10 +3,10 @@
  * conn_work: the steps of a connection's layer that are too long for a worker's turn. Internal:
  * only conn*.c include it.
  *
- * A layer that is busy (core/layer.h) is given to a helper. Where the helpers have no place it is
- * parked until one comes back that this worker has given them; and where there is none, it is the
- * worker that works, within its share of heavy steps a turn. Then it is not busy any more, and the
- * connection's input is run. Meanwhile the connection may close, and is held.
+ * A layer that is busy (core/layer.h) is given to a helper, so many of a worker's at a time; others
+ * are parked until one of those comes back. Where none can be given away it is the worker that
+ * works, within its share of heavy steps a turn. Then it is not busy any more, and the connection's
+ * input is run. Meanwhile the connection may close, and is held.
  */
 #ifndef CORE_CONN_WORK_H
 #define CORE_CONN_WORK_H

@@ -28,7 +28,7 @@ struct helpers {
 	pthread_cond_t work_or_end;
 	pthread_barrier_t opened;
 	struct list queues[2]; /* struct helper_job.node; by is_quick */
-	size_t queued[2];
+	size_t queued;         /* that are not quick */
 	size_t queue_max;
 	size_t party_max;
 	uint32_t of_party[PARTIES]; /* that wait */
@@ -65,8 +65,8 @@ next_job(struct helpers *h)
 		return NULL;
 	struct helper_job *j = LIST_ITEM(n, struct helper_job, node);
 	uint32_t *waiting = waiting_for_party(h, j);
-	ASSERT(h->queued[j->is_quick] > 0 && (waiting == NULL || *waiting > 0));
-	h->queued[j->is_quick]--;
+	ASSERT((j->is_quick || h->queued > 0) && (waiting == NULL || *waiting > 0));
+	h->queued -= !j->is_quick;
 	if (waiting != NULL)
 		--*waiting;
 	return j;
@@ -185,7 +185,7 @@ void
 helpers_stop(struct helpers *h)
 {
 	end_threads(h);
-	ASSERT(h->queued[false] == 0 && h->queued[true] == 0);
+	ASSERT(list_is_empty(&h->queues[false]) && list_is_empty(&h->queues[true]));
 	pthread_barrier_destroy(&h->opened);
 	pthread_cond_destroy(&h->work_or_end);
 	pthread_mutex_destroy(&h->lock);
@@ -198,8 +198,9 @@ has_room(struct helpers *h, const struct helper_job *j)
 {
 	const uint32_t *waiting = waiting_for_party(h, j);
 
-	return !h->ending && h->queued[j->is_quick] < h->queue_max &&
-	       (waiting == NULL || *waiting < h->party_max);
+	if (h->ending || j->is_quick)
+		return !h->ending;
+	return h->queued < h->queue_max && (waiting == NULL || *waiting < h->party_max);
 }
 
 static void
@@ -208,7 +209,7 @@ append(struct helpers *h, struct helper_job *j)
 	uint32_t *waiting = waiting_for_party(h, j);
 
 	list_append(&h->queues[j->is_quick], &j->node);
-	h->queued[j->is_quick]++;
+	h->queued += !j->is_quick;
 	if (waiting != NULL)
 		++*waiting;
 	pthread_cond_signal(&h->work_or_end);

@@ -4,7 +4,8 @@
  * keys, certificate files): more than about 200 us of computing, or blocking file access.
  *
  * A bounded queue with a lock, since its jobs are long and few: a worker holds the lock for the
- * time of a list operation. Quick jobs (a signature) go ahead of the others (a password). A job is
+ * time of a list operation. Quick jobs (a signature) go ahead of the others (a password), and
+ * are bounded by those who submit them. A job is
  * embedded in its owner and belongs to the pool from helpers_submit() until its on_done, which runs
  * on the submitting worker through its mailbox; the place for it was reserved before, so a result
  * always arrives. helpers_submit() says no when the queue or the mailbox is full, or where the jobs
@@ -30,7 +31,7 @@ struct helpers;
 
 struct helpers_options {
 	unsigned threads;
-	size_t jobs_max;  /* of each kind, quick or not, that wait */
+	size_t jobs_max;  /* that wait, besides the quick ones */
 	size_t party_max; /* of those, for one party */
 };
 
@@ -41,7 +42,7 @@ struct helper_job {
 	void (*work)(struct helper_job *j); /* on a helper thread; touches only the job's owner */
 	void (*on_done)(struct helper_job *j); /* on the worker that submitted it */
 	uint32_t party; /* a hash of for whom it is; two may share one. 0: not counted */
-	bool is_quick;
+	bool is_quick;  /* some milliseconds; counted by whoever submits it */
 };
 
 /* NULL with a line in `why`. Main thread; the workers that submit may not have started yet. */

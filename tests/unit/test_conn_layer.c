@@ -140,13 +140,15 @@ teardown(void **state)
 static bool
 one_turn(const char *what)
 {
+	unsigned idle = w.helpers == NULL ? 2 : 20; /* the bells of helpers may come late */
+
 	toy_heavy_reads = 0;
-	if (!worker_turn(&w, WAIT_US) && !worker_turn(&w, WAIT_US)) {
+	while (idle > 0 && !worker_turn(&w, WAIT_US))
+		idle--;
+	if (idle == 0)
 		print_error("nothing happens while waiting for %s\n", what);
-		return false;
-	}
 	assert_true(toy_heavy_reads <= w.heavy_steps);
-	return true;
+	return idle > 0;
 }
 
 static void
@@ -629,7 +631,6 @@ others_go_on_while_a_helper_works(void **state)
 	put(quick_fd, SPAN("hello"));
 	UNTIL(quick.seen_size == 5);
 	conn_read_more(&slow.conn);
-	assert_false(conn_write(&slow.conn, SPAN("not now")));
 	assert_false(conn_input_is_over(&slow.conn));
 	assert_int_equal(w.buffers.used, 0);
 	pthread_barrier_wait(&barrier);
@@ -667,11 +668,11 @@ a_connection_may_end_while_a_helper_works(void **state)
 	}
 }
 
-/* One at work, one in the queue; two wait until there is a place, and one of them gives up. */
+/* Eight at a time; two wait until there is a place, and one of them gives up. */
 static void
 who_finds_no_place_waits_for_one(void **state)
 {
-	enum { CROWD = 3 };
+	enum { CROWD = 9 };
 	struct session first, crowd[CROWD];
 	int fds[CROWD];
 
@@ -684,14 +685,14 @@ who_finds_no_place_waits_for_one(void **state)
 		fds[i] = start_busy(&crowd[i]);
 		put(fds[i], FINISH);
 	}
-	assert_int_equal(w.at_work, 2);
+	assert_int_equal(w.at_work, 8);
 	assert_int_equal(w.buffers.used, 0);
-	conn_close(&crowd[1].conn, CLOSE_SHUTDOWN);
+	conn_close(&crowd[7].conn, CLOSE_SHUTDOWN);
 	pthread_barrier_wait(&barrier);
-	UNTIL(crowd[0].secured == 1 && crowd[2].secured == 1);
+	for (unsigned i = 0; i < CROWD; i++)
+		UNTIL(crowd[i].secured == (i != 7));
 	put(fd, FINISH);
 	UNTIL(first.secured == 1);
-	assert_int_equal(crowd[1].secured, 0);
 	end(&first, fd);
 	for (unsigned i = 0; i < CROWD; i++)
 		end(&crowd[i], fds[i]);
@@ -711,7 +712,6 @@ without_a_helper_the_worker_works(void **state)
 	assert_true(mailbox_reserve(&w.mailbox, options.mailbox_places));
 	put(fd, HELLO);
 	expect(fd, ANSWER);
-	assert_int_equal(w.at_work, 0);
 	mailbox_unreserve(&w.mailbox, options.mailbox_places);
 	put(fd, FINISH);
 	UNTIL(s.secured == 1);
