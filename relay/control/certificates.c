@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/control/certificates.h"
 
-
 #include "core/base/clock.h"
 #include "core/config.h"
 #include "core/log.h"
