@@ -72,15 +72,27 @@ config_put(const struct config *config)
 		snapshot_free(s);
 }
 
+static unsigned
+count_processors(unsigned most)
+{
+	cpu_set_t allowed;
+	int count = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
+
+	return count < 1 ? 1 : (unsigned)count > most ? most : (unsigned)count;
+}
+
 unsigned
 config_worker_count(const struct config *config)
 {
-	cpu_set_t allowed;
+	return config->workers != 0 ? config->workers : count_processors(WORKERS_LIMIT);
+}
 
-	if (config->workers != 0)
-		return config->workers;
-	int count = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
-	return count < 1 ? 1 : count > WORKERS_LIMIT ? WORKERS_LIMIT : (unsigned)count;
+unsigned
+config_helper_count(const struct config *config)
+{
+	if (config->helpers.threads != 0)
+		return config->helpers.threads;
+	return (count_processors(2 * WORKERS_LIMIT) + 1) / 2;
 }
 
 /* The number in a file of one number; UINT64_MAX where there is none ("max"). */

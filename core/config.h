@@ -181,6 +181,8 @@ config_names_file(struct span file)
 const char *config_role_word(enum config_role role);
 /* The number of workers: as configured, or the processors that this process may run on. */
 unsigned config_worker_count(const struct config *config);
+/* The number of helper threads: as configured, or one for each two such processors. */
+unsigned config_helper_count(const struct config *config);
 /* The memory budget of the process in bytes: as configured, or half of the least of the control
  * group's limits and the machine's memory. */
 size_t config_memory_budget(const struct config *config);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/base/assert.h"
+#include "core/conn_work.h"
 
 static void on_received(struct op *op, struct completion done);
 static void on_connected(struct op *op, struct completion done);
@@ -172,7 +173,8 @@ keep_wire(struct conn *c)
 static bool
 layer_has_input(const struct conn *c)
 {
-	return c->layer != NULL && (c->wire_size > 0 || c->layer->ops->has_more(c->layer));
+	return c->layer != NULL &&
+	       (c->wire_size > 0 || (!c->layer->is_busy && c->layer->ops->has_more(c->layer)));
 }
 
 /* Between two looks of the owner at its input no buffer of the ring is held. */
@@ -181,7 +183,7 @@ settle_input(struct conn *c)
 {
 	if (!(c->layer == NULL ? keep_plain(c) : keep_wire(c)))
 		return;
-	if (!c->wants_input || c->receive.in_kernel)
+	if (!c->wants_input || c->receive.in_kernel || conn_is_at_work(c))
 		return;
 	if (layer_has_input(c)) {
 		ASSERT(c->input_size < WORKER_BUFFER_SIZE);
@@ -408,7 +410,8 @@ has_unsent(const struct conn *c)
 {
 	if (has_unsent_plain(c))
 		return true;
-	return c->layer != NULL && (owes_end(c) || c->layer->ops->wants_write(c->layer));
+	return c->layer != NULL && !c->layer->is_busy &&
+	       (owes_end(c) || c->layer->ops->wants_write(c->layer));
 }
 
 static void
@@ -574,8 +577,11 @@ secure(struct conn *c, struct layer *layer, bool unread)
 			start_raw_send(c);
 	}
 	c->layer = layer;
+	layer->has_helper = c->worker->helpers != NULL;
 	c->wire = c->wire_memory = NULL;
 	c->wire_size = 0;
+	c->at_work = false;
+	c->parked = (struct list_node){ 0 };
 	c->secures_unread = unread;
 	if (c->in_on_input)
 		c->secures = true;
@@ -630,7 +636,8 @@ end_handshake(struct conn *c, enum err e)
 	ASSERT(e == ERR_OK || c->state != CONN_OPEN);
 }
 
-/* May the layer compute now? Where the share of this turn is used up, the next one has another. */
+/* May the layer compute now? Where the share of this turn is used up, the next one has another, and
+ * the hello, which is short, waits in memory of its size. */
 static bool
 has_turn(struct conn *c)
 {
@@ -642,7 +649,10 @@ has_turn(struct conn *c)
 		w->heavy_left--;
 		return true;
 	}
-	if (keep_wire(c))
+	if (c->wire_size > 0 && !c->layer->ops->keep(c->layer, span_of(c->wire, c->wire_size)))
+		conn_close(c, CLOSE_NO_MEMORY);
+	release_input(c);
+	if (c->state == CONN_OPEN)
 		worker_soon(w, &c->run);
 	return false;
 }
@@ -678,15 +688,23 @@ read_layer(struct conn *c)
 		c->lost_error = ERR_TLS;
 	if (l->state == LAYER_ENDED || l->state == LAYER_FAILED)
 		release_wire(c);
-	if (l->ops->wants_write(l))
+	if (l->is_busy) {
+		if (keep_wire(c))
+			conn_work(c);
+	} else if (l->ops->wants_write(l)) {
 		worker_last(c->worker, &c->late);
-	return true;
+	}
+	return !l->is_busy;
 }
 
 /* What has arrived goes through the layer. True: the owner is to look at its input. */
 static bool
 unwrap(struct conn *c)
 {
+	if (conn_is_at_work(c)) {
+		conn_work(c);
+		return false;
+	}
 	if (c->wants_input && layer_has_input(c) && !read_layer(c))
 		return false;
 	if (c->secured)
@@ -839,6 +857,15 @@ conn_deadline(struct conn *c, uint64_t at_ms)
 
 /* ---- ends ---- */
 
+/* Nothing is looked at any more. What a helper has comes back to nobody. */
+static void
+stop_input(struct conn *c)
+{
+	task_cancel(&c->run);
+	if (c->layer != NULL)
+		list_unlink(&c->parked);
+}
+
 void
 conn_finish(struct conn *c, enum close_reason reason)
 {
@@ -849,7 +876,7 @@ conn_finish(struct conn *c, enum close_reason reason)
 		return;
 	c->state = CONN_FINISHING;
 	c->reason = (uint8_t)reason;
-	task_cancel(&c->run);
+	stop_input(c);
 	/* Moved to a deadline that may be earlier than the owner's. */
 	timer_set(&c->worker->timers, &c->deadline, c->worker->now_ms + CONN_FINISH_MS);
 	worker_last(c->worker, &c->late);
@@ -894,7 +921,7 @@ conn_close(struct conn *c, enum close_reason reason)
 		c->reason = (uint8_t)reason;
 	c->state = CONN_DRAINING;
 	timer_stop(&c->worker->timers, &c->deadline);
-	task_cancel(&c->run);
+	stop_input(c);
 	task_cancel(&c->late);
 	worker_reap(c->worker, &c->late);
 }

@@ -38,6 +38,7 @@
 #include <sys/uio.h>
 
 #include "core/base/close.h"
+#include "core/helpers.h"
 #include "core/layer.h"
 #include "core/net.h"
 #include "core/worker.h"
@@ -123,6 +124,9 @@ struct conn {
 			uint8_t *wire;        /* in the ring's buffer, or in wire_memory */
 			uint8_t *wire_memory; /* pooled, or NULL */
 			uint32_t wire_size;
+			bool at_work; /* a helper has it; else, where it is busy, it is parked */
+			struct list_node parked; /* worker's parked */
+			struct helper_job job;
 		};
 	};
 
@@ -171,11 +175,12 @@ bool conn_output_is_empty(const struct conn *c);
  *
  * From then on the owner reads and writes plain text; on_secured tells the end of the handshake,
  * and there is no input and no output before it. A worker does only so many heavy steps of
- * handshakes a turn (worker.h), the others go on in the next. What has arrived and has no room as
- * plain text is kept in one more pooled buffer, and none is received meanwhile; an idle connection
- * holds no pooled buffer. The peer's end of the layer is the end of its stream; so is the end of
- * the stream alone, as without a layer. Bytes that are not of the layer are a loss (ERR_TLS),
- * behind what came before them. */
+ * handshakes a turn (worker.h), the others go on in the next; what takes too long even for that a
+ * helper does, or nobody before one of these is done, where there is no place for more. Who waits
+ * for a handshake holds no pooled buffer. What has arrived and has no room as plain text is kept in
+ * one more pooled buffer, and none is received meanwhile; an idle connection holds none. The peer's
+ * end of the layer is the end of its stream; so is the end of the stream alone, as without a layer.
+ * Bytes that are not of the layer are a loss (ERR_TLS), behind what came before them. */
 void conn_secure(struct conn *c, struct layer *layer);
 /* The same, but what was not consumed is the layer's: behind what only announces the client. */
 void conn_secure_unread(struct conn *c, struct layer *layer);

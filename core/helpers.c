@@ -2,12 +2,17 @@
 #include "core/helpers.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 
 #include "core/base/assert.h"
 
-enum { BELL_RING_ENTRIES = 8, NICE = 10 };
+enum {
+	BELL_RING_ENTRIES = 8,
+	NICE = 10,
+	PARTIES = 4096, /* places of the count by party: those of one place are counted as one */
+};
 
 struct helper_thread {
 	struct helpers *pool;
@@ -22,9 +27,11 @@ struct helpers {
 	pthread_mutex_t lock;
 	pthread_cond_t work_or_end;
 	pthread_barrier_t opened;
-	struct list queue; /* struct helper_job.node */
-	size_t queued;
+	struct list queues[2]; /* struct helper_job.node; by is_quick */
+	size_t queued;         /* that are not quick */
 	size_t queue_max;
+	size_t party_max;
+	uint32_t of_party[PARTIES]; /* that wait */
 	bool ending;
 	unsigned count;
 	struct helper_thread threads[];
@@ -39,18 +46,48 @@ on_message(struct message *m, void *context)
 	j->on_done(j);
 }
 
+/* How many wait for the same; NULL: they are not counted. */
+static uint32_t *
+waiting_for_party(struct helpers *h, const struct helper_job *j)
+{
+	return j->party == 0 ? NULL : &h->of_party[j->party % PARTIES];
+}
+
+/* Takes the next one out. NULL: there is none. */
+static struct helper_job *
+next_job(struct helpers *h)
+{
+	struct list_node *n = list_shift(&h->queues[true]);
+
+	if (n == NULL)
+		n = list_shift(&h->queues[false]);
+	if (n == NULL)
+		return NULL;
+	struct helper_job *j = LIST_ITEM(n, struct helper_job, node);
+	uint32_t *waiting = waiting_for_party(h, j);
+	ASSERT((j->is_quick || h->queued > 0) && (waiting == NULL || *waiting > 0));
+	h->queued -= !j->is_quick;
+	if (waiting != NULL)
+		--*waiting;
+	return j;
+}
+
 static struct helper_job *
 wait_for_job(struct helpers *h)
 {
-	struct list_node *n;
+	struct helper_job *j;
 
 	pthread_mutex_lock(&h->lock);
-	while (list_is_empty(&h->queue) && !h->ending)
+	while ((j = next_job(h)) == NULL && !h->ending)
 		pthread_cond_wait(&h->work_or_end, &h->lock);
-	n = list_shift(&h->queue);
-	h->queued -= n != NULL;
 	pthread_mutex_unlock(&h->lock);
-	return n == NULL ? NULL : LIST_ITEM(n, struct helper_job, node);
+	return j;
+}
+
+void
+helpers_pause(void)
+{
+	sched_yield();
 }
 
 static void
@@ -121,21 +158,23 @@ start_threads(struct helpers *h, struct buf *why)
 }
 
 struct helpers *
-helpers_start(unsigned threads, size_t jobs_max, struct buf *why)
+helpers_start(const struct helpers_options *o, struct buf *why)
 {
-	struct helpers *h = calloc(1, sizeof *h + threads * sizeof h->threads[0]);
+	struct helpers *h = calloc(1, sizeof *h + o->threads * sizeof h->threads[0]);
 
-	ASSERT(threads > 0 && jobs_max > 0);
+	ASSERT(o->threads > 0 && o->jobs_max > 0 && o->party_max > 0);
 	if (h == NULL) {
 		buf_append_string(why, "out of memory for the helper threads");
 		return NULL;
 	}
-	h->count = threads;
-	h->queue_max = jobs_max;
-	list_init(&h->queue);
+	h->count = o->threads;
+	h->queue_max = o->jobs_max;
+	h->party_max = o->party_max;
+	list_init(&h->queues[false]);
+	list_init(&h->queues[true]);
 	pthread_mutex_init(&h->lock, NULL);
 	pthread_cond_init(&h->work_or_end, NULL);
-	pthread_barrier_init(&h->opened, NULL, threads + 1);
+	pthread_barrier_init(&h->opened, NULL, o->threads + 1);
 	if (start_threads(h, why))
 		return h;
 	helpers_stop(h);
@@ -146,11 +185,34 @@ void
 helpers_stop(struct helpers *h)
 {
 	end_threads(h);
-	ASSERT(list_is_empty(&h->queue));
+	ASSERT(list_is_empty(&h->queues[false]) && list_is_empty(&h->queues[true]));
 	pthread_barrier_destroy(&h->opened);
 	pthread_cond_destroy(&h->work_or_end);
 	pthread_mutex_destroy(&h->lock);
 	free(h);
+}
+
+/* Has it room for this one? */
+static bool
+has_room(struct helpers *h, const struct helper_job *j)
+{
+	const uint32_t *waiting = waiting_for_party(h, j);
+
+	if (h->ending || j->is_quick)
+		return !h->ending;
+	return h->queued < h->queue_max && (waiting == NULL || *waiting < h->party_max);
+}
+
+static void
+append(struct helpers *h, struct helper_job *j)
+{
+	uint32_t *waiting = waiting_for_party(h, j);
+
+	list_append(&h->queues[j->is_quick], &j->node);
+	h->queued += !j->is_quick;
+	if (waiting != NULL)
+		++*waiting;
+	pthread_cond_signal(&h->work_or_end);
 }
 
 bool
@@ -159,14 +221,11 @@ helpers_submit(struct helpers *h, struct worker *from, struct helper_job *j)
 	ASSERT(j->work != NULL && j->on_done != NULL);
 	if (!mailbox_reserve(&from->mailbox, 1))
 		return false;
+	j->from = from;
 	pthread_mutex_lock(&h->lock);
-	bool fits = h->queued < h->queue_max && !h->ending;
-	if (fits) {
-		j->from = from;
-		list_append(&h->queue, &j->node);
-		h->queued++;
-		pthread_cond_signal(&h->work_or_end);
-	}
+	bool fits = has_room(h, j);
+	if (fits)
+		append(h, j);
 	pthread_mutex_unlock(&h->lock);
 	if (!fits)
 		mailbox_unreserve(&from->mailbox, 1);

@@ -8,6 +8,11 @@
  * plain text and need not know. A layer belongs to the connection from conn_secure() until that
  * frees it.
  *
+ * A step of a handshake may take far longer than a worker's turn (a signature with a large key).
+ * The owner says by `has_helper` that somebody else can do it. Then read() leaves it out and says
+ * so by `is_busy`: work() is called next, on any thread, and nothing else until the owner, who has
+ * seen it return, clears is_busy and goes on with read().
+ *
  * States go forward only: HANDSHAKE, then OPEN, then ENDED or FAILED. After read() or write() the
  * state is looked at; in any state there may be something to send (an answer, an alert), which
  * wants_write() says.
@@ -35,13 +40,18 @@ struct layer_ops {
 	/* Takes bytes of the wire and appends the plain text that they are. Says how many it took:
 	 * all, but where `plain` has no room for more. */
 	size_t (*read)(struct layer *l, struct span wire, struct buf *plain);
+	/* HANDSHAKE: copies bytes of the wire, which the next read() takes ahead of those that it
+	 * is given; until then has_more() is true. False: no memory. */
+	bool (*keep)(struct layer *l, struct span wire);
+	/* The step for which it is busy. */
+	void (*work)(struct layer *l);
 	/* Appends to `wire` what the layer itself has to say, then (OPEN, ENDED) plain text in wire
 	 * form, as much as fits. Says how much of `plain` it took. LAYER_OVERHEAD bytes more than
 	 * `plain` are always enough. */
 	size_t (*write)(struct layer *l, struct span plain, struct buf *wire);
 	/* Has the layer itself something to say? */
 	bool (*wants_write)(const struct layer *l);
-	/* Would read() give plain text without more of the wire? Not once ENDED or FAILED. */
+	/* Has read() something to do without more of the wire? Not once ENDED or FAILED. */
 	bool (*has_more)(const struct layer *l);
 	/* OPEN, ENDED: we end it in order: there is something to say (close_notify), and no plain
 	 * text after it. */
@@ -55,6 +65,8 @@ struct layer {
 	uint8_t state; /* enum layer_state */
 	/* The next read() in HANDSHAKE computes for long: the worker does only so many a turn. */
 	bool is_heavy;
+	bool has_helper; /* the owner's */
+	bool is_busy;    /* set by read(), cleared by the owner */
 };
 
 enum {

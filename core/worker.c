@@ -24,6 +24,7 @@ worker_init(struct worker *w, unsigned number, unsigned count, struct worker **p
 	list_init(&w->last);
 	list_init(&w->reaping);
 	list_init(&w->conns);
+	list_init(&w->parked);
 	pool_init(&w->buffers, WORKER_BUFFER_SIZE, options->buffers_max);
 	mailbox_init(&w->mailbox, options->mailbox_places, w);
 	w->heavy_steps = WORKER_HEAVY_STEPS;

@@ -84,6 +84,8 @@ struct worker {
 	/* Steps that compute for long (TLS handshakes): those of a turn, and those left of it. */
 	unsigned heavy_steps;
 	unsigned heavy_left;
+	struct list parked; /* conns whose handshakes wait for a helper */
+	size_t at_work;     /* conns whose handshakes helpers have */
 
 	const struct config *config; /* the snapshot for what begins now */
 	struct metrics *metrics;

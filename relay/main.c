@@ -500,9 +500,13 @@ run_worker(void *argument)
 static bool
 start_helpers(struct daemon *d)
 {
-	const struct config_helpers *o = &d->config->helpers;
+	const struct helpers_options options = {
+		.threads = config_helper_count(d->config),
+		.jobs_max = d->config->helpers.jobs_max,
+		.party_max = d->config->helpers.jobs_per_client,
+	};
 
-	d->helpers = helpers_start(o->threads, o->jobs_max, &d->why);
+	d->helpers = helpers_start(&options, &d->why);
 	for (unsigned i = 0; i < d->workers; i++)
 		d->crew[i].worker.helpers = d->helpers;
 	return d->helpers != NULL;

@@ -13,6 +13,9 @@
 /* Sessions are resumed between our own contexts only. */
 #define SESSION_CONTEXT "ringpost"
 
+/* Of TLS 1.3, by our preference. The first is as good as any, and the fastest. */
+#define CIPHERS_13 "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+
 enum { TICKETS_PER_SESSION = 1, KEY_KINDS_MAX = 4, MS_PER_S = 1000 };
 
 struct accepted {
@@ -111,15 +114,13 @@ use_for_one(void *ssl, const struct certificate *c)
 	return SSL_use_cert_and_key(ssl, c->leaf, c->key, c->chain, 1) == 1;
 }
 
-static int
-on_certificate(SSL *ssl, void *context)
+static bool
+choose_for_client(SSL *ssl, const struct tls_setup *s)
 {
-	const struct tls_setup *s = engine_of_ssl(ssl)->setup;
 	const char *asked = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 	char memory[TLS_NAME_MAX + 1];
 	struct span name = span_first(span_of_string(asked), TLS_NAME_MAX);
 
-	(void)context;
 	for (size_t i = 0; i < name.size; i++)
 		memory[i] = (char)ascii_lower(name.data[i]);
 	name.data = (const uint8_t *)memory;
@@ -128,9 +129,103 @@ on_certificate(SSL *ssl, void *context)
 		is_known = certificate_has_name(s->certificates[i], name);
 	/* Otherwise what the context has is right. */
 	if (!is_known || s->certificate_count == 1)
-		return 1;
+		return true;
 	SSL_certs_clear(ssl);
 	return choose(s, name, use_for_one, ssl) > 0;
+}
+
+/* ---- keys that are slow ---- */
+
+/* Does TLS 1.3 sign with this key by this algorithm (RFC 8446 4.2.3)? */
+static bool
+signs_by(const EVP_PKEY *key, unsigned algorithm)
+{
+	static const struct {
+		unsigned first, last;
+		int kind, bits; /* 0 bits: any */
+	} rows[] = {
+		{ 0x0403, 0x0403, EVP_PKEY_EC, 256 },    { 0x0503, 0x0503, EVP_PKEY_EC, 384 },
+		{ 0x0603, 0x0603, EVP_PKEY_EC, 521 },    { 0x0804, 0x0806, EVP_PKEY_RSA, 0 },
+		{ 0x0807, 0x0807, EVP_PKEY_ED25519, 0 }, { 0x0808, 0x0808, EVP_PKEY_ED448, 0 },
+		{ 0x0809, 0x080b, EVP_PKEY_RSA_PSS, 0 },
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		if (algorithm >= rows[i].first && algorithm <= rows[i].last)
+			return EVP_PKEY_get_base_id(key) == rows[i].kind &&
+			       (rows[i].bits == 0 || EVP_PKEY_get_bits(key) == rows[i].bits);
+	}
+	return false;
+}
+
+/* The keys of the certificates that were chosen. */
+static unsigned
+keys_of(SSL *ssl, EVP_PKEY *keys[KEY_KINDS_MAX])
+{
+	unsigned count = 0;
+	long more = SSL_set_current_cert(ssl, SSL_CERT_SET_FIRST);
+
+	for (; more == 1 && count < KEY_KINDS_MAX;
+	     more = SSL_set_current_cert(ssl, SSL_CERT_SET_NEXT))
+		keys[count++] = SSL_get_privatekey(ssl);
+	SSL_set_current_cert(ssl, SSL_CERT_SET_FIRST);
+	return count;
+}
+
+/* Does what comes next sign with a slow key? TLS 1.3 takes the first algorithm in our order that
+ * both know and a key fits; in 1.2 it is the cipher that decides, so that any slow key may be it.
+ */
+static bool
+signs_slowly(SSL *ssl)
+{
+	EVP_PKEY *keys[KEY_KINDS_MAX];
+	unsigned count = keys_of(ssl, keys);
+	bool has_slow = false;
+	unsigned char signature, hash;
+
+	for (unsigned k = 0; k < count; k++)
+		has_slow |= certificate_key_is_slow(keys[k]);
+	if (!has_slow || SSL_version(ssl) != TLS1_3_VERSION)
+		return has_slow;
+	int common = SSL_get_shared_sigalgs(ssl, 0, NULL, NULL, NULL, NULL, NULL);
+	for (int i = 0; i < common; i++) {
+		SSL_get_shared_sigalgs(ssl, i, NULL, NULL, NULL, &signature, &hash);
+		for (unsigned k = 0; k < count; k++) {
+			if (signs_by(keys[k], (unsigned)hash << 8 | signature))
+				return certificate_key_is_slow(keys[k]);
+		}
+	}
+	return false;
+}
+
+static int
+on_certificate(SSL *ssl, void *context)
+{
+	struct engine *e = engine_of_ssl(ssl);
+
+	(void)context;
+	if (!choose_for_client(ssl, e->setup))
+		return 0;
+	return engine_may_leave(e) && signs_slowly(ssl) ? -1 : 1;
+}
+
+/* Without Diffie-Hellman (TLS 1.2, tls.ciphers: compatible) it is the client's answer that takes
+ * the key, to decrypt it. */
+static bool
+decrypts_slowly(struct engine *e)
+{
+	const SSL_CIPHER *cipher = SSL_get_pending_cipher(e->ssl);
+	EVP_PKEY *keys[KEY_KINDS_MAX];
+
+	if (cipher == NULL || SSL_CIPHER_get_kx_nid(cipher) != NID_kx_rsa)
+		return false;
+	unsigned count = keys_of(e->ssl, keys);
+	for (unsigned k = 0; k < count; k++) {
+		if (EVP_PKEY_get_base_id(keys[k]) == EVP_PKEY_RSA &&
+		    certificate_key_is_slow(keys[k]))
+			return true;
+	}
+	return false;
 }
 
 /* The names are known without an answer to SNI; but who asked should see that he was heard. */
@@ -154,6 +249,7 @@ tls_server_context(struct tls_setup *s, struct buf *why)
 	if (x == NULL)
 		return NULL;
 	SSL_CTX_set_options(x, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+	SSL_CTX_set_ciphersuites(x, CIPHERS_13);
 	SSL_CTX_set_num_tickets(x, TICKETS_PER_SESSION);
 	SSL_CTX_set_timeout(x, (long)(options->ticket_lifetime_ms / MS_PER_S));
 	SSL_CTX_set_session_id_context(x, (const uint8_t *)SESSION_CONTEXT,
@@ -193,6 +289,7 @@ on_free(struct engine *e)
 static const struct engine_side server_side = {
 	.is_server = true,
 	.peer = "the client",
+	.is_long = decrypts_slowly,
 	.on_free = on_free,
 };
 

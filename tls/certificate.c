@@ -14,6 +14,9 @@ enum {
 	CHAIN_MAX = 16,   /* certificates behind the first: a handshake sends them all */
 	NAMES_MAX = 1000, /* of one certificate */
 	PATH_SHOWN_MAX = 200,
+	/* Signatures above take milliseconds: RSA, and curves that OpenSSL has no fast code for. */
+	FAST_RSA_BITS = 2048,
+	FAST_EC_BITS = 256,
 };
 
 static bool
@@ -128,6 +131,21 @@ add_names(struct certificate *c)
 	const X509_NAME *subject = X509_get_subject_name(c->leaf);
 	int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
 	return at < 0 || add_name(c, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+}
+
+bool
+certificate_key_is_slow(const EVP_PKEY *key)
+{
+	int bits = EVP_PKEY_get_bits(key);
+
+	switch (EVP_PKEY_get_base_id(key)) {
+	case EVP_PKEY_ED25519:
+		return false;
+	case EVP_PKEY_EC:
+		return bits > FAST_EC_BITS;
+	default:
+		return bits > FAST_RSA_BITS;
+	}
 }
 
 bool

@@ -23,6 +23,15 @@ enum {
 	ALERTS = 1000, /* reasons from here on are alerts of the peer (SSL_AD_REASON_OFFSET) */
 };
 
+/* ERR_clear_error() writes to each of the queue's 16 places, which costs as much as a short
+ * record's encryption; to see that it is empty costs nothing. */
+static void
+forget_errors(void)
+{
+	if (ERR_peek_error() != 0)
+		ERR_clear_error();
+}
+
 /* ---- the BIO ---- */
 
 static int
@@ -225,7 +234,7 @@ static void
 fail_of_openssl(struct engine *e)
 {
 	explain(e, ERR_peek_error());
-	ERR_clear_error();
+	forget_errors();
 	e->layer.state = LAYER_FAILED;
 }
 
@@ -269,10 +278,21 @@ shake_hands(struct engine *e)
 		e->layer.is_heavy = !has_answered(e);
 	if (done == 1 && e->side->on_open != NULL)
 		e->side->on_open(e);
-	if (done == 1)
+	if (done == 1) {
 		e->layer.state = e->failure == TLS_FAILURE_NONE ? LAYER_OPEN : LAYER_FAILED;
-	else if (SSL_get_error(e->ssl, done) != SSL_ERROR_WANT_READ)
+		return;
+	}
+	int error = SSL_get_error(e->ssl, done);
+	if (error == SSL_ERROR_WANT_X509_LOOKUP && !e->at_work)
+		e->layer.is_busy = true;
+	else if (error != SSL_ERROR_WANT_READ)
 		fail_of_openssl(e);
+}
+
+bool
+engine_may_leave(const struct engine *e)
+{
+	return e->layer.has_helper && !e->at_work;
 }
 
 static void
@@ -283,6 +303,9 @@ read_plain(struct engine *e, struct buf *plain)
 		int done = SSL_read_ex(e->ssl, plain->data + plain->size, buf_room(plain), &size);
 		if (done == 1) {
 			plain->size += size;
+			/* To ask once more would take a buffer for a record, and give it back. */
+			if (e->wire.size == 0 && SSL_has_pending(e->ssl) == 0)
+				return;
 			continue;
 		}
 		int error = SSL_get_error(e->ssl, done);
@@ -294,21 +317,100 @@ read_plain(struct engine *e, struct buf *plain)
 	}
 }
 
+static bool
+engine_keep(struct layer *l, struct span wire)
+{
+	struct engine *e = engine_of(l);
+	uint8_t *kept = realloc(e->kept, e->kept_size + wire.size);
+
+	ASSERT(wire.size > 0);
+	if (kept == NULL)
+		return false;
+	memcpy(kept + e->kept_size, wire.data, wire.size);
+	e->kept = kept;
+	e->kept_size += wire.size;
+	return true;
+}
+
+static void
+read_wire(struct engine *e, struct buf *plain)
+{
+	struct layer *l = &e->layer;
+
+	forget_errors();
+	if (l->state == LAYER_HANDSHAKE && begins_with_tls(e))
+		shake_hands(e);
+	if (l->state == LAYER_OPEN)
+		read_plain(e, plain);
+	forget_errors();
+}
+
+/* The same from what was kept. What is not read of it stays kept. */
+static void
+read_kept(struct engine *e, struct buf *plain)
+{
+	e->wire = span_of(e->kept, e->kept_size);
+	read_wire(e, plain);
+	bool is_over = e->layer.state == LAYER_ENDED || e->layer.state == LAYER_FAILED;
+	e->kept_size = is_over ? 0 : e->wire.size;
+	if (e->kept_size > 0)
+		memmove(e->kept, e->wire.data, e->kept_size);
+	e->wire = span_none();
+	if (e->kept_size > 0)
+		return;
+	free(e->kept);
+	e->kept = NULL;
+}
+
+/* Is what has come to be read by somebody else? Then it is kept for him. */
+static bool
+leaves(struct engine *e, struct span wire)
+{
+	if (e->layer.state != LAYER_HANDSHAKE || e->side->is_long == NULL || !engine_may_leave(e) ||
+	    (wire.size == 0 && e->kept == NULL) || !e->side->is_long(e))
+		return false;
+	e->layer.is_busy = wire.size == 0 || engine_keep(&e->layer, wire);
+	return e->layer.is_busy;
+}
+
 static size_t
 engine_read(struct layer *l, struct span wire, struct buf *plain)
 {
 	struct engine *e = engine_of(l);
 
+	ASSERT(!l->is_busy);
+	if (leaves(e, wire))
+		return wire.size;
+	if (e->kept != NULL) {
+		if (wire.size > 0 && !engine_keep(l, wire)) {
+			engine_fail(e, TLS_FAILURE_MEMORY, "out of memory");
+			l->state = LAYER_FAILED;
+		} else {
+			read_kept(e, plain);
+		}
+		return wire.size;
+	}
 	e->wire = wire;
-	ERR_clear_error();
-	if (l->state == LAYER_HANDSHAKE && begins_with_tls(e))
-		shake_hands(e);
-	if (l->state == LAYER_OPEN)
-		read_plain(e, plain);
+	read_wire(e, plain);
 	size_t used = wire.size - e->wire.size;
 	e->wire = span_none();
-	ERR_clear_error();
 	return l->state == LAYER_OPEN || l->state == LAYER_HANDSHAKE ? used : wire.size;
+}
+
+/* Plain text that came with the end of the handshake stays in OpenSSL until the next read(). */
+static void
+engine_work(struct layer *l)
+{
+	struct engine *e = engine_of(l);
+	struct buf nothing = buf_of(NULL, 0);
+
+	ASSERT(l->is_busy && l->state == LAYER_HANDSHAKE);
+	e->at_work = true;
+	if (e->kept != NULL)
+		read_kept(e, &nothing);
+	else
+		read_wire(e, &nothing);
+	e->at_work = false;
 }
 
 /* True: all that the engine itself had to say is in `wire`. */
@@ -350,12 +452,12 @@ engine_write(struct layer *l, struct span plain, struct buf *wire)
 	if (plain.size == 0)
 		return 0;
 	ASSERT(!e->end_said);
-	ERR_clear_error();
+	forget_errors();
 	e->out = wire;
 	if (SSL_write_ex(e->ssl, plain.data, plain.size, &used) != 1)
 		fail_of_openssl(e);
 	e->out = NULL;
-	ERR_clear_error();
+	forget_errors();
 	return used;
 }
 
@@ -368,7 +470,9 @@ engine_wants_write(const struct layer *l)
 static bool
 engine_has_more(const struct layer *l)
 {
-	return l->state == LAYER_OPEN && SSL_pending(engine_of(l)->ssl) > 0;
+	const struct engine *e = engine_of(l);
+
+	return e->kept != NULL || (l->state == LAYER_OPEN && SSL_pending(e->ssl) > 0);
 }
 
 static void
@@ -379,9 +483,9 @@ engine_end(struct layer *l)
 	if (e->end_said)
 		return;
 	e->end_said = true;
-	ERR_clear_error();
+	forget_errors();
 	SSL_shutdown(e->ssl);
-	ERR_clear_error();
+	forget_errors();
 }
 
 static void
@@ -397,13 +501,16 @@ engine_free(struct layer *l)
 	tls_setup_put(e->setup);
 	free(e->texts);
 	free(e->words);
-	ERR_clear_error();
+	free(e->kept);
+	forget_errors();
 	OBJ_FINI(e, ENGINE_MAGIC);
 	e->side->on_free(e);
 }
 
 static const struct layer_ops engine_ops = {
 	.read = engine_read,
+	.keep = engine_keep,
+	.work = engine_work,
 	.write = engine_write,
 	.wants_write = engine_wants_write,
 	.has_more = engine_has_more,
@@ -415,7 +522,7 @@ bool
 engine_init(struct engine *e, SSL_CTX *context, struct tls_setup *setup,
 	    const struct engine_side *side)
 {
-	ERR_clear_error();
+	forget_errors();
 	*e = (struct engine){
 		.layer = { .ops = &engine_ops, .state = LAYER_HANDSHAKE, .is_heavy = true },
 		.side = side,
@@ -423,7 +530,7 @@ engine_init(struct engine *e, SSL_CTX *context, struct tls_setup *setup,
 	};
 	if (e->ssl == NULL || !attach_bio(e) || SSL_set_app_data(e->ssl, e) != 1) {
 		SSL_free(e->ssl);
-		ERR_clear_error();
+		forget_errors();
 		return false;
 	}
 	if (side->is_server)
@@ -438,9 +545,9 @@ engine_init(struct engine *e, SSL_CTX *context, struct tls_setup *setup,
 void
 engine_start(struct engine *e)
 {
-	ERR_clear_error();
+	forget_errors();
 	shake_hands(e);
-	ERR_clear_error();
+	forget_errors();
 }
 
 struct engine *

@@ -26,6 +26,9 @@ struct engine_side {
 	const char *peer; /* in words: "the client" */
 	/* The handshake has ended well; after engine_fail() in it, it has not. NULL: nothing. */
 	void (*on_open)(struct engine *e);
+	/* Will reading what has come take too long for a worker's turn? Asked in the handshake,
+	 * where somebody else could do it. NULL: never. */
+	bool (*is_long)(struct engine *e);
 	/* Frees the struct that embeds the engine, which has been ended. */
 	void (*on_free)(struct engine *e);
 };
@@ -47,10 +50,13 @@ struct engine {
 	struct engine_texts *texts; /* NULL: none yet */
 	struct span wire;           /* in read(): what was not taken yet */
 	struct buf *out;            /* in write(): where bytes for the wire go */
-	uint8_t *words;             /* what waits for write(), from words_at on */
+	uint8_t *kept;              /* of the wire, ahead of what is read next; NULL: none */
+	size_t kept_size;
+	uint8_t *words; /* what waits for write(), from words_at on */
 	size_t words_size;
 	size_t words_at;
 	bool has_begun; /* the peer has said something */
+	bool at_work;   /* in work() */
 	bool end_said;
 	uint8_t failure;  /* enum tls_failure */
 	uint8_t verified; /* enum tls_verified, of the client's side */
@@ -67,6 +73,10 @@ void engine_start(struct engine *e);
 struct engine *engine_of(const struct layer *l);
 /* For SSL's callbacks. */
 struct engine *engine_of_ssl(const SSL *ssl);
+/* In a callback of SSL's within the handshake: is there somebody else who could do what is long?
+ * Then the callback may suspend the handshake (SSL_ERROR_WANT_X509_LOOKUP), and is called again in
+ * work(). */
+bool engine_may_leave(const struct engine *e);
 /* It fails, or has failed, of this. The alert is OpenSSL's or the caller's business. */
 void engine_fail(struct engine *e, enum tls_failure failure, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -110,8 +110,11 @@ void
 tls_facts(const struct layer *l, struct tls_facts *out)
 {
 	struct engine *e = engine_of(l);
-	const SSL_CIPHER *cipher = SSL_get_current_cipher(e->ssl);
 
+	*out = (struct tls_facts){ 0 };
+	if (l->is_busy) /* it is another thread's */
+		return;
+	const SSL_CIPHER *cipher = SSL_get_current_cipher(e->ssl);
 	*out = (struct tls_facts){
 		.resumed = SSL_session_reused(e->ssl) == 1,
 		.verified = (enum tls_verified)e->verified,

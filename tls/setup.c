@@ -216,6 +216,7 @@ tls_setup_certificate(const struct tls_setup *s, size_t i, struct tls_certificat
 		.not_after_s = c->not_after_s,
 		.key_kind = EVP_PKEY_get0_type_name(c->key),
 		.key_bits = (unsigned)EVP_PKEY_get_bits(c->key),
+		.is_slow = certificate_key_is_slow(c->key),
 		.is_fresh = s->is_fresh[i],
 	};
 }

@@ -49,6 +49,8 @@ struct tls_setup {
 struct certificate *certificate_load(struct span chain_path, struct span key_path, struct buf *why);
 struct certificate *certificate_get(struct certificate *c);
 void certificate_put(struct certificate *c);
+/* Does a signature with it take far longer than the rest of a handshake? */
+bool certificate_key_is_slow(const EVP_PKEY *key);
 /* Is it for this host (lower case)? A wildcard stands for one label (RFC 6125 6.4.3). */
 bool certificate_has_name(const struct certificate *c, struct span name);
 

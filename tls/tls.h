@@ -54,6 +54,7 @@ struct tls_certificate {
 	int64_t not_after_s;
 	const char *key_kind; /* "EC", "RSA" */
 	unsigned key_bits;
+	bool is_slow;  /* its signatures are made by helpers, where there are any */
 	bool is_fresh; /* read for this setup, not taken over */
 };
 

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/control/certificates.h"
 
-#include <string.h>
-
 #include "core/base/clock.h"
 #include "core/config.h"
 #include "core/log.h"
@@ -63,7 +61,7 @@ tell_certificate(struct certificates *k, size_t i)
 						      .bits = c.key_bits,
 						      .until = until_ms(&c),
 					      });
-	if (strcmp(c.key_kind, "RSA") != 0 || c.key_bits <= FAST_RSA_BITS)
+	if (!c.is_slow)
 		return;
 	event_tls_slow_key(k->worker->log,
 			   &(struct event_tls_slow_key){

@@ -229,11 +229,12 @@ make_verifier(const struct user_command *c, struct buf *word)
 	if (status == DONE && !sasl_is_fit(password, SASL_PASSWORD_MAX))
 		status = refuse(REFUSED, "no password: it has 1 to 512 bytes of UTF-8 and no "
 					 "controls; nothing was changed");
-	if (status == DONE &&
-	    (getrandom(v.salt, v.salt_size, 0) != v.salt_size || !sasl_verifier_make(&v, password)))
-		status = refuse(TRY_AGAIN, "out of memory, or of randomness");
-	if (status == DONE)
+	if (status == DONE && getrandom(v.salt, v.salt_size, 0) != v.salt_size)
+		status = refuse(TRY_AGAIN, "out of randomness");
+	if (status == DONE) {
+		sasl_verifier_make(&v, password);
 		sasl_verifier_show(&v, word);
+	}
 	explicit_bzero(line, sizeof line);
 	return status;
 }

@@ -244,7 +244,7 @@ check(struct helper_job *j)
 {
 	struct login *l = CONTAINER_OF(j, struct login, job);
 
-	l->fits = sasl_verifier_check(&l->verifier, sasl_server_password(&l->sasl));
+	l->fits = sasl_verifier_check(&l->verifier, sasl_server_password(&l->sasl), helpers_pause);
 }
 
 static void
@@ -278,7 +278,11 @@ check_password(struct login *l)
 		succeed(l);
 		return;
 	}
-	l->job = (struct helper_job){ .work = check, .on_done = on_checked };
+	l->job = (struct helper_job){
+		.work = check,
+		.on_done = on_checked,
+		.party = (uint32_t)s->limit_key,
+	};
 	if (w->helpers == NULL || !helpers_submit(w->helpers, w, &l->job)) {
 		METRIC_ADD_LABEL(w->metrics, POOL_EXHAUSTED, LABEL_POOL_HELPER_JOBS, 1);
 		unavailable(l);

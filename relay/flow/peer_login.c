@@ -94,7 +94,7 @@ keep(struct peer_logins *l, struct peer_login *login)
 static void
 work(struct helper_job *j)
 {
-	sasl_client_derive(&CONTAINER_OF(j, struct peer_login, job)->client);
+	sasl_client_derive(&CONTAINER_OF(j, struct peer_login, job)->client, helpers_pause);
 }
 
 static void
@@ -117,7 +117,7 @@ peer_login_derive(struct peer_login *login, struct worker *w,
 void
 peer_login_derive_here(struct peer_login *login)
 {
-	sasl_client_derive(&login->client);
+	sasl_client_derive(&login->client, NULL);
 }
 
 static enum peer_login_step

@@ -2,12 +2,12 @@
 #include "relay/smtp/sasl.h"
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <openssl/sha.h>
 
 #include "core/base/assert.h"
 #include "core/base/base64.h"
 #include "core/base/utf8.h"
+#include "relay/smtp/pbkdf2.h"
 #include "relay/smtp/sasl_parts.h"
 
 _Static_assert(SASL_HASH_SIZE == SHA256_DIGEST_LENGTH, "SCRAM-SHA-256");
@@ -95,44 +95,45 @@ sasl_xor(uint8_t *a, const uint8_t *b)
 		a[i] ^= b[i];
 }
 
-bool
-sasl_derive(const struct sasl_verifier *v, struct span password, uint8_t client_key[SASL_HASH_SIZE],
-	    uint8_t server_key[SASL_HASH_SIZE])
+void
+sasl_derive(const struct sasl_verifier *v, struct span password, void (*pause)(void),
+	    uint8_t client_key[SASL_HASH_SIZE], uint8_t server_key[SASL_HASH_SIZE])
 {
 	uint8_t salted[SASL_HASH_SIZE];
 
 	ASSERT(v->iterations > 0 && v->iterations <= SASL_ITERATIONS_MAX);
 	ASSERT(v->salt_size > 0 && v->salt_size <= SASL_SALT_MAX);
-	if (PKCS5_PBKDF2_HMAC((const char *)password.data, (int)password.size, v->salt,
-			      v->salt_size, (int)v->iterations, EVP_sha256(), sizeof salted,
-			      salted) != 1)
-		return false;
+	pbkdf2(password, span_of(v->salt, v->salt_size), v->iterations, pause, salted);
 	sasl_hmac(salted, SPAN("Client Key"), client_key);
 	sasl_hmac(salted, SPAN("Server Key"), server_key);
 	OPENSSL_cleanse(salted, sizeof salted);
-	return true;
 }
 
 /* ---- verifiers ---- */
 
-bool
-sasl_verifier_make(struct sasl_verifier *v, struct span password)
+static void
+make(struct sasl_verifier *v, struct span password, void (*pause)(void))
 {
 	uint8_t client_key[SASL_HASH_SIZE];
 
-	if (!sasl_derive(v, password, client_key, v->server_key))
-		return false;
+	sasl_derive(v, password, pause, client_key, v->server_key);
 	sasl_hash(client_key, v->stored_key);
 	OPENSSL_cleanse(client_key, sizeof client_key);
-	return true;
+}
+
+void
+sasl_verifier_make(struct sasl_verifier *v, struct span password)
+{
+	make(v, password, NULL);
 }
 
 bool
-sasl_verifier_check(const struct sasl_verifier *v, struct span password)
+sasl_verifier_check(const struct sasl_verifier *v, struct span password, void (*pause)(void))
 {
 	struct sasl_verifier made = *v;
 
-	bool ok = sasl_verifier_make(&made, password) && sasl_equal(made.stored_key, v->stored_key);
+	make(&made, password, pause);
+	bool ok = sasl_equal(made.stored_key, v->stored_key);
 	OPENSSL_cleanse(&made, sizeof made);
 	return ok;
 }

@@ -72,10 +72,10 @@ struct sasl_verifier {
 	uint8_t server_key[SASL_HASH_SIZE];
 };
 
-/* Long. Iterations and salt are given. False where libcrypto has no memory. */
-bool sasl_verifier_make(struct sasl_verifier *v, struct span password);
-/* Long. Is this the password? */
-bool sasl_verifier_check(const struct sasl_verifier *v, struct span password);
+/* Long. Iterations and salt are given. */
+void sasl_verifier_make(struct sasl_verifier *v, struct span password);
+/* Long. Is this the password? `pause` (or NULL) is called all 0.1 ms or so. */
+bool sasl_verifier_check(const struct sasl_verifier *v, struct span password, void (*pause)(void));
 /* For a name that nobody has: always the same for one key and name, so that it looks like another
  * user's. No password fits it. `key` is secret. */
 void sasl_verifier_fake(struct sasl_verifier *v, struct span key, struct span name,
@@ -164,8 +164,8 @@ void sasl_client_fini(struct sasl_client *c);
 bool sasl_client_speaks_first(enum sasl_mechanism m);
 /* The server's next challenge. CONTINUE, DERIVE or BAD. `out` has room for SASL_MESSAGE_MAX. */
 enum sasl_outcome sasl_client_step(struct sasl_client *c, struct span challenge, struct buf *out);
-/* Long; behind SASL_DERIVE, and behind it sasl_client_derived(). */
-void sasl_client_derive(struct sasl_client *c);
+/* Long; behind SASL_DERIVE, and behind it sasl_client_derived(). `pause`: as above. */
+void sasl_client_derive(struct sasl_client *c, void (*pause)(void));
 /* What that has computed, before sasl_client_derived(): good for the same password for as long as
  * the server asks for the same. False where it has failed. Secret. */
 struct sasl_keys {

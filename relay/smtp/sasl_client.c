@@ -129,12 +129,11 @@ step_offer(struct sasl_client *c, struct span challenge)
 }
 
 void
-sasl_client_derive(struct sasl_client *c)
+sasl_client_derive(struct sasl_client *c, void (*pause)(void))
 {
 	OBJ_CHECK(c, SASL_CLIENT_MAGIC);
 	ASSERT(c->state == CLIENT_DERIVES);
-	if (!sasl_derive(&c->verifier, password_of(c), c->client_key, c->verifier.server_key))
-		c->state = CLIENT_FAILED;
+	sasl_derive(&c->verifier, password_of(c), pause, c->client_key, c->verifier.server_key);
 }
 
 bool

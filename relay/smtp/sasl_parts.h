@@ -17,7 +17,7 @@ bool sasl_equal(const uint8_t a[SASL_HASH_SIZE], const uint8_t b[SASL_HASH_SIZE]
 /* a becomes a XOR b; of SASL_HASH_SIZE bytes. */
 void sasl_xor(uint8_t *a, const uint8_t *b);
 /* Long. The keys of a password, with the salt and the iterations of `v`. */
-bool sasl_derive(const struct sasl_verifier *v, struct span password,
+void sasl_derive(const struct sasl_verifier *v, struct span password, void (*pause)(void),
 		 uint8_t client_key[SASL_HASH_SIZE], uint8_t server_key[SASL_HASH_SIZE]);
 
 /* Cuts "n=value," off *rest; false, and nothing is cut, where another attribute stands there. */

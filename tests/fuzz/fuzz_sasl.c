@@ -68,7 +68,7 @@ to_client(enum sasl_mechanism m, struct span rest)
 		struct buf out = buf_of(memory, sizeof memory);
 		outcome = sasl_client_step(&c, next_line(&rest), &out);
 		if (outcome == SASL_DERIVE && c.verifier.iterations <= QUICK) {
-			sasl_client_derive(&c);
+			sasl_client_derive(&c, NULL);
 			outcome = sasl_client_derived(&c, &out);
 		}
 		ASSERT(!out.overflow);

@@ -8,16 +8,20 @@
 
 unsigned toy_layers;
 unsigned toy_heavy_reads;
+void (*toy_work)(void);
 
 struct toy {
 	struct layer layer; /* first */
 	bool is_server, end_said;
+	void (*work)(void);
 	uint8_t record[HEAD + RECORD_MAX]; /* being gathered */
 	size_t got;
 	size_t given; /* of the plain text of a whole record */
 	bool gives;
 	uint8_t words[64]; /* of its own */
 	size_t words_size;
+	uint8_t kept[HEAD + RECORD_MAX];
+	size_t kept_size;
 };
 
 static void
@@ -45,7 +49,9 @@ static void
 on_handshake_record(struct toy *t, uint8_t type)
 {
 	if (t->is_server && type == 'h') {
-		say(t, 's');
+		t->layer.is_busy = t->layer.has_helper && t->work != NULL;
+		if (!t->layer.is_busy)
+			say(t, 's');
 	} else if (!t->is_server && type == 's') {
 		say(t, 'f');
 		t->layer.state = LAYER_OPEN;
@@ -87,15 +93,16 @@ give(struct toy *t, struct buf *plain)
 }
 
 static size_t
-toy_read(struct layer *l, struct span wire, struct buf *plain)
+read_bytes(struct toy *t, struct span wire, struct buf *plain)
 {
-	struct toy *t = CONTAINER_OF(l, struct toy, layer);
+	struct layer *l = &t->layer;
 	size_t used = 0;
 
-	toy_heavy_reads += l->state == LAYER_HANDSHAKE;
 	for (;;) {
 		if (t->gives)
 			give(t, plain);
+		if (l->is_busy)
+			return used;
 		if (l->state == LAYER_FAILED || l->state == LAYER_ENDED)
 			return wire.size;
 		if (t->gives || used == wire.size)
@@ -106,6 +113,42 @@ toy_read(struct layer *l, struct span wire, struct buf *plain)
 		else if (t->got >= HEAD && t->got == HEAD + body_size(t))
 			on_record(t);
 	}
+}
+
+static size_t
+toy_read(struct layer *l, struct span wire, struct buf *plain)
+{
+	struct toy *t = CONTAINER_OF(l, struct toy, layer);
+
+	ASSERT(!l->is_busy);
+	toy_heavy_reads += l->state == LAYER_HANDSHAKE;
+	if (t->kept_size == 0)
+		return read_bytes(t, wire, plain);
+	size_t used = read_bytes(t, span_of(t->kept, t->kept_size), plain);
+	t->kept_size -= used;
+	memmove(t->kept, t->kept + used, t->kept_size);
+	return 0;
+}
+
+static bool
+toy_keep(struct layer *l, struct span wire)
+{
+	struct toy *t = CONTAINER_OF(l, struct toy, layer);
+
+	ASSERT(t->kept_size + wire.size <= sizeof t->kept);
+	memcpy(t->kept + t->kept_size, wire.data, wire.size);
+	t->kept_size += wire.size;
+	return true;
+}
+
+static void
+toy_work_long(struct layer *l)
+{
+	struct toy *t = CONTAINER_OF(l, struct toy, layer);
+
+	ASSERT(l->is_busy);
+	t->work();
+	say(t, 's');
 }
 
 static size_t
@@ -135,13 +178,17 @@ toy_write(struct layer *l, struct span plain, struct buf *wire)
 static bool
 toy_wants_write(const struct layer *l)
 {
+	ASSERT(!l->is_busy);
 	return CONTAINER_OF(l, struct toy, layer)->words_size > 0;
 }
 
 static bool
 toy_has_more(const struct layer *l)
 {
-	return CONTAINER_OF(l, struct toy, layer)->gives;
+	const struct toy *t = CONTAINER_OF(l, struct toy, layer);
+
+	ASSERT(!l->is_busy);
+	return t->gives || t->kept_size > 0;
 }
 
 static void
@@ -163,6 +210,8 @@ toy_free(struct layer *l)
 
 static const struct layer_ops toy_ops = {
 	.read = toy_read,
+	.keep = toy_keep,
+	.work = toy_work_long,
 	.write = toy_write,
 	.wants_write = toy_wants_write,
 	.has_more = toy_has_more,
@@ -177,6 +226,7 @@ toy_new(bool is_server)
 
 	t->layer = (struct layer){ .ops = &toy_ops, .is_heavy = true };
 	t->is_server = is_server;
+	t->work = toy_work;
 	toy_layers++;
 	if (!is_server)
 		say(t, 'h');

@@ -7,6 +7,7 @@ import smtplib
 import socket
 import ssl
 import subprocess
+import threading
 
 import pytest
 from cryptography import x509
@@ -138,7 +139,7 @@ def test_a_mail_over_tls(relay, sink, authority, way, version):
     with client:
         client.sendmail("a@client.test", ["one@example.test"], BODY)
     received = sink.wait(1)[0].content.split(b"\r\n\tfor")[0]
-    cipher = "TLS_AES_256_GCM_SHA384" if version == ssl.TLSVersion.TLSv1_3 \
+    cipher = "TLS_AES_128_GCM_SHA256" if version == ssl.TLSVersion.TLSv1_3 \
         else "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"
     name = "TLSv1.3" if version == ssl.TLSVersion.TLSv1_3 else "TLSv1.2"
     assert b" with ESMTPS id " in received
@@ -403,6 +404,42 @@ def test_a_slow_key_is_told_of(folder, authority):
         assert event["bits"] == 4096 and event["microseconds"] > 0
         with TlsClient(relay, trusting(authority)) as client:
             client.greet()
+        assert relay.metrics().sum("ringpost_tls_helped_total") == 1
+
+
+def test_handshakes_with_a_slow_key_hold_up_nobody(folder, authority):
+    """Twenty at a time, over and over, with 4096 bits: helpers make the signatures, more than may
+    wait for them at a time, and mail over plain sessions passes between."""
+    certificates = [authority.put("large", "relay.test", bits=4096)]
+    config = {"helpers": {"threads": 1, "jobs_max": 4}}
+    with TlsRelay(folder / "relay", certificates, config,
+                  routes=[{"domain": "*", "to": "discard"}]) as relay:
+        stop = threading.Event()
+        made = [0] * 20
+
+        def shake_hands(n):
+            while not stop.is_set():
+                with TlsClient(relay, trusting(authority)) as client:
+                    client.greet()
+                made[n] += 1
+
+        threads = [threading.Thread(target=shake_hands, args=(n,)) for n in range(len(made))]
+        for thread in threads:
+            thread.start()
+        with Client(relay.host, relay.port) as client:
+            client.greet()
+            for _ in range(50):
+                assert client.mail()[0] == 250
+        while min(made) == 0:
+            assert any(thread.is_alive() for thread in threads)
+            threads[0].join(0.05)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        metrics = relay.metrics()
+        assert metrics.sum("ringpost_tls_receive_handshakes_total") == sum(made)
+        assert metrics.sum("ringpost_tls_helped_total") == sum(made)
+        assert metrics.sum("ringpost_tls_receive_failures_total") == 0
 
 
 # --- what fails ----------------------------------------------------------------------------------

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -139,13 +140,15 @@ teardown(void **state)
 static bool
 one_turn(const char *what)
 {
+	unsigned idle = w.helpers == NULL ? 2 : 20; /* the bells of helpers may come late */
+
 	toy_heavy_reads = 0;
-	if (!worker_turn(&w, WAIT_US) && !worker_turn(&w, WAIT_US)) {
+	while (idle > 0 && !worker_turn(&w, WAIT_US))
+		idle--;
+	if (idle == 0)
 		print_error("nothing happens while waiting for %s\n", what);
-		return false;
-	}
 	assert_true(toy_heavy_reads <= w.heavy_steps);
-	return true;
+	return idle > 0;
 }
 
 static void
@@ -534,7 +537,8 @@ what_is_not_of_the_layer_is_a_loss(void **state)
 	end(&s, fd);
 }
 
-/* One heavy step a turn, eight handshakes: UNTIL looks at each turn. */
+/* One heavy step a turn, eight handshakes. Who waits holds no buffer, but for an answer that
+ * leaves. */
 static void
 handshakes_wait_for_their_turn(void **state)
 {
@@ -550,11 +554,169 @@ handshakes_wait_for_their_turn(void **state)
 		put(fds[i], HELLO);
 		put(fds[i], FINISH);
 	}
-	for (unsigned i = 0; i < CROWD; i++)
-		UNTIL(crowd[i].secured == 1);
+	for (unsigned i = 0; i < CROWD; i++) {
+		while (crowd[i].secured == 0) {
+			assert_true(one_turn("a handshake"));
+			assert_true(w.buffers.used <= 1);
+		}
+	}
 	UNTIL(w.buffers.used == 0);
 	for (unsigned i = 0; i < CROWD; i++)
 		end(&crowd[i], fds[i]);
+}
+
+/* ---- what is too long for a turn ---- */
+
+static pthread_barrier_t barrier;
+
+static void
+work_at_gate(void)
+{
+	pthread_barrier_wait(&barrier); /* it has begun */
+	pthread_barrier_wait(&barrier); /* it may end */
+}
+
+static void
+no_work(void)
+{
+}
+
+/* One helper, with a place for one job more. */
+static void
+have_helper(void (*work)(void))
+{
+	const struct helpers_options o = { .threads = 1, .jobs_max = 1, .party_max = 1 };
+	uint8_t memory[256];
+	struct buf why = buf_of(memory, sizeof memory);
+
+	w.helpers = helpers_start(&o, &why);
+	assert_non_null(w.helpers);
+	toy_work = work;
+	pthread_barrier_init(&barrier, NULL, 2);
+}
+
+static void
+have_no_helper(void)
+{
+	assert_int_equal(w.at_work, 0);
+	assert_true(list_is_empty(&w.parked));
+	helpers_stop(w.helpers);
+	w.helpers = NULL;
+	toy_work = NULL;
+	pthread_barrier_destroy(&barrier);
+}
+
+static int
+start_busy(struct session *s)
+{
+	int fd = start(s, step_eat);
+
+	conn_secure(&s->conn, toy_new(true));
+	put(fd, HELLO);
+	UNTIL(s->conn.layer->is_busy);
+	return fd;
+}
+
+static void
+others_go_on_while_a_helper_works(void **state)
+{
+	struct session slow, quick;
+
+	(void)state;
+	have_helper(work_at_gate);
+	int slow_fd = start_busy(&slow);
+	pthread_barrier_wait(&barrier);
+	put(slow_fd, FINISH);
+	int quick_fd = start(&quick, step_eat);
+	put(quick_fd, SPAN("hello"));
+	UNTIL(quick.seen_size == 5);
+	conn_read_more(&slow.conn);
+	assert_false(conn_input_is_over(&slow.conn));
+	assert_int_equal(w.buffers.used, 0);
+	pthread_barrier_wait(&barrier);
+	expect(slow_fd, ANSWER);
+	UNTIL(slow.secured == 1);
+	put(slow_fd, record_of(SPAN("EHLO me\n")));
+	UNTIL(slow.seen_size == 8);
+	end(&slow, slow_fd);
+	end(&quick, quick_fd);
+	have_no_helper();
+}
+
+/* At once, or by its deadline; its layer stays until the helper has come back. */
+static void
+a_connection_may_end_while_a_helper_works(void **state)
+{
+	(void)state;
+	for (unsigned by_deadline = 0; by_deadline < 2; by_deadline++) {
+		struct session s;
+		have_helper(work_at_gate);
+		int fd = start_busy(&s);
+		pthread_barrier_wait(&barrier);
+		if (by_deadline) {
+			conn_deadline(&s.conn, w.now_ms + 1);
+			UNTIL(s.deadlines == 1);
+		} else {
+			conn_close(&s.conn, CLOSE_SHUTDOWN);
+		}
+		close(fd);
+		UNTIL(s.conn.state == CONN_DRAINING && s.conn.fd < 0 && ring_ops(w.ring) == 0);
+		assert_int_equal(s.closed, 0);
+		pthread_barrier_wait(&barrier);
+		UNTIL(s.closed == 1);
+		have_no_helper();
+	}
+}
+
+/* Eight at a time; two wait until there is a place, and one of them gives up. */
+static void
+who_finds_no_place_waits_for_one(void **state)
+{
+	enum { CROWD = 9 };
+	struct session first, crowd[CROWD];
+	int fds[CROWD];
+
+	(void)state;
+	have_helper(work_at_gate);
+	int fd = start_busy(&first);
+	pthread_barrier_wait(&barrier);
+	toy_work = no_work;
+	for (unsigned i = 0; i < CROWD; i++) {
+		fds[i] = start_busy(&crowd[i]);
+		put(fds[i], FINISH);
+	}
+	assert_int_equal(w.at_work, 8);
+	assert_int_equal(w.buffers.used, 0);
+	conn_close(&crowd[7].conn, CLOSE_SHUTDOWN);
+	pthread_barrier_wait(&barrier);
+	for (unsigned i = 0; i < CROWD; i++)
+		UNTIL(crowd[i].secured == (i != 7));
+	put(fd, FINISH);
+	UNTIL(first.secured == 1);
+	end(&first, fd);
+	for (unsigned i = 0; i < CROWD; i++)
+		end(&crowd[i], fds[i]);
+	have_no_helper();
+}
+
+/* No answer of a helper could reach this worker, and there is none to wait for. */
+static void
+without_a_helper_the_worker_works(void **state)
+{
+	struct session s;
+
+	(void)state;
+	have_helper(no_work);
+	int fd = start(&s, step_eat);
+	conn_secure(&s.conn, toy_new(true));
+	assert_true(mailbox_reserve(&w.mailbox, options.mailbox_places));
+	put(fd, HELLO);
+	expect(fd, ANSWER);
+	mailbox_unreserve(&w.mailbox, options.mailbox_places);
+	put(fd, FINISH);
+	UNTIL(s.secured == 1);
+	end(&s, fd);
+	have_no_helper();
 }
 
 static void
@@ -781,10 +943,12 @@ nothing_is_left_whatever_owners_do(void **state)
 	unsigned lives = 0;
 
 	(void)state;
+	have_helper(no_work);
 	for (unsigned turn = 0; turn < CROWD_TURNS; turn++) {
 		for (unsigned i = 0; i < CROWD; i += 2) {
 			if (crowd[i].conn.worker == NULL ||
 			    (crowd[i].closed == 1 && crowd[i + 1].closed == 1)) {
+				toy_work = lives % 2 == 0 ? no_work : NULL;
 				start_couple(&crowd[i], step_anything);
 				lives++;
 			}
@@ -798,6 +962,7 @@ nothing_is_left_whatever_owners_do(void **state)
 	for (unsigned i = 0; i < CROWD; i += 2)
 		end_couple(&crowd[i]);
 	assert_true(lives > CROWD);
+	have_no_helper();
 	free(crowd);
 }
 
@@ -818,6 +983,10 @@ main(int count, char **arguments)
 		TEST(a_failed_handshake_says_why_and_ends),
 		TEST(what_is_not_of_the_layer_is_a_loss),
 		TEST(handshakes_wait_for_their_turn),
+		TEST(others_go_on_while_a_helper_works),
+		TEST(a_connection_may_end_while_a_helper_works),
+		TEST(who_finds_no_place_waits_for_one),
+		TEST(without_a_helper_the_worker_works),
 		TEST(without_memory_a_connection_is_closed),
 		TEST(a_layer_for_a_closing_connection_is_freed),
 		TEST(large_writes_arrive_as_they_were),

@@ -43,6 +43,18 @@ static const struct worker_options options = {
 	.buffers_max = 1,
 };
 
+static struct helpers *
+start(unsigned threads, size_t jobs_max, size_t party_max)
+{
+	const struct helpers_options o = { threads, jobs_max, party_max };
+	uint8_t memory[256];
+	struct buf why = buf_of(memory, sizeof memory);
+	struct helpers *h = helpers_start(&o, &why);
+
+	assert_non_null(h);
+	return h;
+}
+
 static void
 every_job_comes_back_to_its_worker(void **state)
 {
@@ -54,8 +66,7 @@ every_job_comes_back_to_its_worker(void **state)
 	unsigned done = 0;
 
 	(void)state;
-	struct helpers *h = helpers_start(3, JOBS, &why);
-	assert_non_null(h);
+	struct helpers *h = start(3, JOBS, JOBS);
 	worker_init(&w, 0, 1, peers, &options);
 	assert_true(worker_open(&w, &options, &why));
 	for (unsigned i = 0; i < JOBS; i++) {
@@ -104,8 +115,7 @@ a_full_queue_says_no_and_takes_no_place(void **state)
 
 	(void)state;
 	pthread_barrier_init(&gate.barrier, NULL, 2);
-	struct helpers *h = helpers_start(1, 1, &why);
-	assert_non_null(h);
+	struct helpers *h = start(1, 1, 1);
 	worker_init(&w, 0, 1, peers, &options);
 	assert_true(worker_open(&w, &options, &why));
 	gate.job.work = wait_at_gate;
@@ -129,12 +139,73 @@ a_full_queue_says_no_and_takes_no_place(void **state)
 	pthread_barrier_destroy(&gate.barrier);
 }
 
+static struct helper_job *order[4];
+static unsigned ended;
+
+static void
+note_order(struct helper_job *j)
+{
+	order[ended++] = j;
+}
+
+static void
+nothing(struct helper_job *j)
+{
+	helpers_pause();
+	(void)j;
+}
+
+/* One party's jobs fill its share and no more; a quick job is the next. */
+static void
+a_party_has_its_share_and_quick_jobs_go_ahead(void **state)
+{
+	static struct worker w;
+	struct worker *peers[] = { &w };
+	uint8_t memory[256];
+	struct buf why = buf_of(memory, sizeof memory);
+	unsigned done = 0;
+	struct gate gate = { .job = { .work = wait_at_gate, .on_done = on_gate }, .done = &done };
+	struct helper_job jobs[4];
+	const uint32_t parties[] = { 7, 7, 8, 0 };
+
+	(void)state;
+	pthread_barrier_init(&gate.barrier, NULL, 2);
+	struct helpers *h = start(1, JOBS, 1);
+	worker_init(&w, 0, 1, peers, &options);
+	assert_true(worker_open(&w, &options, &why));
+	gate.job.party = 7; /* it does not wait, so it does not count */
+	assert_true(helpers_submit(h, &w, &gate.job));
+	pthread_barrier_wait(&gate.barrier);
+	for (unsigned i = 0; i < 4; i++) {
+		jobs[i] = (struct helper_job){
+			.work = nothing,
+			.on_done = note_order,
+			.party = parties[i],
+			.is_quick = i == 3,
+		};
+		assert_int_equal(helpers_submit(h, &w, &jobs[i]), i != 1);
+	}
+	pthread_barrier_wait(&gate.barrier);
+	while (ended < 3 || done < 1)
+		worker_turn(&w, 1000 * 1000);
+	assert_ptr_equal(order[0], &jobs[3]);
+	assert_ptr_equal(order[1], &jobs[0]);
+	assert_ptr_equal(order[2], &jobs[2]);
+	assert_true(helpers_submit(h, &w, &jobs[1])); /* there is room for 7 again */
+	while (ended < 4)
+		worker_turn(&w, 1000 * 1000);
+	helpers_stop(h);
+	worker_close(&w);
+	pthread_barrier_destroy(&gate.barrier);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_job_comes_back_to_its_worker),
 		cmocka_unit_test(a_full_queue_says_no_and_takes_no_place),
+		cmocka_unit_test(a_party_has_its_share_and_quick_jobs_go_ahead),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,7 +7,10 @@
 #include <stdio.h>
 #include <cmocka.h>
 
+#include <openssl/evp.h>
+
 #include "core/base/base64.h"
+#include "relay/smtp/pbkdf2.h"
 #include "relay/smtp/sasl.h"
 
 static const uint8_t random_bytes[SASL_RANDOM_SIZE] = "eighteen at random";
@@ -79,15 +82,53 @@ verifiers_are_made_of_passwords(void **state)
 	made = v;
 	memset(made.stored_key, 0, sizeof made.stored_key);
 	memset(made.server_key, 0, sizeof made.server_key);
-	assert_true(sasl_verifier_make(&made, SPAN("pencil")));
+	sasl_verifier_make(&made, SPAN("pencil"));
 	assert_memory_equal(made.stored_key, v.stored_key, SASL_HASH_SIZE);
 	assert_memory_equal(made.server_key, v.server_key, SASL_HASH_SIZE);
 	sasl_verifier_show(&made, fresh());
 	expect_out(RFC_VERIFIER);
-	assert_true(sasl_verifier_check(&v, SPAN("pencil")));
-	assert_false(sasl_verifier_check(&v, SPAN("Pencil")));
-	assert_false(sasl_verifier_check(&v, SPAN("pencil ")));
-	assert_false(sasl_verifier_check(&v, SPAN("")));
+	assert_true(sasl_verifier_check(&v, SPAN("pencil"), NULL));
+	assert_false(sasl_verifier_check(&v, SPAN("Pencil"), NULL));
+	assert_false(sasl_verifier_check(&v, SPAN("pencil "), NULL));
+	assert_false(sasl_verifier_check(&v, SPAN(""), NULL));
+}
+
+static unsigned pauses;
+
+static void
+count_pause(void)
+{
+	pauses++;
+}
+
+/* The library's own says the same: short keys, keys of a block, longer ones. */
+static void
+keys_are_those_of_the_library(void **state)
+{
+	static const size_t sizes[] = { 0, 1, 63, 64, 65, SASL_PASSWORD_MAX };
+	static const uint32_t iterations[] = { 1, 2, 3, PBKDF2_STEP, 2 * PBKDF2_STEP + 1 };
+	uint8_t password[SASL_PASSWORD_MAX];
+	uint8_t ours[PBKDF2_SIZE], theirs[PBKDF2_SIZE];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof password; i++)
+		password[i] = (uint8_t)(i * 7 + 1);
+	for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+		for (unsigned n = 0; n < sizeof iterations / sizeof iterations[0]; n++) {
+			size_t salt_size = 1 + i * n;
+			pbkdf2(span_of(password, sizes[i]), span_of(password + 1, salt_size),
+			       iterations[n], NULL, ours);
+			assert_int_equal(PKCS5_PBKDF2_HMAC((const char *)password, (int)sizes[i],
+							   password + 1, (int)salt_size,
+							   (int)iterations[n], EVP_sha256(),
+							   sizeof theirs, theirs),
+					 1);
+			assert_memory_equal(ours, theirs, sizeof ours);
+		}
+	}
+	pauses = 0;
+	pbkdf2(SPAN("x"), SPAN("y"), 10 * PBKDF2_STEP, count_pause, ours);
+	assert_in_range(pauses, 9, 10);
 }
 
 static void
@@ -381,7 +422,7 @@ the_rfc_example_is_spoken(void **state)
 	(void)state;
 	begin_client(&c);
 	assert_int_equal(sasl_client_step(&c, SPAN(RFC_OFFER), fresh()), SASL_DERIVE);
-	sasl_client_derive(&c);
+	sasl_client_derive(&c, NULL);
 	assert_int_equal(sasl_client_derived(&c, fresh()), SASL_CONTINUE);
 	expect_out("c=biws,r=" RFC_NONCES ",p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=");
 	assert_false(sasl_client_is_satisfied(&c));
@@ -439,7 +480,7 @@ servers_are_not_believed(void **state)
 	for (size_t i = 0; i < sizeof proofs / sizeof proofs[0]; i++) {
 		begin_client(&c);
 		assert_int_equal(sasl_client_step(&c, SPAN(RFC_OFFER), fresh()), SASL_DERIVE);
-		sasl_client_derive(&c);
+		sasl_client_derive(&c, NULL);
 		assert_int_equal(sasl_client_derived(&c, fresh()), SASL_CONTINUE);
 		assert_int_equal(sasl_client_step(&c, span_of_string(proofs[i]), fresh()),
 				 SASL_BAD);
@@ -472,7 +513,7 @@ speak(enum sasl_mechanism m, struct span name, struct span password, const struc
 		buf_reset(&said);
 		enum sasl_outcome own = sasl_client_step(&c, buf_span(&out), &said);
 		if (own == SASL_DERIVE) {
-			sasl_client_derive(&c);
+			sasl_client_derive(&c, NULL);
 			own = sasl_client_derived(&c, &said);
 		}
 		assert_int_equal(own, SASL_CONTINUE);
@@ -480,7 +521,7 @@ speak(enum sasl_mechanism m, struct span name, struct span password, const struc
 	}
 	if (outcome == SASL_CHECK)
 		outcome = span_eq(sasl_server_name(&s), name) &&
-					  sasl_verifier_check(v, sasl_server_password(&s))
+					  sasl_verifier_check(v, sasl_server_password(&s), NULL)
 				  ? SASL_OK
 				  : SASL_WRONG;
 	assert_int_equal(sasl_client_is_satisfied(&c),
@@ -505,7 +546,7 @@ both_sides_understand_each_other(void **state)
 			struct sasl_verifier v = { .iterations = 4096, .salt_size = 4 };
 			struct sasl_verifier fake;
 			memcpy(v.salt, "salt", 4);
-			assert_true(sasl_verifier_make(&v, password));
+			sasl_verifier_make(&v, password);
 			assert_int_equal(speak(m, name, password, &v), SASL_OK);
 			assert_int_equal(speak(m, name, SPAN("guess"), &v), SASL_WRONG);
 			sasl_verifier_fake(&fake, SPAN("key"), name, 4096);
@@ -524,7 +565,7 @@ longest_of_all_fits(void **state)
 	(void)state;
 	memset(name, ',', sizeof name); /* three characters each */
 	memset(password, 'p', sizeof password);
-	assert_true(sasl_verifier_make(&v, span_of(password, sizeof password)));
+	sasl_verifier_make(&v, span_of(password, sizeof password));
 	for (enum sasl_mechanism m = SASL_SCRAM_SHA_256; m < SASL_MECHANISM_COUNT; m++)
 		assert_int_equal(speak(m, span_of(name, sizeof name),
 				       span_of(password, sizeof password), &v),
@@ -558,6 +599,7 @@ main(void)
 		cmocka_unit_test(mechanisms_have_names),
 		cmocka_unit_test(controls_are_no_text),
 		cmocka_unit_test(verifiers_are_made_of_passwords),
+		cmocka_unit_test(keys_are_those_of_the_library),
 		cmocka_unit_test(bad_verifiers_are_refused),
 		cmocka_unit_test(fake_verifiers_stay_the_same),
 		cmocka_unit_test(plain_says_all_at_once),

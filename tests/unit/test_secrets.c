@@ -204,7 +204,7 @@ log_in(struct peer_logins *l, struct secrets *s, enum sasl_mechanism m,
 		if (outcome == SASL_LOOKUP)
 			outcome = sasl_server_verifier(&server, v, &out);
 		if (outcome == SASL_CHECK)
-			outcome = sasl_verifier_check(v, sasl_server_password(&server))
+			outcome = sasl_verifier_check(v, sasl_server_password(&server), NULL)
 					  ? SASL_OK
 					  : SASL_WRONG;
 		if (outcome != SASL_CONTINUE && outcome != SASL_OK)
@@ -228,7 +228,7 @@ every_mechanism_logs_in(void **state)
 	static struct peer_logins l;
 
 	(void)state;
-	assert_true(sasl_verifier_make(&v, SPAN("pencil")));
+	sasl_verifier_make(&v, SPAN("pencil"));
 	peer_logins_init(&l, 4);
 	for (unsigned i = 0; i < 3; i++) {
 		assert_true(log_in(&l, s, mechanisms[i], &v));
@@ -251,8 +251,8 @@ keys_are_kept_by_salt_and_entry(void **state)
 	static struct peer_logins l;
 
 	(void)state;
-	assert_true(sasl_verifier_make(&v, SPAN("pencil")));
-	assert_true(sasl_verifier_make(&w, SPAN("pencil")));
+	sasl_verifier_make(&v, SPAN("pencil"));
+	sasl_verifier_make(&w, SPAN("pencil"));
 	peer_logins_init(&l, 4);
 	for (unsigned i = 0; i < 2 * PEER_LOGIN_KEYS; i++) {
 		v.iterations = 4096;
