@@ -757,6 +757,8 @@ on_address(struct spf *s, const struct dns_answer *a)
 	else if (t->mechanism == SPF_EXISTS ? a->count > 0
 					    : answer_matches(s, a, t->prefix_v4, t->prefix_v6))
 		match(s);
+	else if (a->is_cut)
+		permerror(s, "more addresses than are read: ", name_span(&s->target));
 	else
 		no_match(s);
 }
@@ -788,6 +790,8 @@ on_host_address(struct spf *s, const struct dns_answer *a)
 		return;
 	else if (answer_matches(s, a, t->prefix_v4, t->prefix_v6))
 		match(s);
+	else if (a->is_cut)
+		permerror(s, "more addresses than are read: ", name_span(&s->question));
 	else
 		s->host++;
 }

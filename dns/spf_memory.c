@@ -77,6 +77,9 @@ spf_record_new(const struct dns_answer *a)
 		text = a->records[i].data;
 		found++;
 	}
+	if (a->is_cut)
+		return make(a, SPF_RECORD_SEVERAL, span_none(),
+			    SPAN("there are more TXT records than are read"));
 	if (found == 1)
 		return make(a, SPF_RECORD_FOUND, text, span_none());
 	if (found > 1)
