@@ -30,7 +30,10 @@ enum {
 	RESOLV_CONF_SIZE = 64 * 1024,
 	HINT_MS = 3600 * 1000,
 	WHY_SIZE = 512,
-	ANSWERS_PERCENT = 25, /* of cache_bytes; the library has half, the rest is for MX */
+	/* Of cache_bytes; the library has half. */
+	ANSWERS_PERCENT = 20,
+	RECORDS_PERCENT = 10, /* of SPF */
+	HOSTS_PERCENT = 20,   /* of MX */
 };
 
 enum query_state { QUERY_IDLE, QUERY_ASKED, QUERY_DONE };
@@ -117,7 +120,7 @@ resolver_maybe_stopped(struct resolver *r)
 	void (*on_stopped)(void *context) = r->on_stopped;
 
 	if (!r->stopping || !r->unbound_stopped || !list_is_empty(&r->done) ||
-	    !mx_service_is_idle(r->mx) || on_stopped == NULL)
+	    !mx_service_is_idle(r->mx) || !spf_service_is_idle(r->spf) || on_stopped == NULL)
 		return;
 	r->on_stopped = NULL;
 	on_stopped(r->stop_context);
@@ -325,6 +328,7 @@ make_answer(struct question *q, unsigned rcode, struct span in, int security, co
 						       : DNS_NO_DATA,
 		.security = security == SECURITY_SECURE ? DNS_SECURE : DNS_INSECURE,
 		.expires_at_ms = now_ms + lifetime_ms(p),
+		.is_cut = p->is_cut,
 		.name = p->name,
 		.count = rcode == DNS_RCODE_NXDOMAIN ? 0 : p->count,
 		.records = p->records,
@@ -635,7 +639,7 @@ static bool
 set_up(struct resolver *r, const struct resolver_options *options, unsigned worker_count,
        const struct context_share *share)
 {
-	uint64_t cache = options->cache_bytes / worker_count / 100 * ANSWERS_PERCENT;
+	uint64_t percent = options->cache_bytes / worker_count / 100;
 	size_t buckets = 64;
 
 	r->deadline_ms = options->deadline_ms;
@@ -648,10 +652,12 @@ set_up(struct resolver *r, const struct resolver_options *options, unsigned work
 		buckets *= 2;
 	r->table_mask = buckets - 1;
 	r->table = calloc(buckets, sizeof(struct question *));
-	r->answers = cache_new(cache, r->seed, drop_answer);
-	r->mx = mx_service_new(r, cache);
+	r->answers = cache_new(percent * ANSWERS_PERCENT, r->seed, drop_answer);
+	r->mx = mx_service_new(r, percent * HOSTS_PERCENT);
+	r->spf = spf_service_new(r, percent * RECORDS_PERCENT);
 	r->unbound = unbound_new(r->worker, 4 * ((size_t)share->sockets + share->streams) + 64);
-	return r->table != NULL && r->answers != NULL && r->mx != NULL && r->unbound != NULL;
+	return r->table != NULL && r->answers != NULL && r->mx != NULL && r->spf != NULL &&
+	       r->unbound != NULL;
 }
 
 struct resolver *
@@ -736,6 +742,7 @@ resolver_free(struct resolver *r)
 	unbound_free(r->unbound);
 	proof_free(r);
 	mx_service_free(r->mx);
+	spf_service_free(r->spf);
 	cache_free(r->answers);
 	pool_fini(&r->pool);
 	free(r->table);

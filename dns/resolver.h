@@ -28,7 +28,7 @@
 #include "core/base/span.h"
 #include "core/worker.h"
 
-enum { DNS_NAME_MAX = 253, DNS_RECORDS_MAX = 64, DNS_FORWARDERS_MAX = 8, DNS_SEARCH_MAX = 6 };
+enum { DNS_NAME_MAX = 253, DNS_RECORDS_MAX = 256, DNS_FORWARDERS_MAX = 8, DNS_SEARCH_MAX = 6 };
 
 enum dns_type {
 	DNS_A = 1,
@@ -64,6 +64,7 @@ struct dns_answer {
 	atomic_uint references;
 	enum dns_outcome outcome;
 	enum dns_security security;
+	bool is_cut;            /* there were more than DNS_RECORDS_MAX */
 	uint64_t expires_at_ms; /* monotonic */
 	struct span name;       /* where CNAMEs led to; else the name that was asked for */
 	struct span why;        /* FAILED, BOGUS: for people, "validation failure: …" */
