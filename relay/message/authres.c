@@ -3,6 +3,7 @@
 
 #include "core/base/assert.h"
 #include "core/base/utf8.h"
+#include "relay/message/quoted.h"
 
 enum {
 	FOLD_COLUMN = 78,   /* RFC 5322 2.1.1: lines should be no longer */
@@ -67,33 +68,6 @@ put(struct authres_writer *w, struct span s)
 	w->column += s.size;
 }
 
-/* The next character of a text from others, made harmless: how many bytes of `in` it takes, and in
- * `c` what stands in its place. */
-static size_t
-clean(const struct authres_writer *w, struct span in, struct span *c)
-{
-	size_t length = utf8_length(in);
-
-	*c = span_first(in, length);
-	if (length == 0 || (length > 1 && !w->utf8) || in.data[0] < ' ' || in.data[0] == 0x7f)
-		*c = SPAN("?");
-	return length == 0 ? 1 : length;
-}
-
-/* Appends `text` with a backslash in front of each of `pairs`. */
-static void
-append_paired(const struct authres_writer *w, struct buf *out, struct span text, struct span pairs)
-{
-	while (text.size > 0) {
-		struct span c;
-		size_t used = clean(w, text, &c);
-		if (span_find(pairs, c.data[0], 0) < pairs.size)
-			buf_append_byte(out, '\\');
-		buf_append(out, c);
-		text = span_after(text, used);
-	}
-}
-
 /* Does it need no quotes: a token, or two of them around an '@'? An address may have other
  * characters in front of it, but not every reader knows. */
 static bool
@@ -113,28 +87,14 @@ is_plain(const struct authres_writer *w, struct span value)
 	return value.size > 0 && ats <= 1 && value.data[value.size - 1] != '@';
 }
 
-/* A cut at the end of a character. */
-static struct span
-cut(struct span s, size_t most)
-{
-	if (s.size <= most)
-		return s;
-	while (most > 0 && (s.data[most] & 0xc0) == 0x80)
-		most--;
-	return span_first(s, most);
-}
-
 static void
 append_value(const struct authres_writer *w, struct buf *out, struct span value)
 {
-	value = cut(value, AUTHRES_TEXT_MAX);
-	if (is_plain(w, value)) {
+	value = quoted_cut(value, AUTHRES_TEXT_MAX);
+	if (is_plain(w, value))
 		buf_append(out, value);
-		return;
-	}
-	buf_append_byte(out, '"');
-	append_paired(w, out, value, SPAN("\"\\"));
-	buf_append_byte(out, '"');
+	else
+		quoted_string(out, value, AUTHRES_TEXT_MAX, w->utf8);
 }
 
 /* A name of ours. */
@@ -185,9 +145,7 @@ authres_comment(struct authres_writer *w, struct span text)
 	uint8_t memory[2 * COMMENT_MAX + 2];
 	struct buf out = buf_of(memory, sizeof memory);
 
-	buf_append_byte(&out, '(');
-	append_paired(w, &out, cut(text, COMMENT_MAX), SPAN("()\\"));
-	buf_append_byte(&out, ')');
+	quoted_comment(&out, text, COMMENT_MAX, w->utf8);
 	part(w, out.size);
 	put(w, buf_span(&out));
 }
