@@ -27,8 +27,10 @@ TAB = 8
 BASE = ("core/base", "core/tables")
 PURE = ("relay/smtp", "relay/message")
 # Pure modules in folders that are not.
-PURE_FILES = tuple(f"dns/{name}.c" for name in "name packet hosts_file resolv_conf mx spf spf_record spf_macro idn".split()) + (
-    "tls/dane.c",)
+PURE_FILES = tuple(
+    f"dns/{name}.c" for name in
+    "name packet hosts_file resolv_conf mx spf spf_record spf_macro idn".split()
+) + ("tls/dane.c",)
 # What a folder may include: folders, or single headers. A folder that is not named here may hold
 # no C file.
 MAY_INCLUDE = {
