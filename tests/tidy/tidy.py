@@ -29,7 +29,7 @@ PURE = ("relay/smtp", "relay/message")
 # Pure modules in folders that are not.
 PURE_FILES = tuple(
     f"dns/{name}.c" for name in
-    "name packet hosts_file resolv_conf mx spf spf_record spf_macro idn".split()
+    "name packet hosts_file resolv_conf mx spf spf_begin spf_record spf_macro idn".split()
 ) + ("tls/dane.c",)
 # What a folder may include: folders, or single headers. A folder that is not named here may hold
 # no C file.

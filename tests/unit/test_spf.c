@@ -165,7 +165,7 @@ run_file(const char *path)
 	static void name(void **state)               \
 	{                                            \
 		(void)state;                         \
-		run_file("tests/spf/" #name ".txt"); \
+		run_file("tests/spf/" #name ".spf"); \
 	}
 
 FILE_TEST(initial)
