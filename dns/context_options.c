@@ -90,6 +90,8 @@ set_options(struct ub_ctx *c, const struct resolver_options *options,
 	       set(c, "key-cache-slabs:", "1", why) && set(c, "infra-cache-slabs:", "1", why) &&
 	       set(c, "module-config:", validates ? "validator iterator" : "iterator", why) &&
 	       set(c, "trust-anchor-signaling:", "no", why) &&
+	       /* Who wants another order shuffles by themselves; SPF takes the first ten names. */
+	       set(c, "rrset-roundrobin:", "no", why) &&
 	       set_number(c, "infra-host-ttl:", HOST_MEMORY_S, why) &&
 	       set(c, "do-not-query-localhost:", "no", why);
 }

@@ -445,7 +445,7 @@ run_hosts(struct spf *s)
 		return;
 	}
 	while (s->host < s->hosts->count) {
-		struct span name = s->hosts->records[s->host].name;
+		struct span name = s->hosts->records[s->host_order[s->host]].name;
 		size_t size = name_normalize(name, normal);
 
 		if (size > 0) {
@@ -703,6 +703,21 @@ on_address(struct spf *s, const struct dns_answer *a)
 		no_match(s);
 }
 
+/* By preference, so that the same records come to the same result, in whatever order they are. */
+static void
+sort_hosts(struct spf *s)
+{
+	const struct dns_record *records = s->hosts->records;
+
+	for (unsigned i = 0; i < s->hosts->count; i++) {
+		unsigned at = i;
+		for (; at > 0 && records[i].preference < records[s->host_order[at - 1]].preference;
+		     at--)
+			s->host_order[at] = s->host_order[at - 1];
+		s->host_order[at] = (uint8_t)i;
+	}
+}
+
 static void
 on_hosts(struct spf *s, struct dns_answer *a)
 {
@@ -716,6 +731,7 @@ on_hosts(struct spf *s, struct dns_answer *a)
 	} else {
 		s->hosts = dns_answer_get(a);
 		s->host = 0;
+		sort_hosts(s);
 	}
 }
 

@@ -85,7 +85,8 @@ struct spf {
 	bool is_void;  /* counted as such */
 	struct spf_name target;
 	struct dns_answer *hosts; /* MX */
-	unsigned host;            /* the next of them */
+	uint8_t host_order[SPF_NAMES_MAX];
+	unsigned host; /* the next of them, in this order */
 
 	/* The client's names, asked for once; and which of them is %{p}, for which frame. */
 	bool names_known;

@@ -46,7 +46,8 @@ MAY_INCLUDE = {
     "queue/redis": BASE + ("core", "dns", "tls", "queue", "queue/redis"),
     "relay/flow": BASE + PURE + ("core", "dns", "tls", "queue", "relay/flow"),
     "relay/admin": BASE + ("queue/mail.h", "relay/admin"),
-    "relay/ctl": BASE + ("relay/smtp", "core/config.h", "core/file.h", "relay/admin", "relay/ctl"),
+    "relay/ctl": BASE + ("relay/smtp", "core/config.h", "core/file.h", "dns", "relay/admin",
+                         "relay/ctl"),
     "relay/control": BASE + PURE + ("core", "dns", "tls", "queue", "relay/flow", "relay/admin",
                                     "relay/control"),
     "relay": None,  # main: everything
