@@ -2,55 +2,12 @@
 #include "dns/spf.h"
 
 #include "core/base/assert.h"
-#include "dns/idn.h"
 #include "dns/name.h"
 #include "dns/spf_machine.h"
 
-enum { LABELS_MIN = 2, SHOWN_MAX = 100 };
-
-const char *
-spf_result_label(enum spf_result r)
-{
-	static const char *const labels[] = {
-		[SPF_NONE] = "none",           [SPF_NEUTRAL] = "neutral",
-		[SPF_PASS] = "pass",           [SPF_FAIL] = "fail",
-		[SPF_SOFTFAIL] = "softfail",   [SPF_TEMPERROR] = "temperror",
-		[SPF_PERMERROR] = "permerror",
-	};
-
-	ASSERT((size_t)r < sizeof labels / sizeof labels[0]);
-	return labels[r];
-}
-
-const char *
-spf_identity_label(enum spf_identity i)
-{
-	return i == SPF_HELO ? "helo" : "mailfrom";
-}
-
-const char *
-spf_step_label(enum spf_step_kind k)
-{
-	static const char *const labels[] = {
-		[SPF_STEP_BEGIN] = "begin",     [SPF_STEP_ASK] = "ask",
-		[SPF_STEP_ANSWER] = "answer",   [SPF_STEP_RECORD] = "record",
-		[SPF_STEP_TERM] = "term",       [SPF_STEP_COMPARE] = "compare",
-		[SPF_STEP_RESULT] = "result",   [SPF_STEP_ENTER] = "enter",
-		[SPF_STEP_LEAVE] = "leave",     [SPF_STEP_EXPLAIN] = "explain",
-		[SPF_STEP_PROBLEM] = "problem",
-	};
-
-	ASSERT((size_t)k < sizeof labels / sizeof labels[0]);
-	return labels[k];
-}
+enum { SHOWN_MAX = 100 };
 
 /* ---- small things ---- */
-
-static struct span
-name_span(const struct spf_name *n)
-{
-	return span_of(n->text, n->size);
-}
 
 static void
 set_name(struct spf_name *n, struct span text)
@@ -75,7 +32,7 @@ show_step(struct spf *s, struct spf_step step)
 	if (s->trace == NULL)
 		return;
 	step.depth = s->depth;
-	step.domain = name_span(&frame_of(s)->domain);
+	step.domain = spf_name_span(&frame_of(s)->domain);
 	s->trace(s->trace_context, &step);
 }
 
@@ -91,22 +48,6 @@ append_shown(struct buf *out, struct span text)
 	}
 	if (shown.size < text.size)
 		buf_append_string(out, "...");
-}
-
-static void
-put_answer(struct dns_answer **a)
-{
-	if (*a != NULL)
-		dns_answer_put(*a);
-	*a = NULL;
-}
-
-static void
-put_record(struct spf_frame *f)
-{
-	if (f->record != NULL)
-		spf_record_put(f->record);
-	f->record = NULL;
 }
 
 static void
@@ -138,10 +79,9 @@ finish(struct spf *s, enum spf_result result)
 	s->outcome.security = s->answers > 0 && s->all_secure ? DNS_SECURE : DNS_INSECURE;
 }
 
-/* Ends it for this reason: "example.org: ip4:1.2.3: that is no IPv4 address". */
-static void
-finish_because(struct spf *s, enum spf_result result, struct span where, const char *what,
-	       struct span why)
+void
+spf_finish_because(struct spf *s, enum spf_result result, struct span where, const char *what,
+		   struct span why)
 {
 	struct buf text = buf_of(s->problem_text, sizeof s->problem_text);
 
@@ -162,7 +102,7 @@ finish_because(struct spf *s, enum spf_result result, struct span where, const c
 static void
 permerror(struct spf *s, const char *what, struct span why)
 {
-	finish_because(s, SPF_PERMERROR, name_span(&frame_of(s)->domain), what, why);
+	spf_finish_because(s, SPF_PERMERROR, spf_name_span(&frame_of(s)->domain), what, why);
 }
 
 static void
@@ -173,9 +113,9 @@ temperror(struct spf *s, const struct dns_answer *a)
 
 	buf_append_string(&where, dns_type_text(s->question_type));
 	buf_append_byte(&where, ' ');
-	buf_append(&where, name_span(&s->question));
-	finish_because(s, SPF_TEMPERROR, buf_span(&where),
-		       a->outcome == DNS_BOGUS ? "the answer is bogus: " : "", a->why);
+	buf_append(&where, spf_name_span(&s->question));
+	spf_finish_because(s, SPF_TEMPERROR, buf_span(&where),
+			   a->outcome == DNS_BOGUS ? "the answer is bogus: " : "", a->why);
 }
 
 /* ---- questions ---- */
@@ -233,13 +173,12 @@ is_failure(const struct dns_answer *a)
 	return a->outcome == DNS_FAILED || a->outcome == DNS_BOGUS;
 }
 
-/* Begins check_host() for a domain, in the present frame. */
-static void
-enter_domain(struct spf *s, struct span domain, bool is_redirected)
+void
+spf_enter_domain(struct spf *s, struct span domain, bool is_redirected)
 {
 	struct spf_frame *f = frame_of(s);
 
-	put_record(f);
+	spf_put_record(f);
 	set_name(&f->domain, domain);
 	f->at = 0;
 	f->serial = ++s->serials;
@@ -362,7 +301,7 @@ is_name_known(struct spf *s)
 	for (unsigned rank = 0; rank < 3 && s->values.name.size == 0; rank++) {
 		for (unsigned i = 0; i < name_count(s) && s->values.name.size == 0; i++) {
 			struct span name = s->names->records[i].name;
-			if (rank_of(name, name_span(&f->domain)) != rank)
+			if (rank_of(name, spf_name_span(&f->domain)) != rank)
 				continue;
 			if (!is_name_judged(s, i))
 				return false;
@@ -391,7 +330,7 @@ static void
 end_term(struct spf *s)
 {
 	s->is_begun = false;
-	put_answer(&s->hosts);
+	spf_put_answer(&s->hosts);
 }
 
 static void
@@ -414,7 +353,7 @@ match(struct spf *s)
 	end_term(s);
 	if (s->depth == 0) {
 		s->outcome.mechanism = spf_piece_of(f->record, t->text);
-		s->outcome.mechanism_domain = name_span(&f->domain);
+		s->outcome.mechanism_domain = spf_name_span(&f->domain);
 	}
 	show_step(s, (struct spf_step){
 			     .kind = SPF_STEP_RESULT,
@@ -447,7 +386,7 @@ expand_target(struct spf *s, struct spf_piece spec)
 		s->target = f->domain;
 		return true;
 	}
-	s->values.domain = name_span(&f->domain);
+	s->values.domain = spf_name_span(&f->domain);
 	size_t size = spf_macro_name(spf_piece_of(f->record, spec), &s->values, name);
 	set_name(&s->target, span_of(name, size));
 	return size > 0;
@@ -469,7 +408,7 @@ begin_term(struct spf *s, const struct spf_term *t)
 	bool has_name = !asks || expand_target(s, t->spec);
 	show_step(s, (struct spf_step){ .kind = SPF_STEP_TERM,
 					.text = text,
-					.target = name_span(&s->target) });
+					.target = spf_name_span(&s->target) });
 	if (asks && !count_lookup(s))
 		return false;
 	if (has_name)
@@ -502,11 +441,11 @@ run_hosts(struct spf *s)
 	char normal[DNS_NAME_MAX + 1];
 
 	if (s->hosts == NULL) {
-		ask(s, SPF_WAIT_HOSTS, DNS_MX, name_span(&s->target));
+		ask(s, SPF_WAIT_HOSTS, DNS_MX, spf_name_span(&s->target));
 		return;
 	}
 	while (s->host < s->hosts->count) {
-		struct span name = s->hosts->records[s->host].name;
+		struct span name = s->hosts->records[s->host_order[s->host]].name;
 		size_t size = name_normalize(name, normal);
 
 		if (size > 0) {
@@ -521,7 +460,7 @@ run_hosts(struct spf *s)
 static void
 run_ptr(struct spf *s)
 {
-	struct span target = name_span(&s->target);
+	struct span target = spf_name_span(&s->target);
 
 	if (!s->names_known) {
 		ask_names(s);
@@ -553,10 +492,10 @@ run_include(struct spf *s)
 
 	show_step(s, (struct spf_step){ .kind = SPF_STEP_ENTER,
 					.text = spf_piece_of(f->record, term_of(s)->text),
-					.target = name_span(&target) });
+					.target = spf_name_span(&target) });
 	ASSERT(s->depth + 1 < SPF_FRAMES_MAX);
 	s->depth++;
-	enter_domain(s, name_span(&target), false);
+	spf_enter_domain(s, spf_name_span(&target), false);
 }
 
 static void
@@ -583,10 +522,10 @@ run_terms(struct spf *s)
 		run_network(s, t);
 		break;
 	case SPF_A:
-		ask(s, SPF_WAIT_ADDRESS, address_type(s), name_span(&s->target));
+		ask(s, SPF_WAIT_ADDRESS, address_type(s), spf_name_span(&s->target));
 		break;
 	case SPF_EXISTS:
-		ask(s, SPF_WAIT_ADDRESS, DNS_A, name_span(&s->target)); /* also of IPv6 (5.7) */
+		ask(s, SPF_WAIT_ADDRESS, DNS_A, spf_name_span(&s->target)); /* also of IPv6 (5.7) */
 		break;
 	case SPF_MX:
 		run_hosts(s);
@@ -616,9 +555,10 @@ run_redirect(struct spf *s)
 		return;
 	}
 	struct spf_name target = s->target;
-	show_step(s, (struct spf_step){
-			     .kind = SPF_STEP_ENTER, .text = text, .target = name_span(&target) });
-	enter_domain(s, name_span(&target), true);
+	show_step(s, (struct spf_step){ .kind = SPF_STEP_ENTER,
+					.text = text,
+					.target = spf_name_span(&target) });
+	spf_enter_domain(s, spf_name_span(&target), true);
 }
 
 /* check_host() of the frame comes to this. Not none, temperror and permerror, which are seen to
@@ -630,7 +570,7 @@ run_leave(struct spf *s, enum spf_result result)
 
 	show_step(s, (struct spf_step){ .kind = SPF_STEP_LEAVE, .result = result });
 	if (s->depth > 0) {
-		put_record(f);
+		spf_put_record(f);
 		s->depth--;
 		s->phase = SPF_PHASE_TERMS;
 		if (result == SPF_PASS) /* whatever else it came to, an include does not match */
@@ -658,9 +598,9 @@ run_explain_name(struct spf *s)
 		finish(s, SPF_FAIL);
 		return;
 	}
-	show_step(s,
-		  (struct spf_step){ .kind = SPF_STEP_EXPLAIN, .target = name_span(&s->target) });
-	ask(s, SPF_WAIT_EXPLANATION, DNS_TXT, name_span(&s->target));
+	show_step(s, (struct spf_step){ .kind = SPF_STEP_EXPLAIN,
+					.target = spf_name_span(&s->target) });
+	ask(s, SPF_WAIT_EXPLANATION, DNS_TXT, spf_name_span(&s->target));
 }
 
 static void
@@ -679,7 +619,7 @@ run_explain_text(struct spf *s)
 	}
 	if (use.name && !is_name_known(s))
 		return;
-	s->values.domain = name_span(&frame_of(s)->domain);
+	s->values.domain = spf_name_span(&frame_of(s)->domain);
 	if (spf_macro_text(text, &s->values, &out))
 		s->outcome.explanation = buf_span(&out);
 	show_step(s, (struct spf_step){ .kind = SPF_STEP_EXPLAIN, .text = s->outcome.explanation });
@@ -717,7 +657,7 @@ static void
 on_record(struct spf *s, struct spf_record *record)
 {
 	struct spf_frame *f = frame_of(s);
-	struct span domain = name_span(&f->domain);
+	struct span domain = spf_name_span(&f->domain);
 
 	use_life(s, record->kind == SPF_RECORD_FAILED ? DNS_INSECURE : record->security,
 		 record->expires_at_ms);
@@ -728,19 +668,19 @@ on_record(struct spf *s, struct spf_record *record)
 		break;
 	case SPF_RECORD_NONE:
 		if (s->depth > 0 || f->is_redirected)
-			finish_because(s, SPF_PERMERROR, domain,
-				       f->is_redirected ? "a redirect leads there, but "
-							: "it is included, but ",
-				       record->why);
+			spf_finish_because(s, SPF_PERMERROR, domain,
+					   f->is_redirected ? "a redirect leads there, but "
+							    : "it is included, but ",
+					   record->why);
 		else
-			finish_because(s, SPF_NONE, domain, "", record->why);
+			spf_finish_because(s, SPF_NONE, domain, "", record->why);
 		break;
 	case SPF_RECORD_SEVERAL:
 	case SPF_RECORD_BROKEN:
 		permerror(s, "", record->why);
 		break;
 	case SPF_RECORD_FAILED:
-		finish_because(s, SPF_TEMPERROR, domain, "", record->why);
+		spf_finish_because(s, SPF_TEMPERROR, domain, "", record->why);
 		break;
 	}
 }
@@ -758,9 +698,24 @@ on_address(struct spf *s, const struct dns_answer *a)
 					    : answer_matches(s, a, t->prefix_v4, t->prefix_v6))
 		match(s);
 	else if (a->is_cut)
-		permerror(s, "more addresses than are read: ", name_span(&s->target));
+		permerror(s, "more addresses than are read: ", spf_name_span(&s->target));
 	else
 		no_match(s);
+}
+
+/* By preference, so that the same records come to the same result, in whatever order they are. */
+static void
+sort_hosts(struct spf *s)
+{
+	const struct dns_record *records = s->hosts->records;
+
+	for (unsigned i = 0; i < s->hosts->count; i++) {
+		unsigned at = i;
+		for (; at > 0 && records[i].preference < records[s->host_order[at - 1]].preference;
+		     at--)
+			s->host_order[at] = s->host_order[at - 1];
+		s->host_order[at] = (uint8_t)i;
+	}
 }
 
 static void
@@ -772,10 +727,11 @@ on_hosts(struct spf *s, struct dns_answer *a)
 		if (count_void(s))
 			no_match(s);
 	} else if (a->count > SPF_NAMES_MAX) {
-		permerror(s, "more than 10 MX records: ", name_span(&s->target));
+		permerror(s, "more than 10 MX records: ", spf_name_span(&s->target));
 	} else {
 		s->hosts = dns_answer_get(a);
 		s->host = 0;
+		sort_hosts(s);
 	}
 }
 
@@ -791,7 +747,7 @@ on_host_address(struct spf *s, const struct dns_answer *a)
 	else if (answer_matches(s, a, t->prefix_v4, t->prefix_v6))
 		match(s);
 	else if (a->is_cut)
-		permerror(s, "more addresses than are read: ", name_span(&s->question));
+		permerror(s, "more addresses than are read: ", spf_name_span(&s->question));
 	else
 		s->host++;
 }
@@ -852,7 +808,7 @@ spf_answer(struct spf *s, struct dns_answer *a)
 	OBJ_CHECK(s, SPF_MAGIC);
 	show_step(s, (struct spf_step){ .kind = SPF_STEP_ANSWER,
 					.type = s->question_type,
-					.text = name_span(&s->question),
+					.text = spf_name_span(&s->question),
 					.answer = a });
 	if (s->wait == SPF_WAIT_RECORD) {
 		struct spf_record *record = spf_record_new(a);
@@ -891,7 +847,7 @@ spf_next(struct spf *s, struct spf_question *q)
 	ASSERT(s->wait != SPF_WAIT_NONE);
 	*q = (struct spf_question){
 		.type = s->question_type,
-		.name = name_span(&s->question),
+		.name = spf_name_span(&s->question),
 		.is_record = s->wait == SPF_WAIT_RECORD,
 	};
 	return true;
@@ -907,7 +863,7 @@ spf_give_up(struct spf *s, struct span why)
 	if (s->phase == SPF_PHASE_EXPLAIN_NAME || s->phase == SPF_PHASE_EXPLAIN_TEXT)
 		finish(s, SPF_FAIL);
 	else
-		finish_because(s, SPF_TEMPERROR, name_span(&frame_of(s)->domain), "", why);
+		spf_finish_because(s, SPF_TEMPERROR, spf_name_span(&frame_of(s)->domain), "", why);
 }
 
 const struct spf_outcome *
@@ -916,102 +872,4 @@ spf_outcome(const struct spf *s)
 	OBJ_CHECK(s, SPF_MAGIC);
 	ASSERT(s->phase == SPF_PHASE_DONE);
 	return &s->outcome;
-}
-
-/* ---- the beginning ---- */
-
-void
-spf_reset(struct spf *s)
-{
-	for (unsigned i = 0; i < SPF_FRAMES_MAX; i++)
-		put_record(&s->frames[i]);
-	put_answer(&s->hosts);
-	put_answer(&s->names);
-	put_answer(&s->explanation);
-}
-
-static bool
-is_ascii(struct span text)
-{
-	for (size_t i = 0; i < text.size; i++) {
-		if (text.data[i] >= 0x80)
-			return false;
-	}
-	return true;
-}
-
-static struct span
-copy(struct span from, uint8_t *memory, size_t size)
-{
-	from = span_first(from, size);
-	if (from.size > 0)
-		memcpy(memory, from.data, from.size);
-	return span_of(memory, from.size);
-}
-
-/* The dots of i: those of IPv4, or between the nibbles, in capitals as all write them. */
-static void
-take_client(struct spf *s, const struct net_address *client)
-{
-	struct buf text = buf_of(s->ip_text, sizeof s->ip_text);
-	struct buf dots = buf_of(s->ip_dots, sizeof s->ip_dots);
-	static const char digits[] = "0123456789ABCDEF";
-
-	s->ip_size = net_address_ip(client, s->ip);
-	ASSERT(s->ip_size > 0);
-	net_address_show_ip(client, &text);
-	for (size_t i = 0; s->ip_size == 16 && i < 32; i++) {
-		if (i > 0)
-			buf_append_byte(&dots, '.');
-		buf_append_byte(
-			&dots, (uint8_t)digits[i % 2 == 0 ? s->ip[i / 2] >> 4 : s->ip[i / 2] & 15]);
-	}
-	s->values.is_v6 = s->ip_size == 16;
-	s->values.ip_text = buf_span(&text);
-	s->values.ip_dots = s->ip_size == 16 ? buf_span(&dots) : s->values.ip_text;
-}
-
-static unsigned
-count_labels(struct span name)
-{
-	unsigned count = name.size > 0;
-
-	for (size_t i = 0; i < name.size; i++)
-		count += name.data[i] == '.';
-	return count;
-}
-
-void
-spf_begin(struct spf *s, const struct spf_inputs *in, spf_trace *trace, void *context)
-{
-	bool is_helo = in->identity == SPF_HELO || in->domain.size == 0;
-	struct span domain = is_helo ? in->helo : in->domain;
-	struct span local = is_helo || in->local.size == 0 ? SPAN("postmaster") : in->local;
-
-	OBJ_CHECK(s, SPF_MAGIC);
-	spf_reset(s);
-	*s = (struct spf){ .magic = SPF_MAGIC,
-			   .trace = trace,
-			   .trace_context = context,
-			   .all_secure = true,
-			   .outcome = { .identity = is_helo ? SPF_HELO : SPF_MAIL_FROM,
-					.expires_at_ms = UINT64_MAX } };
-	take_client(s, &in->client);
-	s->values.local = copy(local, s->local, sizeof s->local);
-	s->local_is_ascii = is_ascii(s->values.local);
-	s->values.helo = copy(in->helo, s->helo, sizeof s->helo);
-	s->values.receiver = copy(in->receiver, s->receiver, sizeof s->receiver);
-	s->values.now_s = in->now_s;
-	s->sender.size = idn_to_ascii(domain, s->sender.text);
-	s->values.sender = name_span(&s->sender);
-	s->outcome.domain = name_span(&s->sender);
-	/* 4.3: what is malformed or has a single label has no policy. */
-	if (local.size > SPF_LOCAL_MAX) {
-		finish_because(s, SPF_NONE, span_none(), "the local part is too long", span_none());
-	} else if (count_labels(name_span(&s->sender)) < LABELS_MIN || domain.data[0] == '[') {
-		finish_because(s, SPF_NONE, domain, "that is no domain of two labels or more",
-			       span_none());
-	} else {
-		enter_domain(s, name_span(&s->sender), false);
-	}
 }

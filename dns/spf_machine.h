@@ -85,7 +85,8 @@ struct spf {
 	bool is_void;  /* counted as such */
 	struct spf_name target;
 	struct dns_answer *hosts; /* MX */
-	unsigned host;            /* the next of them */
+	uint8_t host_order[SPF_NAMES_MAX];
+	unsigned host; /* the next of them, in this order */
 
 	/* The client's names, asked for once; and which of them is %{p}, for which frame. */
 	bool names_known;
@@ -105,7 +106,20 @@ struct spf {
 	uint8_t problem_text[SPF_PROBLEM_MAX];
 };
 
+static inline struct span
+spf_name_span(const struct spf_name *n)
+{
+	return span_of(n->text, n->size);
+}
+
 /* Gives back what it holds. */
 void spf_reset(struct spf *s);
+void spf_put_answer(struct dns_answer **a);
+void spf_put_record(struct spf_frame *f);
+/* Begins check_host() for a domain, in the present frame. */
+void spf_enter_domain(struct spf *s, struct span domain, bool is_redirected);
+/* Ends it for this reason: "example.org: ip4:1.2.3: that is no IPv4 address". */
+void spf_finish_because(struct spf *s, enum spf_result result, struct span where, const char *what,
+			struct span why);
 
 #endif

@@ -27,8 +27,10 @@ TAB = 8
 BASE = ("core/base", "core/tables")
 PURE = ("relay/smtp", "relay/message")
 # Pure modules in folders that are not.
-PURE_FILES = tuple(f"dns/{name}.c" for name in "name packet hosts_file resolv_conf mx spf spf_record spf_macro idn".split()) + (
-    "tls/dane.c",)
+PURE_FILES = tuple(
+    f"dns/{name}.c" for name in
+    "name packet hosts_file resolv_conf mx spf spf_begin spf_record spf_macro idn".split()
+) + ("tls/dane.c",)
 # What a folder may include: folders, or single headers. A folder that is not named here may hold
 # no C file.
 MAY_INCLUDE = {
@@ -44,7 +46,8 @@ MAY_INCLUDE = {
     "queue/redis": BASE + ("core", "dns", "tls", "queue", "queue/redis"),
     "relay/flow": BASE + PURE + ("core", "dns", "tls", "queue", "relay/flow"),
     "relay/admin": BASE + ("queue/mail.h", "relay/admin"),
-    "relay/ctl": BASE + ("relay/smtp", "core/config.h", "core/file.h", "relay/admin", "relay/ctl"),
+    "relay/ctl": BASE + ("relay/smtp", "core/config.h", "core/file.h", "dns", "relay/admin",
+                         "relay/ctl"),
     "relay/control": BASE + PURE + ("core", "dns", "tls", "queue", "relay/flow", "relay/admin",
                                     "relay/control"),
     "relay": None,  # main: everything
