@@ -4,11 +4,11 @@
 
     spf.py [--mode pipelined|lockstep] [--rounds 5] [--seconds 5]
 
-Senders of 1000 domains in turn, from one client that is handed on by the PROXY protocol. Each domain's
-record includes two others and has an `a`: three lookups, all in the cache once each domain was
-seen, and the last one matches. The client's name is looked at, too (iprev). The records are in a
-signed tree, served by nsd. With and without alternate, over two listeners of one relay; the median
-of the rounds decides. The exit status is 1 where less than 90 % of the rate is left.
+Senders of 1000 domains in turn, from one client that is handed on by the PROXY protocol. Each
+domain's record includes two others and has an `a`: three lookups, all in the cache once each domain
+was seen, and the last one matches. The client's name is looked at, too (iprev). The records are in
+a signed tree, served by nsd. With and without alternate, over two listeners of one relay; the
+median of the rounds decides. The exit status is 1 where less than 90 % of the rate is left.
 """
 import argparse
 import pathlib
@@ -84,9 +84,9 @@ def measure(relay, out, arguments):
             good &= result["totals"]["lost"] == 0
         rates, costs = dict(rates), dict(costs)
         shares.append(rates["with"] / rates["without"])
-        print(f"{arguments.mode}: without {rates['without']:.0f}/s, {costs['without']:.1f} us; with "
-              f"{rates['with']:.0f}/s, {costs['with']:.1f} us of CPU a mail: {shares[-1]:.3f}",
-              flush=True)
+        print(f"{arguments.mode}: without {rates['without']:.0f}/s, {costs['without']:.1f} us; "
+              f"with {rates['with']:.0f}/s, {costs['with']:.1f} us of CPU a mail: "
+              f"{shares[-1]:.3f}", flush=True)
     share = statistics.median(shares)
     return good & tell(f"rate with SPF against without, {arguments.mode}", f"{share:.3f}",
                        "at least 0.90", share >= 0.90)
