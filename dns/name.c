@@ -77,14 +77,18 @@ name_of_bytes(struct span bytes, char out[DNS_NAME_MAX + 1])
 bool
 name_of_address(const struct net_address *a, struct buf *out)
 {
+	static const uint8_t hex[16] = "0123456789abcdef";
 	uint8_t ip[16];
 	size_t size = net_address_ip(a, ip);
 
 	for (size_t i = size; i > 0; i--) {
-		if (size == 4)
-			buf_printf(out, "%u.", (unsigned)ip[i - 1]);
-		else
-			buf_printf(out, "%x.%x.", ip[i - 1] & 15u, (unsigned)ip[i - 1] >> 4);
+		if (size == 4) {
+			buf_append_number(out, ip[i - 1]);
+			buf_append_byte(out, '.');
+			continue;
+		}
+		uint8_t pair[] = { hex[ip[i - 1] & 15], '.', hex[ip[i - 1] >> 4], '.' };
+		buf_append(out, span_of(pair, sizeof pair));
 	}
 	buf_append_string(out, size == 4 ? "in-addr.arpa" : "ip6.arpa");
 	return size > 0 && !out->overflow;
