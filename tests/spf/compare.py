@@ -124,7 +124,8 @@ class Generator:
                              "a." * 100 + "%{d}")
         return "".join(self.pick(self.macro(), self.pick("a", "x.y", "_spf", "%%", "-"))
                        for _ in range(self.random.randrange(1, 4))) + self.pick(
-                           ".example", ".h1.example", ".%{d}", *([] if self.clean else [""]))
+                               ".example", ".h1.example", ".%{d}",
+                               *([] if self.clean else [""]))
 
     def cidr(self):
         if self.clean:
@@ -139,8 +140,9 @@ class Generator:
                 self.pick("", "/24", "/32", "/0", "/31") if self.clean or self.chance(85) else
                 self.pick("/33", "/", "/a", ".1", ":25", "//24"))
         if kind == 3:
-            return "ip6:" + self.pick("2001:db8::1", "2001:DB8::", "::", "2001:db8:1::") + self.pick(
-                "", "/32", "/64", "/128", "/0", *([] if self.clean else ["/129"]))
+            network = self.pick("2001:db8::1", "2001:DB8::", "::", "2001:db8:1::")
+            return "ip6:" + network + self.pick("", "/32", "/64", "/128", "/0",
+                                                *([] if self.clean else ["/129"]))
         if kind < 7:
             name = self.pick("a", "mx", "A", "Mx")
             return name + (":" + self.spec() if self.chance(70) else "") + self.cidr()
@@ -198,7 +200,8 @@ class Generator:
                 out.append(f"test {number}.{query}")
                 out.append(f"  ip {self.ip()}")
                 out.append(f"  helo {self.pick('mail.example.org', 'h1.example', 'x')}")
-                out.append(f"  from {self.pick('joe', 'a-b.c+d', 'X_y')}@{self.pick(*self.domains)}")
+                local = self.pick("joe", "a-b.c+d", "X_y")
+                out.append(f"  from {local}@{self.pick(*self.domains)}")
                 out.append("  result none")
         return "\n".join(out) + "\n"
 
