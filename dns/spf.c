@@ -466,6 +466,8 @@ run_ptr(struct spf *s)
 		ask_names(s);
 		return;
 	}
+	if (s->names_void && !count_void(s))
+		return;
 	for (unsigned i = 0; i < name_count(s); i++) {
 		struct span name = s->names->records[i].name;
 		bool fits = span_eq_nocase(name, target) || is_below(name, target);
@@ -759,8 +761,7 @@ on_names(struct spf *s, struct dns_answer *a)
 	s->names_known = true;
 	if (a->outcome == DNS_FOUND)
 		s->names = dns_answer_get(a);
-	if (is_void(a) && s->phase == SPF_PHASE_TERMS && s->is_begun)
-		count_void(s);
+	s->names_void = is_void(a);
 }
 
 static void

@@ -91,6 +91,7 @@ struct spf {
 	/* The client's names, asked for once; and which of them is %{p}, for which frame. */
 	bool names_known;
 	struct dns_answer *names; /* NULL, though known: there are none */
+	bool names_void;          /* by an answer without records */
 	uint8_t validity[SPF_NAMES_MAX];
 	unsigned name; /* whose address is asked for */
 	unsigned name_serial;

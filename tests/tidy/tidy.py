@@ -372,7 +372,7 @@ def modules_are_tested(root, files):
 
 def compiler_flags():
     wanted = ("liburing yaml-0.1 libmicrohttpd hiredis libunbound openssl jansson "
-              "libcurl cmocka").split()
+              "libcurl libidn2 cmocka").split()
     flags = []
     for package in wanted:
         run = subprocess.run(["pkg-config", "--cflags", package], capture_output=True, text=True)
