@@ -29,31 +29,6 @@ let_go(struct iprev *i)
 	if (i->last != NULL)
 		dns_answer_put(i->last);
 	i->names = i->last = NULL;
-	i->is_open = false;
-}
-
-static void
-tell(struct task *t)
-{
-	struct iprev *i = CONTAINER_OF(t, struct iprev, told);
-	struct dns_answer *names = i->names, *last = i->last;
-	struct iprev_outcome outcome = i->outcome;
-
-	/* The owner may start it again, or free it, from inside. */
-	i->names = i->last = NULL;
-	i->is_open = false;
-	i->on_done(i, &outcome);
-	if (names != NULL)
-		dns_answer_put(names);
-	if (last != NULL)
-		dns_answer_put(last);
-}
-
-static void
-end(struct iprev *i, enum iprev_result result)
-{
-	i->outcome.result = result;
-	worker_soon(i->resolver->worker, &i->told);
 }
 
 static bool
@@ -68,99 +43,109 @@ has_address(const struct iprev *i, const struct dns_answer *a)
 	return false;
 }
 
-static void ask(struct iprev *i, struct span name, enum dns_type type);
+static bool
+end(struct iprev *i, enum iprev_result result)
+{
+	i->outcome.result = result;
+	return true;
+}
+
+/* These say whether it has ended; else a question is open. */
+static bool ask(struct iprev *i, struct span name, enum dns_type type);
 
 /* The next name of the address, or the end. */
-static void
+static bool
 look_at_next(struct iprev *i)
 {
 	unsigned most = i->names->count < IPREV_NAMES_MAX ? i->names->count : IPREV_NAMES_MAX;
 
 	if (i->next == most)
-		end(i, i->is_uncertain ? IPREV_TEMPERROR : IPREV_FAIL);
-	else
-		ask(i, i->names->records[i->next].name, i->ip_size == 4 ? DNS_A : DNS_AAAA);
+		return end(i, i->is_uncertain ? IPREV_TEMPERROR : IPREV_FAIL);
+	return ask(i, i->names->records[i->next].name, i->ip_size == 4 ? DNS_A : DNS_AAAA);
 }
 
 /* Takes the reference. */
-static void
+static bool
 take_names(struct iprev *i, struct dns_answer *a)
 {
 	i->names = a;
 	i->outcome.security = a->security;
 	if (a->outcome == DNS_FAILED || a->outcome == DNS_BOGUS)
-		end(i, IPREV_TEMPERROR);
-	else if (a->count == 0)
-		end(i, IPREV_PERMERROR);
-	else
-		look_at_next(i);
+		return end(i, IPREV_TEMPERROR);
+	return a->count == 0 ? end(i, IPREV_PERMERROR) : look_at_next(i);
 }
 
 /* Takes the reference. */
-static void
+static bool
 take_answer(struct iprev *i, struct dns_answer *a)
 {
-	if (i->names == NULL) {
-		take_names(i, a);
-		return;
-	}
+	if (i->names == NULL)
+		return take_names(i, a);
 	i->is_uncertain |= a->outcome == DNS_FAILED || a->outcome == DNS_BOGUS;
 	if (!has_address(i, a)) {
 		dns_answer_put(a);
 		i->next++;
-		look_at_next(i);
-		return;
+		return look_at_next(i);
 	}
 	i->last = a;
 	i->outcome.name = i->names->records[i->next].name;
 	if (a->security != DNS_SECURE)
 		i->outcome.security = a->security;
-	end(i, IPREV_PASS);
+	return end(i, IPREV_PASS);
 }
 
 static void
 on_answer(struct dns_query *q, struct dns_answer *a)
 {
-	take_answer(CONTAINER_OF(q, struct iprev, query), dns_answer_get(a));
+	struct iprev *i = CONTAINER_OF(q, struct iprev, query);
+
+	if (!take_answer(i, dns_answer_get(a)))
+		return;
+	/* The owner may start it again, or free it, from inside. */
+	struct dns_answer *names = i->names, *last = i->last;
+	struct iprev_outcome outcome = i->outcome;
+	i->names = i->last = NULL;
+	i->is_open = false;
+	i->on_done(i, &outcome);
+	dns_answer_put(names);
+	if (last != NULL)
+		dns_answer_put(last);
 }
 
 /* The depth of look_at_next, ask and take_answer is bounded by IPREV_NAMES_MAX. */
-static void
+static bool
 ask(struct iprev *i, struct span name, enum dns_type type)
 {
 	struct dns_answer *a = resolver_peek(i->resolver, name, type);
 
-	if (a != NULL) {
-		take_answer(i, a);
-		return;
-	}
+	if (a != NULL)
+		return take_answer(i, a);
 	i->query = (struct dns_query){ .on_done = on_answer };
 	resolver_ask(i->resolver, &i->query, name, type);
+	return false;
 }
 
-void
+const struct iprev_outcome *
 iprev_start(struct iprev *i, struct resolver *r, const struct net_address *client)
 {
 	uint8_t memory[DNS_NAME_MAX + 1];
 	struct buf name = buf_of(memory, sizeof memory);
 
-	ASSERT(!i->is_open && i->on_done != NULL);
-	*i = (struct iprev){ .resolver = r, .is_open = true, .on_done = i->on_done };
-	task_init(&i->told, tell);
+	ASSERT(!i->is_open && i->names == NULL && i->on_done != NULL);
+	*i = (struct iprev){ .resolver = r, .on_done = i->on_done };
 	i->ip_size = (uint8_t)net_address_ip(client, i->ip);
-	if (i->ip_size == 0 || !name_of_address(client, &name))
-		end(i, IPREV_PERMERROR); /* not of a network */
-	else
-		ask(i, buf_span(&name), DNS_PTR);
+	bool has_ended = i->ip_size == 0 || !name_of_address(client, &name)
+				 ? end(i, IPREV_PERMERROR) /* not of a network */
+				 : ask(i, buf_span(&name), DNS_PTR);
+	i->is_open = !has_ended;
+	return has_ended ? &i->outcome : NULL;
 }
 
 void
 iprev_cancel(struct iprev *i)
 {
-	if (!i->is_open)
-		return;
-	task_cancel(&i->told);
-	if (i->query.resolver != NULL)
+	if (i->is_open)
 		resolver_cancel(&i->query);
+	i->is_open = false;
 	let_go(i);
 }

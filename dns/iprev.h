@@ -4,9 +4,9 @@
  * worker, without blocking.
  *
  * The names of the address (PTR) are asked for their addresses of the same family, one after the
- * other, until one of them has it; at most IPREV_NAMES_MAX. Answers come from the resolver's cache
- * where it has them; then it takes a few microseconds. Each question has the resolver's deadline,
- * all of them together the caller's.
+ * other, until one of them has it; at most IPREV_NAMES_MAX. Where all answers are in the resolver's
+ * cache, the outcome is there at once. Each question has the resolver's deadline, all of them
+ * together the caller's.
  */
 #ifndef DNS_IPREV_H
 #define DNS_IPREV_H
@@ -31,11 +31,10 @@ struct iprev_outcome {
 	enum dns_security security;
 };
 
-/* Embedded in the caller's object, and zeroed but for on_done; the resolver's from iprev_start
- * until on_done, which comes exactly once and never inside the call, or until iprev_cancel. */
+/* Embedded in the caller's object, and zeroed but for on_done; the resolver's from iprev_start,
+ * where that gave no outcome, until on_done, which comes exactly once and never inside the call. */
 struct iprev {
 	struct resolver *resolver;
-	struct task told; /* the end, where all was at hand */
 	struct dns_query query;
 	struct dns_answer *names; /* of the address */
 	struct dns_answer *last;  /* that decided */
@@ -50,8 +49,11 @@ struct iprev {
 	void (*on_done)(struct iprev *i, const struct iprev_outcome *o);
 };
 
-void iprev_start(struct iprev *i, struct resolver *r, const struct net_address *client);
-/* Nothing where it is not under way. */
+/* The outcome where it is at hand, good until iprev_cancel(), which must follow then; on_done does
+ * not come. Else NULL. */
+const struct iprev_outcome *iprev_start(struct iprev *i, struct resolver *r,
+					const struct net_address *client);
+/* Gives up what is under way, and what is held of an outcome; nothing else is left of it. */
 void iprev_cancel(struct iprev *i);
 
 #endif

@@ -146,16 +146,17 @@ answer_at_hand(struct check *c, const struct spf_question *q)
 	return false;
 }
 
-static void
+/* False: a question is open; else there is an outcome. */
+static bool
 advance(struct check *c)
 {
 	struct spf_question q;
 
 	while (spf_next(c->machine, &q)) {
 		if (!answer_at_hand(c, &q))
-			return;
+			return false;
 	}
-	end_check(c);
+	return true;
 }
 
 static void
@@ -164,7 +165,8 @@ on_answer(struct dns_query *query, struct dns_answer *a)
 	struct check *c = CONTAINER_OF(query, struct check, query);
 
 	give_answer(c, span_of_string(query->name), c->wants_record, a);
-	advance(c);
+	if (advance(c))
+		end_check(c);
 }
 
 static void
@@ -197,8 +199,9 @@ new_check(struct spf_service *s)
 	return c;
 }
 
-void
-spf_check_start(struct spf_check *owner, struct resolver *r, const struct spf_inputs *in)
+/* NULL: there was no room, which on_done will say. */
+static struct check *
+begin_check(struct spf_check *owner, struct resolver *r, const struct spf_inputs *in)
 {
 	struct spf_service *s = r->spf;
 	struct check *c = new_check(s);
@@ -212,15 +215,54 @@ spf_check_start(struct spf_check *owner, struct resolver *r, const struct spf_in
 		owner->work = s;
 		list_append(&s->refused, &owner->link);
 		worker_soon(r->worker, &s->telling);
-		return;
+		return NULL;
 	}
 	owner->work = c;
 	c->owner = owner;
 	c->query.on_done = on_answer;
 	timer_init(&c->timer, on_deadline);
-	timer_set(&r->worker->timers, &c->timer, r->worker->now_ms + SPF_DEADLINE_MS);
 	spf_begin(c->machine, in, NULL, NULL);
-	advance(c);
+	return c;
+}
+
+static void
+wait_for_answers(struct check *c)
+{
+	struct worker *w = c->service->resolver->worker;
+
+	timer_set(&w->timers, &c->timer, w->now_ms + SPF_DEADLINE_MS);
+}
+
+void
+spf_check_start(struct spf_check *owner, struct resolver *r, const struct spf_inputs *in)
+{
+	struct check *c = begin_check(owner, r, in);
+
+	if (c == NULL)
+		return;
+	if (advance(c))
+		end_check(c);
+	else
+		wait_for_answers(c);
+}
+
+const struct spf_outcome *
+spf_check_try(struct spf_check *owner, struct resolver *r, const struct spf_inputs *in)
+{
+	struct check *c = begin_check(owner, r, in);
+
+	if (c == NULL)
+		return NULL;
+	if (!advance(c)) {
+		wait_for_answers(c);
+		return NULL;
+	}
+	const struct spf_outcome *o = spf_outcome(c->machine);
+	owner->work = NULL;
+	/* Its machine becomes a spare, since it was one or there was none. */
+	ASSERT(c->service->spare_count < SPARES_MAX);
+	free_check(c);
+	return o;
 }
 
 void

@@ -31,6 +31,10 @@ struct spf_check {
 
 /* What the inputs point to is copied. */
 void spf_check_start(struct spf_check *c, struct resolver *r, const struct spf_inputs *in);
+/* The same, but where all answers are at hand the outcome is given here, and on_done does not come;
+ * else NULL. It is lent until the next call of this module. */
+const struct spf_outcome *spf_check_try(struct spf_check *c, struct resolver *r,
+					const struct spf_inputs *in);
 /* Nothing where it is not under way. */
 void spf_check_cancel(struct spf_check *c);
 

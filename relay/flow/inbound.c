@@ -87,6 +87,16 @@ vetted_answer(const struct transaction *t)
 	};
 }
 
+static void
+answer_vetted(struct session *s)
+{
+	struct receiver_answer a = vetted_answer(s->transaction);
+
+	s->transaction->vetting.is_answered = a.row != REPLY_NONE;
+	flow_event_sender_vetted(s->flow, s->transaction, a.text);
+	receiver_answer(&s->receiver, &a);
+}
+
 static void go_on_with_recipient(struct session *s);
 
 /* It is known who sends. */
@@ -97,27 +107,21 @@ on_vetted(struct transaction *t)
 
 	if (s->conn.state != CONN_OPEN)
 		return;
-	if (t->last == NULL) { /* asked at MAIL */
-		struct receiver_answer a = vetted_answer(t);
-		t->vetting.is_answered = a.row != REPLY_NONE;
-		flow_event_sender_vetted(s->flow, t, a.text);
-		receiver_answer(&s->receiver, &a);
-	} else {
+	if (t->last == NULL) /* asked at MAIL */
+		answer_vetted(s);
+	else
 		go_on_with_recipient(s);
-	}
 	conn_run(&s->conn);
 }
 
-/* Does the session wait for on_vetted at this point? */
+/* Who sends is to be known at this point. False: the session waits for on_vetted. */
 static bool
-must_vet(struct session *s, enum config_spf_at at)
+vet(struct session *s, enum config_spf_at at)
 {
 	struct transaction *t = s->transaction;
 
-	if (t->vetting.state != VETTING_DUE || s->listener->spf.at != at)
-		return false;
-	vetting_start(t, on_vetted);
-	return true;
+	return t->vetting.state != VETTING_DUE || s->listener->spf.at != at ||
+	       vetting_start(t, on_vetted);
 }
 
 static void
@@ -125,8 +129,10 @@ on_mail(struct session *s, const struct receiver_action *a, bool input_waiting)
 {
 	enum reply_row row = judge_mail(s, a);
 
-	if (row != REPLY_NONE || !must_vet(s, SPF_AT_MAIL))
+	if (row != REPLY_NONE)
 		answer(s, row, input_waiting);
+	else if (vet(s, SPF_AT_MAIL))
+		answer_vetted(s);
 }
 
 /* The recipient was added already; what the next hop says of it decides whether it stays. */
@@ -243,7 +249,7 @@ on_recipient(struct session *s, const struct receiver_action *a)
 		row = transaction_add_recipient(s->transaction, a);
 	if (row != REPLY_NONE)
 		answer_recipient(s, &a->path, row, span_none());
-	else if (!must_vet(s, SPF_AT_RCPT) && is_vetted(s, &a->path))
+	else if (vet(s, SPF_AT_RCPT) && is_vetted(s, &a->path))
 		ask_next_hop(s, &a->path, r);
 }
 

@@ -146,27 +146,36 @@ judge(struct transaction *t, const struct spf_outcome *o, enum config_spf_action
 
 /* ---- the checks ---- */
 
-static void
-finish(struct transaction *t)
+static void take_outcome(struct transaction *t, const struct spf_outcome *lent);
+
+/* Is all known that is waited for? */
+static bool
+settle(struct transaction *t)
 {
 	struct vetting *v = &t->vetting;
-
 	struct worker *w = t->session->flow->worker;
 
 	ASSERT(v->state == VETTING_OPEN);
 	if (v->spf_is_open)
-		return;
+		return false;
 	if (v->iprev_is_open && v->row == REPLY_NONE) {
 		/* Nothing hangs on the client's name, and many have none that can be looked up. */
 		if (v->deadline.deadline_ms > w->now_ms + PATIENCE_MS)
 			timer_set(&w->timers, &v->deadline, w->now_ms + PATIENCE_MS);
-		return;
+		return false;
 	}
 	iprev_cancel(&v->iprev);
 	v->iprev_is_open = false;
 	v->state = VETTING_DONE;
 	timer_stop(&w->timers, &v->deadline);
-	v->on_done(t);
+	return true;
+}
+
+static void
+go_on(struct transaction *t)
+{
+	if (settle(t))
+		t->vetting.on_done(t);
 }
 
 static void
@@ -190,7 +199,9 @@ start_spf(struct transaction *t, enum spf_identity identity)
 		in.local = span_first(sender, sender.size - domain.size - 1);
 	v->started_us = clock_monotonic_us();
 	v->spf_is_open = true;
-	spf_check_start(&v->spf, w->resolver, &in);
+	const struct spf_outcome *o = spf_check_try(&v->spf, w->resolver, &in);
+	if (o != NULL)
+		take_outcome(t, o);
 }
 
 /* What of the outcome is told later. Without memory for it less is told. */
@@ -239,7 +250,7 @@ on_outcome(struct spf_check *c, const struct spf_outcome *o)
 	struct transaction *t = CONTAINER_OF(c, struct vetting, spf)->transaction;
 
 	take_outcome(t, o);
-	finish(t);
+	go_on(t);
 }
 
 static void
@@ -261,7 +272,7 @@ on_name(struct iprev *i, const struct iprev_outcome *o)
 	struct vetting *v = CONTAINER_OF(i, struct vetting, iprev);
 
 	take_name(v, o);
-	finish(v->transaction);
+	go_on(v->transaction);
 }
 
 /* Whatever is open is a temperror. */
@@ -294,10 +305,10 @@ on_deadline(struct timer *timer)
 			take_outcome(t, &o);
 		}
 	}
-	finish(t);
+	go_on(t);
 }
 
-void
+bool
 vetting_start(struct transaction *t, void (*on_done)(struct transaction *t))
 {
 	struct session *s = t->session;
@@ -314,10 +325,14 @@ vetting_start(struct transaction *t, void (*on_done)(struct transaction *t))
 	v->iprev.on_done = on_name;
 	v->iprev_is_open = o->iprev;
 	timer_init(&v->deadline, on_deadline);
-	timer_set(&w->timers, &v->deadline, w->now_ms + o->deadline_ms);
-	if (o->iprev)
-		iprev_start(&v->iprev, w->resolver, &s->peer);
+	const struct iprev_outcome *name =
+		o->iprev ? iprev_start(&v->iprev, w->resolver, &s->peer) : NULL;
+	if (name != NULL)
+		take_name(v, name);
 	start_spf(t, helo ? SPF_HELO : SPF_MAIL_FROM);
+	if (v->spf_is_open || v->iprev_is_open)
+		timer_set(&w->timers, &v->deadline, w->now_ms + o->deadline_ms);
+	return settle(t);
 }
 
 void

@@ -5,7 +5,8 @@
  * listener, and what is written of them into the header.
  *
  * Part of a transaction. It begins at MAIL or at the first RCPT, as the options say; meanwhile the
- * session waits for on_done, and what its client has pipelined behind waits too. All questions
+ * session waits for on_done, and what its client has pipelined behind waits too; where all answers
+ * are at hand (most of the time) nothing waits. All questions
  * together have the deadline of the options; what is not known then is a temperror. Once SPF is
  * done the client's name has two seconds more. Sessions whose mail is ours to send are not asked
  * about (vetting_is_wanted).
@@ -72,14 +73,13 @@ struct vetting {
 	struct span more;   /* in the domain's own words, in the transaction's memory */
 	uint8_t text_size;
 	uint8_t text[VETTING_TEXT_MAX];
-	/* Never inside vetting_start(). */
 	void (*on_done)(struct transaction *t);
 };
 
 /* Is the client one of those whom the listener asks about? */
 bool vetting_is_wanted(const struct session *s);
-/* Begins what is DUE. */
-void vetting_start(struct transaction *t, void (*on_done)(struct transaction *t));
+/* Begins what is DUE. True: it is done already; else on_done comes, never inside the call. */
+bool vetting_start(struct transaction *t, void (*on_done)(struct transaction *t));
 /* on_done will not come any more. */
 void vetting_cancel(struct transaction *t);
 /* Whose check it is that `v` says, for events: HELO where the sender's own was not made. */

@@ -137,7 +137,7 @@ struct receiver_action {
 		data; /* REPLY, BODY, ASK_AUTH, ASK_AUTH_DATA: secrets are wiped by the caller */
 	enum sasl_mechanism mechanism; /* ASK_AUTH */
 	bool has_data; /* ASK_AUTH: the client has sent `data`, if only nothing, with the command */
-	struct span name; /* ASK_HELO: the argument as given: 1 to 255 printable bytes, blanks too */
+	struct span name;        /* ASK_HELO: the argument as given: 1 to 255 printable bytes */
 	struct address path;     /* ASK_MAIL, ASK_RCPT */
 	struct mail_params mail; /* ASK_MAIL */
 	struct rcpt_params rcpt; /* ASK_RCPT */

@@ -44,19 +44,25 @@ end(struct work *w)
 	free(w);
 }
 
-static void
-on_checked(struct timer *t)
+static struct spf_outcome
+outcome(enum spf_identity identity)
 {
-	struct work *w = CONTAINER_OF(t, struct work, timer);
-	struct spf_check *c = w->check;
-	struct spf_outcome o = {
+	return (struct spf_outcome){
 		.result = (enum spf_result)sim_below(SPF_PERMERROR + 1),
-		.identity = w->identity,
+		.identity = identity,
 		.domain = SPAN("from.example"),
 		.mechanism = SPAN("-all"),
 		.mechanism_domain = SPAN("from.example"),
 		.explanation = SPAN("the modelled DNS says so"),
 	};
+}
+
+static void
+on_checked(struct timer *t)
+{
+	struct work *w = CONTAINER_OF(t, struct work, timer);
+	struct spf_check *c = w->check;
+	struct spf_outcome o = outcome(w->identity);
 
 	c->work = NULL;
 	end(w);
@@ -73,6 +79,20 @@ spf_check_start(struct spf_check *c, struct resolver *r, const struct spf_inputs
 	w->identity = in->domain.size == 0 ? SPF_HELO : in->identity;
 	c->resolver = r;
 	c->work = w;
+}
+
+/* Sometimes all is at hand, as it is for most in the world. */
+const struct spf_outcome *
+spf_check_try(struct spf_check *c, struct resolver *r, const struct spf_inputs *in)
+{
+	static struct spf_outcome o;
+
+	if (sim_chance(500)) {
+		spf_check_start(c, r, in);
+		return NULL;
+	}
+	o = outcome(in->domain.size == 0 ? SPF_HELO : in->identity);
+	return &o;
 }
 
 void
@@ -105,7 +125,7 @@ on_named(struct timer *t)
 	i->on_done(i, &o);
 }
 
-void
+const struct iprev_outcome *
 iprev_start(struct iprev *i, struct resolver *r, const struct net_address *client)
 {
 	struct work *w = begin(r, on_named);
@@ -116,6 +136,7 @@ iprev_start(struct iprev *i, struct resolver *r, const struct net_address *clien
 	i->resolver = r;
 	i->is_open = true;
 	i->work = w;
+	return NULL;
 }
 
 void
