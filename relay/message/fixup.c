@@ -182,12 +182,31 @@ take_held_byte(struct fixup *f, uint8_t c, enum state next)
 	return 0;
 }
 
+/* Is nothing but Authentication-Results looked for? Then the first letter of most lines tells that
+ * they stay. */
+static bool
+is_of_no_interest(const struct fixup *f, uint8_t c)
+{
+	return !f->options.drop_bcc && f->options.date.size == 0 &&
+	       f->options.message_id.size == 0 && f->options.authserv_id.size > 0 && is_name(c) &&
+	       ascii_lower(c) != 'a';
+}
+
+static void
+pass_line(struct fixup *f)
+{
+	f->dropping = false;
+	f->state = STATE_FIELD;
+}
+
 static size_t
 take_line_start(struct fixup *f, uint8_t c)
 {
 	ASSERT(f->held_size == 0);
 	if (is_blank(c) && f->state == STATE_LINE)
 		f->state = f->dropping ? STATE_DROP : STATE_FIELD;
+	else if (is_of_no_interest(f, c))
+		pass_line(f);
 	else if (c == '\n')
 		end_header(f, true);
 	else if (c == '\r')
