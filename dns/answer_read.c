@@ -65,6 +65,7 @@ answer_read(const struct answer_source *from, uint64_t now_ms, struct packet *p)
 						       : DNS_NO_DATA,
 		.security = from->is_secure ? DNS_SECURE : DNS_INSECURE,
 		.is_cut = p->is_cut,
+		.is_fleeting = !p->has_ttl || p->ttl_s == 0,
 		.expires_at_ms = now_ms + lifetime_ms(p),
 		.name = p->name,
 		.count = rcode == DNS_RCODE_NXDOMAIN ? 0 : p->count,

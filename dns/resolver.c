@@ -455,7 +455,7 @@ resolver_ask(struct resolver *r, struct dns_query *q, struct span name, enum dns
 		return;
 	}
 	struct dns_answer *known = cache_find(r->answers, normal, type, r->worker->now_ms);
-	if (known != NULL) {
+	if (known != NULL && !(q->is_strict && known->is_fleeting)) {
 		DNS_COUNT(r, DNS_CACHE_HITS, 1);
 		end_query(q, dns_answer_get(known));
 	} else if (r->stopping) {

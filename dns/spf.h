@@ -14,7 +14,8 @@
  *
  * The identity is MAIL FROM, or HELO: this where asked for, and always where the sender is null.
  * The domain may have U-labels, which are turned into A-labels (dns/idn.h). A local part with bytes
- * beyond ASCII is fine as long as no macro needs it; a term whose macro does is no match.
+ * beyond ASCII is fine as long as no macro needs it; a term whose macro does is no match. One in
+ * quotes counts without them.
  *
  * What the spans of inputs point to is copied. What those of an outcome point to lives in the
  * machine until spf_fini() or the next spf_begin().

@@ -111,6 +111,23 @@ take_client(struct spf *s, const struct net_address *client)
 	s->values.ip_dots = s->ip_size == 16 ? buf_span(&dots) : s->values.ip_text;
 }
 
+/* A local part in quotes is the same without them (RFC 5321 4.1.2), and that is what a domain means
+ * with %{l}. */
+static struct span
+copy_local(struct span from, uint8_t memory[SPF_LOCAL_MAX])
+{
+	struct buf out = buf_of(memory, SPF_LOCAL_MAX);
+
+	if (from.size < 3 || from.data[0] != '"' || from.data[from.size - 1] != '"')
+		return copy(from, memory, SPF_LOCAL_MAX);
+	for (size_t i = 1; i + 1 < from.size; i++) {
+		if (from.data[i] == '\\' && i + 2 < from.size)
+			i++;
+		buf_append_byte(&out, from.data[i]);
+	}
+	return buf_span(&out);
+}
+
 static unsigned
 count_labels(struct span name)
 {
@@ -137,7 +154,7 @@ spf_begin(struct spf *s, const struct spf_inputs *in, spf_trace *trace, void *co
 			   .outcome = { .identity = is_helo ? SPF_HELO : SPF_MAIL_FROM,
 					.expires_at_ms = UINT64_MAX } };
 	take_client(s, &in->client);
-	s->values.local = copy(local, s->local, sizeof s->local);
+	s->values.local = copy_local(local, s->local);
 	s->local_is_ascii = is_ascii(s->values.local);
 	s->values.helo = copy(in->helo, s->helo, sizeof s->helo);
 	s->values.receiver = copy(in->receiver, s->receiver, sizeof s->receiver);

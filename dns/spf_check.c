@@ -116,7 +116,7 @@ give_answer(struct check *c, struct span name, bool is_record, struct dns_answer
 		return;
 	}
 	/* A failure is no record; the resolver remembers it for as long as it should. */
-	if (record->kind != SPF_RECORD_FAILED)
+	if (record->kind != SPF_RECORD_FAILED && !a->is_fleeting)
 		cache_put(s->records, name, 0, spf_record_get(record), spf_record_bytes(record),
 			  record->expires_at_ms);
 	spf_answer_record(c->machine, record);
@@ -136,11 +136,13 @@ answer_at_hand(struct check *c, const struct spf_question *q)
 		return true;
 	}
 	struct dns_answer *a = resolver_peek(s->resolver, q->name, q->type);
-	if (a != NULL) {
+	bool is_good = a != NULL && !a->is_fleeting;
+	if (is_good)
 		give_answer(c, q->name, q->is_record, a);
+	if (a != NULL)
 		dns_answer_put(a);
+	if (is_good)
 		return true;
-	}
 	c->wants_record = q->is_record;
 	resolver_ask(s->resolver, &c->query, q->name, q->type);
 	return false;
@@ -220,6 +222,7 @@ begin_check(struct spf_check *owner, struct resolver *r, const struct spf_inputs
 	owner->work = c;
 	c->owner = owner;
 	c->query.on_done = on_answer;
+	c->query.is_strict = true;
 	timer_init(&c->timer, on_deadline);
 	spf_begin(c->machine, in, NULL, NULL);
 	return c;

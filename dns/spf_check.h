@@ -4,8 +4,9 @@
  *
  * One deadline holds for all questions of a check (RFC 7208 4.6.4 wants at least 20 s); where it
  * passes, the result is temperror. Answers come from the resolver's cache, and records from a cache
- * of parsed ones in front of it, none longer than its TTL; what depends on the client is not kept.
- * A check whose answers are all at hand asks nothing and takes a few microseconds.
+ * of parsed ones in front of it, none longer than its TTL (where that is 0, it is asked for each
+ * time); what depends on the client is not kept. A check whose answers are all at hand asks nothing
+ * and takes a few microseconds.
  *
  * Bounds: checks under way in a worker (beyond them temperror, with a counter), bytes of the cache.
  * On the resolver's worker.

@@ -191,21 +191,16 @@ evaluate(struct command *c, struct spf *machine)
 static int
 run_check(struct command *c)
 {
-	struct spf *machine = spf_new();
-	void *memory = malloc(STEP_MAX);
-
 	if (c->in.client.size == 0)
 		return refuse("spf check needs --ip; see spf --help", "");
 	if (c->in.helo.size == 0 && c->in.domain.size == 0)
 		return refuse("spf check needs --helo or --mail-from; see spf --help", "");
-	if (machine == NULL || memory == NULL || !open_dns(c))
-		return ERRORS;
-	c->text = buf_of(memory, STEP_MAX);
-	evaluate(c, machine);
-	blocking_free(c->blocking);
+	struct spf *machine = spf_new();
+	bool ready = machine != NULL && open_dns(c);
+	if (ready)
+		evaluate(c, machine);
 	spf_free(machine);
-	free(memory);
-	return DONE;
+	return ready ? DONE : ERRORS;
 }
 
 /* ---- lint ---- */
@@ -223,26 +218,24 @@ run_lint(struct command *c)
 {
 	char name[DNS_NAME_MAX + 1];
 	size_t size = idn_to_ascii(span_of_string(c->domain), name);
-	struct lint *lint = calloc(1, sizeof *lint);
-	void *memory = malloc(STEP_MAX);
 
 	if (size == 0)
 		return refuse("this is no domain: ", c->domain);
-	if (lint == NULL || memory == NULL || !open_dns(c))
-		return ERRORS;
-	lint->ask = ask_for_lint;
-	lint->context = c;
-	lint_domain(lint, span_of(name, size));
-	c->text = buf_of(memory, STEP_MAX);
-	if (c->json)
-		print_json(lint_show_json(lint));
-	else
-		lint_show(lint, &c->text);
-	fwrite(memory, 1, c->text.size, stdout);
-	int status = lint->errors == 0 ? DONE : ERRORS;
-	blocking_free(c->blocking);
+	struct lint *lint = calloc(1, sizeof *lint);
+	int status = ERRORS;
+	if (lint != NULL && open_dns(c)) {
+		lint->ask = ask_for_lint;
+		lint->context = c;
+		lint_domain(lint, span_of(name, size));
+		status = lint->errors == 0 ? DONE : ERRORS;
+		buf_reset(&c->text);
+		if (c->json)
+			print_json(lint_show_json(lint));
+		else
+			lint_show(lint, &c->text);
+		fwrite(c->text.data, 1, c->text.size, stdout);
+	}
 	free(lint);
-	free(memory);
 	return status;
 }
 
@@ -345,25 +338,35 @@ read_options(struct command *c, int argc, char **argv, bool *help)
 	return DONE;
 }
 
-int
-spf_main(int argc, char **argv)
+static int
+run(struct command *c, int argc, char **argv)
 {
-	static struct command c = { .timeout_ms = TIMEOUT_MS };
-	bool help = false;
-
-	if (gethostname(c.host, sizeof c.host - 1) == 0)
-		c.in.receiver = span_of_string(c.host);
-	int status = read_options(&c, argc, argv, &help);
-	if (status != DONE || help)
-		return status != DONE ? status : print_help();
 	const char *word = optind < argc ? argv[optind++] : "";
+
 	if (strcmp(word, "check") == 0)
 		return optind < argc ? refuse("spf check takes no word ", argv[optind])
-				     : run_check(&c);
+				     : run_check(c);
 	if (strcmp(word, "lint") != 0)
 		return refuse("spf needs a word more: check or lint; see spf --help", "");
 	if (optind >= argc)
 		return refuse("spf lint needs a domain", "");
-	c.domain = argv[optind++];
-	return optind < argc ? refuse("spf lint takes no word ", argv[optind]) : run_lint(&c);
+	c->domain = argv[optind++];
+	return optind < argc ? refuse("spf lint takes no word ", argv[optind]) : run_lint(c);
+}
+
+int
+spf_main(int argc, char **argv)
+{
+	static struct command c = { .timeout_ms = TIMEOUT_MS };
+	static uint8_t memory[STEP_MAX];
+	bool help = false;
+
+	c.text = buf_of(memory, sizeof memory);
+	if (gethostname(c.host, sizeof c.host - 1) == 0)
+		c.in.receiver = span_of_string(c.host);
+	int status = read_options(&c, argc, argv, &help);
+	if (status == DONE)
+		status = help ? print_help() : run(&c, argc, argv);
+	blocking_free(c.blocking);
+	return status;
 }

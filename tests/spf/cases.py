@@ -158,7 +158,8 @@ def read_question(packet):
 
 
 class Server:
-    """Answers on UDP and TCP from `zone`, which may be changed between questions."""
+    """Answers on UDP and TCP from `zone`, which may be changed between questions. Names with a
+    label "silent" get no answer."""
     SOA = write_name(()) * 2 + struct.pack("!IIIII", 1, 60, 60, 60, 60)
 
     def __init__(self):
@@ -200,6 +201,8 @@ class Server:
 class Udp(socketserver.BaseRequestHandler):
     def handle(self):
         packet, sock = self.request
+        if b"silent" in read_question(packet)[0]:
+            return
         sock.sendto(self.server.owner.answer(packet, UDP_MAX), self.client_address)
 
 

@@ -83,6 +83,20 @@ def test_a_silent_server_is_a_temporary_error():
     assert json.loads(out)["result"] == "temperror"
 
 
+@pytest.mark.parametrize("record, result", [
+    ("v=spf1 a:silent.example -all", "temperror"),
+    ("v=spf1 ptr:silent.example -all", "fail"),
+    ("v=spf1 -all exp=silent.example", "fail"),
+    ("v=spf1 ip4:192.0.2.1 include:silent.example -all", "pass")])
+def test_one_name_is_silent(server, record, result):
+    server.zone = cases.Zone()
+    server.zone.add(f'a.example TXT "{record}"')
+    server.zone.add("1.2.0.192.in-addr.arpa PTR silent.example")
+    got = check(server, "--timeout", "2s", "--ip", "192.0.2.1", "--helo", "x.example",
+                "--mail-from", "joe@a.example")
+    assert (got["result"], got["explanation"]) == (result, "")
+
+
 def test_steps_are_shown(server):
     server.zone = cases.Zone()
     server.zone.add('a.example TXT "v=spf1 include:b.example ip4:203.0.113.0/24 mx -all '

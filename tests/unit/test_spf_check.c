@@ -249,6 +249,25 @@ nothing_is_kept_beyond_its_ttl(void **state)
 	check(2, SPF_FAIL, "-all");
 }
 
+/* Others may be told what has a TTL of 0 for a second; SPF asks again. */
+static void
+without_a_ttl_nothing_is_kept(void **state)
+{
+	(void)state;
+	begin();
+	start(0, "short.spf.example", "192.0.2.1:1");
+	turn_until_done(1);
+	unsigned long asked = questions();
+	assert_int_equal(asked, 2);
+	struct dns_answer *a = resolver_peek(rig.resolver, SPAN("short.spf.example"), DNS_TXT);
+	assert_true(a != NULL && a->is_fleeting);
+	dns_answer_put(a);
+	start(1, "short.spf.example", "192.0.2.1:1");
+	turn_until_done(2);
+	assert_int_equal(questions(), 2 * asked);
+	check(1, SPF_PASS, "a");
+}
+
 static void
 only_who_waits_is_held_up(void **state)
 {
@@ -350,6 +369,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(checks_come_to_their_results, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_is_at_hand_asks_nothing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(nothing_is_kept_beyond_its_ttl, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(without_a_ttl_nothing_is_kept, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(only_who_waits_is_held_up, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_check_ends_by_its_deadline, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(checks_can_be_cancelled, set_up, tear_down),
