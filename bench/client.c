@@ -58,10 +58,13 @@ client_init(struct client *c, const struct client_options *options, struct buf *
 /* ---- what is said ---- */
 
 static void
-say_mail(struct client *c)
+say_mail(struct client *c, const struct client_flight *f)
 {
+	struct span own = f->mail->sender;
+
+	ASSERT(own.size <= CLIENT_ADDRESS_MAX);
 	buf_append_string(c->scratch, "MAIL FROM:<");
-	buf_append(c->scratch, c->options->sender);
+	buf_append(c->scratch, own.size > 0 ? own : c->options->sender);
 	buf_append_string(c->scratch, ">\r\n");
 }
 
@@ -87,7 +90,7 @@ say_group(struct client *c, const struct client_flight *f)
 {
 	if (f->awaits == AWAITS_RSET)
 		buf_append_string(c->scratch, "RSET\r\n");
-	say_mail(c);
+	say_mail(c, f);
 	for (uint32_t i = 0; i < f->mail->recipient_count; i++)
 		say_rcpt(c, f, i);
 	say_data(c, f);
@@ -123,7 +126,7 @@ say_due(struct client *c, struct client_flight *f, struct client_action *out)
 		buf_append_string(c->scratch, "RSET\r\n");
 		break;
 	case DUE_MAIL:
-		say_mail(c);
+		say_mail(c, f);
 		break;
 	case DUE_RCPT:
 		say_rcpt(c, f, f->at);

@@ -42,7 +42,7 @@ enum client_mode { CLIENT_PIPELINED, CLIENT_LOCKSTEP, CLIENT_LOGIN, CLIENT_CONNE
 struct client_options {
 	enum client_mode mode;
 	struct span hello;  /* the name for EHLO */
-	struct span sender; /* of all mails; without brackets */
+	struct span sender; /* of all mails that have none of their own; without brackets */
 	struct span login;  /* the answer of AUTH PLAIN, in base64; empty: no AUTH */
 	bool starttls;
 	bool bdat;          /* the peer must offer CHUNKING */
@@ -51,7 +51,8 @@ struct client_options {
 };
 
 struct client_mail {
-	uint64_t size; /* bytes of the message, before dot-stuffing */
+	uint64_t size;      /* bytes of the message, before dot-stuffing */
+	struct span sender; /* or empty; at most CLIENT_ADDRESS_MAX */
 	uint32_t recipient_count;
 	/* Appends the address of recipient i, without brackets; at most CLIENT_ADDRESS_MAX. */
 	bool (*show_recipient)(const struct client_mail *m, uint32_t i, struct buf *out);

@@ -233,6 +233,7 @@ static const struct limit {
 	{ "seconds", 0, TIME_MOST_MS, "write at most 30d" },
 	{ "recipients", 1, 1000, "write a number from 1 to 1000" },
 	{ "domains", 1, DOMAINS_MAX, "write a number from 1 to 1000000" },
+	{ "from-domains", 1, DOMAINS_MAX, "write a number from 1 to 1000000" },
 	{ "source-threads", 1, WORKERS_MAX, "write a number from 1 to 64" },
 	{ "timeout", 10, TIME_MOST_MS, "write a time from 10ms to 30d" },
 	{ "sink-threads", 1, WORKERS_MAX, "write a number from 1 to 64" },
@@ -325,6 +326,12 @@ check_source(const struct bench_options *o)
 		return fail("--zipf: write a number from 0 to 10%s", "");
 	if (strlen(o->from) > CLIENT_ADDRESS_MAX)
 		return fail("--from '%s' is too long; write at most 256 bytes", o->from);
+	if (o->from_domains > 1 && (strchr(o->from, '@') == NULL || strlen(o->from) > NAME_MOST))
+		return fail("--from-domains: --from '%s' must be name@domain, of at most 200 bytes",
+			    o->from);
+	uint8_t ip[16];
+	if (o->proxy.size > 0 && net_address_ip(&o->proxy, ip) == 0)
+		return fail("--proxy: write an IP address with a port%s", "");
 	if (strlen(o->hello) == 0 || strlen(o->hello) > NAME_MOST)
 		return fail("--hello '%s': write a name of at most 200 bytes", o->hello);
 	if (strlen(o->domain) == 0 || strlen(o->domain) > NAME_MOST)

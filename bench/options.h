@@ -40,9 +40,10 @@ struct bench_addresses {
 
 struct bench_options {
 	enum bench_command command;
-	struct net_address relay;
+	struct net_address relay, proxy;
 	struct bench_addresses sinks;
-	uint64_t connections, messages, duration_ms, recipients, per_connection, domains;
+	uint64_t connections, messages, duration_ms, recipients, per_connection, domains,
+		from_domains;
 	uint64_t source_threads, sink_threads, sink_connections, timeout_ms;
 	uint64_t baseline_ms, drain_ms, settle_ms, relay_pid, seed, interval_ms;
 	double rate, zipf;

@@ -17,7 +17,8 @@
 struct relay {
 	pid_t pid; /* root of its tree; 0: not known */
 	bool ours; /* started here */
-	/* It speaks TLS from the first byte: instead of a greeting, a connection is enough. */
+	/* It speaks TLS from the first byte, or waits for a PROXY header: instead of a greeting, a
+	 * connection is enough. */
 	bool silent;
 };
 

@@ -99,6 +99,8 @@ source_options(const struct session *s, uint64_t duration_us)
 			.lmtp = o->command == BENCH_SOURCE && o->lmtp,
 			.mails_max = sends_mail(s->mode) ? o->per_connection : 1,
 		},
+		.sender_domains = (uint32_t)o->from_domains,
+		.proxy = o->proxy,
 		.letters = s->letters,
 		.domains = s->domains,
 	};
@@ -420,10 +422,12 @@ measure_without(struct session *s, const char *what, double *per_s)
 	source.relay = s->o->sinks.items[0];
 	source.rate = 0;
 	source.client.lmtp = s->o->lmtp;
-	/* The sink knows neither: what they cost is seen against the same baseline as without. */
+	/* The sink knows none of it: what they cost is seen against the same baseline as without.
+	 */
 	source.tls = SOURCE_PLAIN;
 	source.client.starttls = false;
 	source.client.login = span_none();
+	source.proxy.size = 0;
 	track = track_new((uint32_t)random_u64(), (uint32_t)s->o->recipients,
 			  MAILS_MOST / s->o->recipients);
 	if (track == NULL)
@@ -653,7 +657,7 @@ prepare_security(struct session *s)
 		s->tls = SOURCE_STARTTLS;
 	else if (strcmp(s->o->tls, "implicit") == 0)
 		s->tls = SOURCE_IMPLICIT;
-	s->relay.silent = s->tls == SOURCE_IMPLICIT;
+	s->relay.silent = s->tls == SOURCE_IMPLICIT || s->o->proxy.size > 0;
 	if (s->tls != SOURCE_PLAIN)
 		s->tls_setup = load_tls(s->why);
 	return (s->tls == SOURCE_PLAIN || s->tls_setup != NULL) && prepare_login(s);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench/source.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,7 @@ struct source_mail {
 	uint32_t domain;
 	struct letter letter;
 	uint8_t field[FIELD_SIZE + 1];
+	uint8_t sender[CLIENT_ADDRESS_MAX];
 };
 
 struct load {
@@ -186,6 +188,27 @@ is_due(struct thread *t, uint64_t now_us, uint64_t *intended_us)
 	return true;
 }
 
+/* Mails go through the sender's domains in turn. */
+static void
+show_sender(struct source_mail *m)
+{
+	const struct source_options *o = &m->thread->source->options;
+	struct buf out = buf_of(m->sender, sizeof m->sender);
+	struct span all = o->client.sender;
+
+	m->mail.sender = span_none();
+	if (o->sender_domains <= 1)
+		return;
+	size_t at = span_find(all, '@', 0) + 1;
+	buf_append(&out, span_first(all, at));
+	buf_append_byte(&out, 'd');
+	buf_append_number(&out, m->number % o->sender_domains);
+	buf_append_byte(&out, '.');
+	buf_append(&out, span_after(all, at));
+	ASSERT(!out.overflow);
+	m->mail.sender = buf_span(&out);
+}
+
 static void
 fill_mail(struct load *l, struct source_mail *m)
 {
@@ -198,6 +221,7 @@ fill_mail(struct load *l, struct source_mail *m)
 	m->thread = t;
 	m->letter = letters_pick(o->letters, &t->random);
 	m->domain = domains_pick(o->domains, &t->random);
+	show_sender(m);
 	m->mail.size = m->letter.size;
 	m->mail.recipient_count = o->recipients;
 	m->mail.show_recipient = show_recipient;
@@ -426,6 +450,22 @@ talk_is_over(struct load *l, const char *why)
 	while (act(l, &action));
 }
 
+/* "PROXY TCP4 192.0.2.1 192.0.2.1 4000 25" (version 1): only the first address matters. */
+static void
+tell_client(struct conn *c, const struct net_address *client)
+{
+	uint8_t memory[128], ip_memory[64], ip[16];
+	struct buf header = buf_of(memory, sizeof memory);
+	struct buf text = buf_of(ip_memory, sizeof ip_memory);
+	bool v6 = net_address_ip(client, ip) == 16;
+
+	net_address_show_ip(client, &text);
+	buf_printf(&header, "PROXY TCP%c %.*s %.*s %u 25\r\n", v6 ? '6' : '4',
+		   SPAN_ARG(buf_span(&text)), SPAN_ARG(buf_span(&text)),
+		   ntohs(client->head.port_network_order));
+	conn_write(c, buf_span(&header));
+}
+
 static void
 on_connected(struct conn *c, enum err e)
 {
@@ -441,6 +481,8 @@ on_connected(struct conn *c, enum err e)
 	add(&t->connections, 1);
 	l->connected = true;
 	conn_deadline(c, deadline_of(t));
+	if (t->source->options.proxy.size > 0)
+		tell_client(c, &t->source->options.proxy);
 	if (t->source->options.tls == SOURCE_IMPLICIT)
 		secure(l);
 	else

@@ -37,6 +37,8 @@ struct source_options {
 	uint64_t timeout_ms;  /* for any reply, that to QUIT too */
 	uint64_t seed;
 	struct client_options client;  /* of every connection */
+	uint32_t sender_domains;       /* of client.sender, dN. in front; 1: as it is */
+	struct net_address proxy;      /* told as the client's address; size 0: no PROXY header */
 	const struct letters *letters; /* lent, like domains */
 	const struct domains *domains;
 };

@@ -80,6 +80,7 @@ struct config_forwarders {
 
 /* clang-format off */
 #define FIELD_BOOL(name)         bool name;
+#define FIELD_GIVEN(name)        bool name;
 #define FIELD_NUMBER(name)       uint32_t name;
 #define FIELD_POWER(name)        uint32_t name;
 #define FIELD_AUTO_NUMBER(name)  uint32_t name; /* 0 is auto */
@@ -122,6 +123,7 @@ struct config {
 #undef LIST_END
 /* clang-format on */
 #undef FIELD_BOOL
+#undef FIELD_GIVEN
 #undef FIELD_NUMBER
 #undef FIELD_POWER
 #undef FIELD_AUTO_NUMBER

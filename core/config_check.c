@@ -137,6 +137,23 @@ check_submission(const struct config *config, config_report_fn report, void *con
 	}
 }
 
+/* What users send is not checked for where it comes from: they have logged in. */
+static void
+check_spf(const struct config *config, config_report_fn report, void *context)
+{
+	for (size_t i = 0; i < config->listeners_count; i++) {
+		struct config_listener *l = (struct config_listener *)&config->listeners[i];
+		char name[CHECK_PATH_MAX];
+		snprintf(name, sizeof name, "listeners[%zu].spf", i);
+		if (l->role == ROLE_RELAY)
+			l->spf.given = true; /* in effect, by its defaults */
+		else if (l->spf.given)
+			report(context, name,
+			       "SPF is for listeners with the role relay; remove it here, or make "
+			       "the role relay");
+	}
+}
+
 static void
 check_listeners(const struct config *config, config_report_fn report, void *context)
 {
@@ -333,6 +350,7 @@ config_finish(struct snapshot *s, config_report_fn report, void *context)
 	check_listeners(c, report, context);
 	check_tls(c, report, context);
 	check_submission(c, report, context);
+	check_spf(c, report, context);
 	check_domains(c, report, context);
 	check_callouts(c, report, context);
 	check_implicit(c, report, context);

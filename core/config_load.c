@@ -129,7 +129,7 @@ report_unknown(struct loader *l, size_t first_row, const yaml_node_t *key)
 
 	for (size_t row = first_row; has_row(row); row = option_skip(row)) {
 		size_t d = distance(name, span_of_string(option_rows[row].name));
-		if (d < least && d < name.size) {
+		if (option_rows[row].kind != OPTION_GIVEN && d < least && d < name.size) {
 			least = d;
 			near = option_rows[row].name;
 		}
@@ -159,7 +159,8 @@ check_keys(struct loader *l, size_t first_row, const yaml_node_t *mapping)
 		}
 		size_t row = first_row;
 		while (has_row(row) &&
-		       !span_eq(scalar_of(key), span_of_string(option_rows[row].name)))
+		       (option_rows[row].kind == OPTION_GIVEN ||
+			!span_eq(scalar_of(key), span_of_string(option_rows[row].name))))
 			row = option_skip(row);
 		if (!has_row(row))
 			report_unknown(l, first_row, key);
@@ -362,6 +363,10 @@ load_struct(struct loader *l, size_t row, const yaml_node_t *mapping, size_t lin
 		check_keys(l, row, mapping);
 	for (; has_row(row); row = option_skip(row)) {
 		const struct option *o = &option_rows[row];
+		if (o->kind == OPTION_GIVEN) {
+			*(bool *)((char *)base + o->offset) = mapping != NULL;
+			continue;
+		}
 		const yaml_node_t *value = find_value(l, mapping, o->name);
 		if (o->kind == OPTION_GROUP)
 			load_group(l, row, value, line, base);

@@ -21,12 +21,25 @@ indent(size_t depth, struct buf *out)
 		buf_append_string(out, "  ");
 }
 
+/* Is it a group that nobody has given, and that is not in effect either? */
+static bool
+is_left_out(size_t row, const void *base)
+{
+	const struct option *o = &option_rows[row];
+	const struct option *first = o + 1;
+
+	return o->kind == OPTION_GROUP && first->kind == OPTION_GIVEN &&
+	       !*(const bool *)((const char *)base + o->offset + first->offset);
+}
+
 /* The members of one struct. Of a list's item the first follows the "- " that is there already. */
 static void
 print_struct(size_t row, const void *base, size_t depth, bool item, struct buf *out)
 {
 	for (; row < option_rows_count && !is_end(option_rows[row].kind); row = option_skip(row)) {
 		const struct option *o = &option_rows[row];
+		if (o->kind == OPTION_GIVEN || is_left_out(row, base))
+			continue;
 		if (!item)
 			indent(depth, out);
 		item = false;
@@ -80,6 +93,8 @@ compare(size_t row, const void *a, const void *b, const char *path, differs_fn d
 				memory, differs, context);
 			continue;
 		}
+		if (o->kind == OPTION_GIVEN)
+			continue;
 		if (o->kind != OPTION_LIST) {
 			if (!value_eq(o, a, b))
 				differs(context, memory, o);
@@ -177,6 +192,8 @@ doc_struct(size_t row, const char *path, struct buf *out)
 		struct buf place = buf_of(memory, sizeof memory);
 		buf_printf(&place, "%s%s%s%s", path, path[0] == 0 ? "" : ".", o->name,
 			   o->kind == OPTION_LIST ? "[]" : "");
+		if (o->kind == OPTION_GIVEN)
+			continue;
 		ASSERT(!place.overflow);
 		memory[place.size] = 0;
 		buf_printf(out, "\n%s `%s`\n\n%s\n", path[0] == 0 ? "##" : "###", memory, o->doc);

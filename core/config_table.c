@@ -19,6 +19,7 @@
 #define RESTART true
 
 #define MEMBER_BOOL(name)         name
+#define MEMBER_GIVEN(name)        name
 #define MEMBER_NUMBER(name)       name
 #define MEMBER_POWER(name)        name
 #define MEMBER_AUTO_NUMBER(name)  name
@@ -44,6 +45,7 @@
 #define MEMBER_FINGERPRINTS(name) name
 /* The other member of a sequence that is a bare array; for all else the field itself. */
 #define COUNT_BOOL(name)         name
+#define COUNT_GIVEN(name)        name
 #define COUNT_NUMBER(name)       name
 #define COUNT_POWER(name)        name
 #define COUNT_AUTO_NUMBER(name)  name

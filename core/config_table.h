@@ -31,6 +31,7 @@ enum option_kind {
 	OPTION_LIST_END,
 	OPTION_CHOICE,
 	OPTION_BOOL,        /* true or false */
+	OPTION_GIVEN,       /* in a group: does it stand in the file? No option by itself. */
 	OPTION_NUMBER,      /* a whole number */
 	OPTION_POWER,       /* a power of two */
 	OPTION_AUTO_NUMBER, /* a whole number or `auto` (0) */

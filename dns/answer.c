@@ -47,6 +47,8 @@ answer_new(const struct dns_answer *from)
 	atomic_init(&a->references, 1);
 	a->outcome = from->outcome;
 	a->security = from->security;
+	a->is_cut = from->is_cut;
+	a->is_fleeting = from->is_fleeting;
 	a->expires_at_ms = from->expires_at_ms;
 	a->name = place(&free_at, from->name);
 	a->why = place(&free_at, from->why);

@@ -34,6 +34,12 @@ struct context_share {
 };
 
 struct context_share context_share(const struct resolver_options *options, unsigned worker_count);
+/* A copy of the options with the forwarders of this host, where they are wanted. Without the file
+ * that names them, or without any in it, the roots are asked. */
+void context_forwarders(const struct resolver_options *options, struct resolver_options *own);
+/* All that a context is told before its first question; false with a line in `why`. */
+bool context_configure(struct ub_ctx *c, const struct resolver_options *options,
+		       const struct context_share *share, struct buf *why);
 /* NULL with a line in `why`: what is wrong, and the remedy. */
 struct ub_ctx *context_new(struct unbound *u, const struct resolver_options *options,
 			   const struct context_share *share, struct buf *why);

@@ -28,6 +28,7 @@
 
 struct mx_service;
 struct question;
+struct spf_service;
 struct ub_ctx;
 struct unbound;
 
@@ -58,6 +59,7 @@ struct resolver {
 	struct task telling;
 	struct cache *answers;
 	struct mx_service *mx;
+	struct spf_service *spf;
 
 	/* For names of the configuration. */
 	char *hosts; /* the text of the file */
@@ -103,5 +105,10 @@ void proof_free(struct resolver *r);
 struct mx_service *mx_service_new(struct resolver *r, size_t cache_bytes);
 void mx_service_free(struct mx_service *s);
 bool mx_service_is_idle(const struct mx_service *s);
+
+/* spf_check.c; NULL without memory. */
+struct spf_service *spf_service_new(struct resolver *r, size_t cache_bytes);
+void spf_service_free(struct spf_service *s);
+bool spf_service_is_idle(const struct spf_service *s);
 
 #endif

@@ -255,9 +255,12 @@ collect(struct span in, struct section answer, struct span name, enum dns_type t
 		bool room;
 		if (!read_rr(in, &answer.at, &rr))
 			return false;
-		if (rr.type != type || rr.class != CLASS_IN || !span_eq(rr.owner, name) ||
-		    p->count == DNS_RECORDS_MAX)
+		if (rr.type != type || rr.class != CLASS_IN || !span_eq(rr.owner, name))
 			continue;
+		if (p->count == DNS_RECORDS_MAX) {
+			p->is_cut = true;
+			continue;
+		}
 		size_t mark = p->text.size;
 		if (!read_data(in, &rr, p, &p->records[p->count], &room))
 			return false;
@@ -266,6 +269,7 @@ collect(struct span in, struct section answer, struct span name, enum dns_type t
 			p->count++;
 		else
 			p->text.size = mark;
+		p->is_cut |= !room;
 	}
 	return true;
 }
@@ -344,6 +348,7 @@ packet_parse(struct span in, struct span name, enum dns_type type, struct packet
 	out->has_ttl = false;
 	out->ttl_s = 0;
 	out->count = 0;
+	out->is_cut = false;
 	out->text = buf_of(out->memory, sizeof out->memory);
 	if (!find_sections(in, &answer, &authority))
 		return false;

@@ -9,11 +9,11 @@
  *
  * The packet comes from the library, but its contents come from anyone, so nothing in it is
  * trusted: every read is bounded, compression pointers only lead backwards, the number of records
- * looked at, of CNAMEs followed and of bytes kept has limits. What exceeds the room is left out;
- * a packet that breaks the format is refused as a whole.
+ * looked at, of CNAMEs followed and of bytes kept has limits. What exceeds the room is left out,
+ * and `is_cut` says so; a packet that breaks the format is refused as a whole.
  *
- * Names are texts as in name.h. A byte that cannot stand there is written as \DDD, and a name that
- * gets too long by that is a single backslash: neither can be asked for.
+ * Names are texts as in name.h. One that gets too long by its escapes is a single backslash, which
+ * can neither be asked for nor be compared.
  */
 #ifndef DNS_PACKET_H
 #define DNS_PACKET_H
@@ -26,9 +26,11 @@
 #include "dns/resolver.h"
 
 enum {
-	PACKET_TEXT_MAX = 16 * 1024, /* bytes of names and data that are kept of one answer */
-	PACKET_RECORDS_MAX = 1024,   /* in a section; a packet with more is refused */
-	PACKET_CNAMES_MAX = 8,       /* that are followed; behind them the chain counts as empty */
+	/* Bytes of names and data that are kept of one answer. A packet has no more of strings, and
+	 * DNS_RECORDS_MAX names are no more, so all of them fit. */
+	PACKET_TEXT_MAX = 64 * 1024,
+	PACKET_RECORDS_MAX = 1024, /* in a section; a packet with more is refused */
+	PACKET_CNAMES_MAX = 8,     /* that are followed; behind them the chain counts as empty */
 	DNS_RCODE_OK = 0,
 	DNS_RCODE_NXDOMAIN = 3,
 };
@@ -38,6 +40,7 @@ struct packet {
 	bool has_ttl;     /* there was something to take it from */
 	uint32_t ttl_s;   /* the least of all that was used */
 	struct span name; /* where the CNAMEs led to */
+	bool is_cut;      /* there were more records */
 	unsigned count;
 	struct dns_record records[DNS_RECORDS_MAX];
 	struct buf text; /* what the records point into */

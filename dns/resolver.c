@@ -16,21 +16,16 @@
 
 enum {
 	TELL_PER_TURN = 256,
-	/* A burst of mails for one domain asks once, whatever the zone's owner says. */
-	TTL_MIN_S = 1,
-	TTL_MAX_S = 86400,
-	NEGATIVE_TTL_MAX_S = 3600, /* RFC 2308 5 */
-	NEGATIVE_TTL_S = 30,       /* without an SOA */
 	FAILED_MS = 5000,
-	BOGUS_MS = 15000, /* the library remembers it for a minute */
 	CLASS_IN = 1,
 	SECURITY_BOGUS = 1, /* what the library's callback says */
 	SECURITY_SECURE = 2,
 	HOSTS_SIZE_MAX = 1 << 20,
-	RESOLV_CONF_SIZE = 64 * 1024,
 	HINT_MS = 3600 * 1000,
-	WHY_SIZE = 512,
-	ANSWERS_PERCENT = 25, /* of cache_bytes; the library has half, the rest is for MX */
+	/* Of cache_bytes; the library has half. */
+	ANSWERS_PERCENT = 20,
+	RECORDS_PERCENT = 10, /* of SPF */
+	HOSTS_PERCENT = 20,   /* of MX */
 };
 
 enum query_state { QUERY_IDLE, QUERY_ASKED, QUERY_DONE };
@@ -117,7 +112,7 @@ resolver_maybe_stopped(struct resolver *r)
 	void (*on_stopped)(void *context) = r->on_stopped;
 
 	if (!r->stopping || !r->unbound_stopped || !list_is_empty(&r->done) ||
-	    !mx_service_is_idle(r->mx) || on_stopped == NULL)
+	    !mx_service_is_idle(r->mx) || !spf_service_is_idle(r->spf) || on_stopped == NULL)
 		return;
 	r->on_stopped = NULL;
 	on_stopped(r->stop_context);
@@ -268,68 +263,21 @@ finish(struct question *q, struct dns_answer *a)
 	worker_soon(r->worker, &r->telling); /* who waits in line can go on */
 }
 
-static uint64_t
-lifetime_ms(const struct packet *p)
-{
-	uint32_t ttl_s = p->ttl_s;
-	uint32_t most_s = p->count > 0 ? TTL_MAX_S : NEGATIVE_TTL_MAX_S;
-
-	if (!p->has_ttl)
-		ttl_s = NEGATIVE_TTL_S;
-	if (ttl_s > most_s)
-		ttl_s = most_s;
-	return (ttl_s < TTL_MIN_S ? TTL_MIN_S : ttl_s) * 1000u;
-}
-
-static const char *
-rcode_text(unsigned rcode)
-{
-	static const char *const texts[] = { "NOERROR",  "FORMERR", "SERVFAIL",
-					     "NXDOMAIN", "NOTIMP",  "REFUSED" };
-
-	return rcode < sizeof texts / sizeof texts[0] ? texts[rcode] : "an unknown code";
-}
-
-/* From what the library says; `security` decides first, since what failed validation comes with
- * data and without an error (measured with 1.17). */
 static struct dns_answer *
 make_answer(struct question *q, unsigned rcode, struct span in, int security, const char *why_bogus)
 {
 	struct resolver *r = q->resolver;
-	uint64_t now_ms = r->worker->now_ms;
-	struct span name = span_of(q->name, q->name_size);
-	char memory[WHY_SIZE];
-	struct buf why = buf_of(memory, sizeof memory);
-	struct packet *p = &r->packet;
-
-	if (security == SECURITY_BOGUS) {
-		struct span text = span_of_string(why_bogus);
-		if (text.size == 0)
-			text = SPAN("DNSSEC validation failed");
-		return answer_without(DNS_BOGUS, name, span_first(text, WHY_SIZE),
-				      now_ms + BOGUS_MS);
-	}
-	if (rcode == DNS_RCODE_OK)
-		rcode = packet_rcode(in);
-	if (rcode != DNS_RCODE_OK && rcode != DNS_RCODE_NXDOMAIN) {
-		buf_printf(&why, "%s from the name servers, or none of them answers",
-			   rcode_text(rcode));
-		return answer_without(DNS_FAILED, name, buf_span(&why), now_ms + FAILED_MS);
-	}
-	if (!packet_parse(in, name, q->type, p))
-		return answer_without(DNS_FAILED, name, SPAN("the answer is malformed"),
-				      now_ms + FAILED_MS);
-	struct dns_answer from = {
-		.outcome = rcode == DNS_RCODE_NXDOMAIN ? DNS_NO_DOMAIN
-			   : p->count > 0              ? DNS_FOUND
-						       : DNS_NO_DATA,
-		.security = security == SECURITY_SECURE ? DNS_SECURE : DNS_INSECURE,
-		.expires_at_ms = now_ms + lifetime_ms(p),
-		.name = p->name,
-		.count = rcode == DNS_RCODE_NXDOMAIN ? 0 : p->count,
-		.records = p->records,
+	struct answer_source from = {
+		.name = span_of(q->name, q->name_size),
+		.type = q->type,
+		.rcode = rcode,
+		.packet = in,
+		.is_secure = security == SECURITY_SECURE,
+		.is_bogus = security == SECURITY_BOGUS,
+		.why_bogus = span_of_string(why_bogus),
 	};
-	return answer_new(&from);
+
+	return answer_read(&from, r->worker->now_ms, &r->packet);
 }
 
 /* The library calls this once for a question, also from inside ub_resolve_event. */
@@ -507,7 +455,7 @@ resolver_ask(struct resolver *r, struct dns_query *q, struct span name, enum dns
 		return;
 	}
 	struct dns_answer *known = cache_find(r->answers, normal, type, r->worker->now_ms);
-	if (known != NULL) {
+	if (known != NULL && !(q->is_strict && known->is_fleeting)) {
 		DNS_COUNT(r, DNS_CACHE_HITS, 1);
 		end_query(q, dns_answer_get(known));
 	} else if (r->stopping) {
@@ -591,24 +539,6 @@ read_hosts(struct resolver *r, const char *path, struct buf *why)
 	return true;
 }
 
-/* The forwarders of this host. Without that file, or without any in it, the roots are asked. */
-static void
-read_forwarders(const struct resolver_options *options, struct resolver_options *own)
-{
-	FILE *f = options->forwarders_auto ? fopen(options->resolv_conf, "re") : NULL;
-	char *text = f == NULL ? NULL : malloc(RESOLV_CONF_SIZE);
-
-	*own = *options;
-	if (text != NULL) {
-		size_t size = fread(text, 1, RESOLV_CONF_SIZE, f);
-		own->forwarder_count = resolv_conf_servers(span_of(text, size), own->forwarders,
-							   DNS_FORWARDERS_MAX);
-	}
-	free(text);
-	if (f != NULL)
-		fclose(f);
-}
-
 static bool
 copy_search(struct resolver *r, const struct resolver_options *options, struct buf *why)
 {
@@ -635,7 +565,7 @@ static bool
 set_up(struct resolver *r, const struct resolver_options *options, unsigned worker_count,
        const struct context_share *share)
 {
-	uint64_t cache = options->cache_bytes / worker_count / 100 * ANSWERS_PERCENT;
+	uint64_t percent = options->cache_bytes / worker_count / 100;
 	size_t buckets = 64;
 
 	r->deadline_ms = options->deadline_ms;
@@ -648,10 +578,12 @@ set_up(struct resolver *r, const struct resolver_options *options, unsigned work
 		buckets *= 2;
 	r->table_mask = buckets - 1;
 	r->table = calloc(buckets, sizeof(struct question *));
-	r->answers = cache_new(cache, r->seed, drop_answer);
-	r->mx = mx_service_new(r, cache);
+	r->answers = cache_new(percent * ANSWERS_PERCENT, r->seed, drop_answer);
+	r->mx = mx_service_new(r, percent * HOSTS_PERCENT);
+	r->spf = spf_service_new(r, percent * RECORDS_PERCENT);
 	r->unbound = unbound_new(r->worker, 4 * ((size_t)share->sockets + share->streams) + 64);
-	return r->table != NULL && r->answers != NULL && r->mx != NULL && r->unbound != NULL;
+	return r->table != NULL && r->answers != NULL && r->mx != NULL && r->spf != NULL &&
+	       r->unbound != NULL;
 }
 
 struct resolver *
@@ -669,7 +601,7 @@ resolver_new(struct worker *w, const struct resolver_options *options, unsigned 
 	OBJ_INIT(r, RESOLVER_MAGIC);
 	r->worker = w;
 	r->seed = random_u64();
-	read_forwarders(options, &own);
+	context_forwarders(options, &own);
 	list_init(&r->line);
 	list_init(&r->urgent);
 	list_init(&r->done);
@@ -736,6 +668,7 @@ resolver_free(struct resolver *r)
 	unbound_free(r->unbound);
 	proof_free(r);
 	mx_service_free(r->mx);
+	spf_service_free(r->spf);
 	cache_free(r->answers);
 	pool_fini(&r->pool);
 	free(r->table);

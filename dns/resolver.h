@@ -28,7 +28,7 @@
 #include "core/base/span.h"
 #include "core/worker.h"
 
-enum { DNS_NAME_MAX = 253, DNS_RECORDS_MAX = 64, DNS_FORWARDERS_MAX = 8, DNS_SEARCH_MAX = 6 };
+enum { DNS_NAME_MAX = 253, DNS_RECORDS_MAX = 256, DNS_FORWARDERS_MAX = 8, DNS_SEARCH_MAX = 6 };
 
 enum dns_type {
 	DNS_A = 1,
@@ -64,6 +64,8 @@ struct dns_answer {
 	atomic_uint references;
 	enum dns_outcome outcome;
 	enum dns_security security;
+	bool is_cut;            /* there were more than DNS_RECORDS_MAX */
+	bool is_fleeting;       /* its TTL was 0, or it had none: kept all the same, for a moment */
 	uint64_t expires_at_ms; /* monotonic */
 	struct span name;       /* where CNAMEs led to; else the name that was asked for */
 	struct span why;        /* FAILED, BOGUS: for people, "validation failure: …" */
@@ -123,6 +125,7 @@ struct dns_query {
 	enum dns_type type;
 	uint64_t deadline_ms; /* monotonic */
 	uint8_t state;
+	bool is_strict; /* set by the caller: nothing is taken from the cache that is fleeting */
 	/* `a` is lent for the call: keep it with dns_answer_get. Never NULL. */
 	void (*on_done)(struct dns_query *q, struct dns_answer *a);
 	struct dns_answer *answer;

@@ -11,6 +11,7 @@
 #include "core/timer.h"
 #include "dns/mx.h"
 #include "dns/packet.h"
+#include "dns/spf_check.h"
 #include "queue/spool/record.h"
 #include "relay/message/header.h"
 #include "relay/smtp/body_out.h"
@@ -109,6 +110,8 @@ const struct micro_row micro_rows[] = {
 	{ "dns.packet_mx", measure_packet, NONE, 1, STATE(packet) },
 	{ "dns.answer_warm", measure_answer_warm, NONE, 0, STATE(dns_query) },
 	{ "dns.mx_warm", measure_mx_warm, NONE, 0, STATE(mx_lookup) },
+	{ "dns.spf_record", measure_spf_record, NONE, 0, 0 },
+	{ "dns.spf_warm", measure_spf_warm, NONE, 0, STATE(spf_check) },
 
 	{ "whole.mail_data", measure_whole, NONE, CLIENT_DATA, 0 },
 	{ "whole.mail_bdat", measure_whole, NONE, CLIENT_BDAT, 0 },

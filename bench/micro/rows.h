@@ -58,6 +58,10 @@ void measure_packet(struct micro_run *run);      /* number: 0 an answer of A, 1 
 void measure_mx_warm(struct micro_run *run);     /* a lookup of hosts that are known, of 1000 */
 void measure_answer_warm(struct micro_run *run); /* an answer that is known, of 1000 */
 
+/* rows_spf.c */
+void measure_spf_record(struct micro_run *run); /* a record is parsed */
+void measure_spf_warm(struct micro_run *run);   /* a mail, of 1000 domains that are known */
+
 /* whole.c */
 void measure_whole(struct micro_run *run); /* number: enum client_way */
 

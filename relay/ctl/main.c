@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * ringpostctl: one command to ringpostd, and its answer for people or as JSON; or one on the file
- * of users, for which ringpostd need not run.
+ * of users or about SPF, for which ringpostd need not run.
  */
 #include <jansson.h>
 #include <stdio.h>
@@ -12,6 +12,7 @@
 #include "relay/ctl/arguments.h"
 #include "relay/ctl/link.h"
 #include "relay/ctl/show.h"
+#include "relay/ctl/spf.h"
 #include "relay/ctl/user.h"
 
 enum {
@@ -117,7 +118,9 @@ print_help(const struct arguments *a, struct buf *text)
 	arguments_help(a, text);
 	if (!a->has_command)
 		buf_append_string(text, "  user add|passwd|list|remove   without ringpostd; see "
-					"ringpostctl user --help\n");
+					"ringpostctl user --help\n"
+					"  spf check|lint                without ringpostd; see "
+					"ringpostctl spf --help\n");
 }
 
 static void
@@ -125,6 +128,7 @@ print_list(struct buf *text)
 {
 	arguments_list(text);
 	user_list_commands(text);
+	spf_list_commands(text);
 }
 
 int
@@ -142,6 +146,10 @@ main(int argc, char **argv)
 	if (argc > 1 && strcmp(argv[1], "user") == 0) {
 		free(text_memory);
 		return user_main(argc - 1, argv + 1);
+	}
+	if (argc > 1 && strcmp(argv[1], "spf") == 0) {
+		free(text_memory);
+		return spf_main(argc - 1, argv + 1);
 	}
 	if (text_memory == NULL)
 		return EXIT_TRY_AGAIN;

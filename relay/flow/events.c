@@ -251,6 +251,20 @@ flow_event_sender(struct flow *f, const struct session *s, const struct address 
 }
 
 void
+flow_event_sender_vetted(struct flow *f, const struct transaction *t, struct span text)
+{
+	uint8_t memory[ADDRESS_PATH_MAX + 16];
+	struct buf command = buf_of(memory, sizeof memory);
+
+	if (t->vetting.row == REPLY_NONE || !log_wants(f->worker->log, LEVEL_INFO))
+		return;
+	buf_append(&command, SPAN("MAIL FROM:<"));
+	buf_append(&command, t->envelope.sender);
+	buf_append_byte(&command, '>');
+	command_refused(f, t->session, &command, t->vetting.row, text);
+}
+
+void
 flow_event_from_refused(struct flow *f, const struct session *s, struct span value,
 			enum reply_row row)
 {
@@ -343,6 +357,57 @@ count_need(struct metrics *m, const struct mail_envelope *e)
 		METRIC_ADD_LABEL(m, MAILS_NEED, LABEL_NEED_OPTIONAL, 1);
 }
 
+_Static_assert((int)LABEL_SPF_PERMERROR == (int)SPF_PERMERROR &&
+		       (int)LABEL_SPF_NONE == (int)SPF_NONE && (int)LABEL_SPF_FAIL == (int)SPF_FAIL,
+	       "labels are the results of dns/spf.h");
+_Static_assert((int)LABEL_IPREV_PERMERROR == (int)IPREV_PERMERROR &&
+		       (int)LABEL_IPREV_PASS == (int)IPREV_PASS,
+	       "labels are the results of dns/iprev.h");
+
+void
+flow_event_spf(struct flow *f, const struct transaction *t, const struct spf_outcome *o,
+	       enum config_spf_action action, uint64_t duration_us)
+{
+	static const char *const words[] = {
+		[SPF_ACTION_ACCEPT] = "accept",
+		[SPF_ACTION_MARK] = "mark",
+		[SPF_ACTION_REFUSE] = "refuse",
+		[SPF_ACTION_DEFER] = "defer",
+	};
+	const struct session *s = t->session;
+	uint8_t id_memory[ID_TEXT_SIZE], memory[PEER_TEXT_MAX];
+
+	METRIC_ADD_LABEL(f->worker->metrics, SPF_RESULTS, (unsigned)o->result, 1);
+	METRIC_OBSERVE(f->worker->metrics, SPF_TIME, duration_us);
+	if (!log_wants(f->worker->log, LEVEL_INFO))
+		return;
+	event_spf(f->worker->log,
+		  &(struct event_spf){
+			  .id = id_text(t->envelope.id, id_memory),
+			  .peer = peer_text(&s->peer, memory),
+			  .helo = span_of(s->hello, s->hello_size),
+			  .sender = t->envelope.sender,
+			  .identity = span_of_string(spf_identity_label(o->identity)),
+			  .domain = o->domain,
+			  .result = span_of_string(spf_result_label(o->result)),
+			  .action = span_of_string(words[action]),
+			  .mechanism = o->mechanism,
+			  .record = o->mechanism_domain,
+			  .problem = o->problem,
+			  .explanation = o->explanation,
+			  .lookups = o->lookups,
+			  .voids = o->voids,
+			  .dnssec = o->security == DNS_SECURE ? SPAN("secure") : SPAN("insecure"),
+			  .duration = duration_us / 1000,
+		  });
+}
+
+void
+flow_count_iprev(struct flow *f, enum iprev_result r)
+{
+	METRIC_ADD_LABEL(f->worker->metrics, IPREV_RESULTS, (unsigned)r, 1);
+}
+
 void
 flow_event_received(struct flow *f, const struct session *s, const struct transaction *t,
 		    enum err e)
@@ -363,6 +428,9 @@ flow_event_received(struct flow *f, const struct session *s, const struct transa
 	count_need(m, envelope);
 	METRIC_ADD_LABEL(m, MAIL_BYTES, LABEL_SIDE_RECEIVE, envelope->body_size);
 	METRIC_OBSERVE(m, COMMIT_TIME, commit_us);
+	if (t->fixup.taken > 0)
+		METRIC_ADD(m, AUTHRES_REMOVED, t->fixup.taken);
+	const struct vetted *vetted = vetting_of(t);
 	const char *cipher;
 	const char *version = secure_version(s, &cipher);
 	unsigned flags = (s->esmtp ? TRACE_ESMTP : 0U) | (s->user != NULL ? TRACE_AUTH : 0U) |
@@ -382,6 +450,10 @@ flow_event_received(struct flow *f, const struct session *s, const struct transa
 			       .tls = span_of_string(version),
 			       .cipher = span_of_string(cipher),
 			       .require_tls = report_tls_need(envelope->flags),
+			       .client = t->vetting.client_name,
+			       .spf = vetted == NULL
+					      ? span_none()
+					      : span_of_string(spf_result_label(vetted->result)),
 		       });
 }
 

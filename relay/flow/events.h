@@ -39,12 +39,18 @@ void flow_event_recipient(struct flow *f, const struct session *s, const struct 
 /* MAIL was refused. */
 void flow_event_sender(struct flow *f, const struct session *s, const struct address *path,
 		       enum reply_row row);
+/* The sender of this transaction was judged; by its vetting's row, with this text. */
+void flow_event_sender_vetted(struct flow *f, const struct transaction *t, struct span text);
 /* The From field of a mail is not the user's. */
 void flow_event_from_refused(struct flow *f, const struct session *s, struct span value,
 			     enum reply_row row);
 /* The user has reached a limit. */
 void flow_event_user_limit(struct flow *f, const struct session *s, enum user_limit which,
 			   uint32_t most);
+/* What SPF says of the mail, and what follows. */
+void flow_event_spf(struct flow *f, const struct transaction *t, const struct spf_outcome *o,
+		    enum config_spf_action action, uint64_t duration_us);
+void flow_count_iprev(struct flow *f, enum iprev_result r);
 void flow_event_received(struct flow *f, const struct session *s, const struct transaction *t,
 			 enum err e);
 void flow_event_tls_started(struct flow *f, const struct session *s, const struct tls_facts *t);

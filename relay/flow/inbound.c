@@ -76,6 +76,65 @@ judge_mail(struct session *s, const struct receiver_action *a)
 	return transaction_begin(s, a);
 }
 
+/* The verdict on the sender, in full. */
+static struct receiver_answer
+vetted_answer(const struct transaction *t)
+{
+	return (struct receiver_answer){
+		.row = t->vetting.row,
+		.text = span_of(t->vetting.text, t->vetting.text_size),
+		.more = t->vetting.more,
+	};
+}
+
+static void
+answer_vetted(struct session *s)
+{
+	struct receiver_answer a = vetted_answer(s->transaction);
+
+	s->transaction->vetting.is_answered = a.row != REPLY_NONE;
+	flow_event_sender_vetted(s->flow, s->transaction, a.text);
+	receiver_answer(&s->receiver, &a);
+}
+
+static void go_on_with_recipient(struct session *s);
+
+/* It is known who sends. */
+static void
+on_vetted(struct transaction *t)
+{
+	struct session *s = t->session;
+
+	if (s->conn.state != CONN_OPEN)
+		return;
+	if (t->last == NULL) /* asked at MAIL */
+		answer_vetted(s);
+	else
+		go_on_with_recipient(s);
+	conn_run(&s->conn);
+}
+
+/* Who sends is to be known at this point. False: the session waits for on_vetted. */
+static bool
+vet(struct session *s, enum config_spf_at at)
+{
+	struct transaction *t = s->transaction;
+
+	return t->vetting.state != VETTING_DUE || s->listener->spf.at != at ||
+	       vetting_start(t, on_vetted);
+}
+
+static void
+on_mail(struct session *s, const struct receiver_action *a, bool input_waiting)
+{
+	enum reply_row row = judge_mail(s, a);
+
+	if (row != REPLY_NONE)
+		answer(s, row, input_waiting);
+	else if (vet(s, SPF_AT_MAIL))
+		answer_vetted(s);
+}
+
 /* The recipient was added already; what the next hop says of it decides whether it stays. */
 static enum reply_row
 judge_callout(struct session *s, enum callout_answer answer)
@@ -106,38 +165,92 @@ answer_recipient(struct session *s, const struct address *path, enum reply_row r
 	receiver_answer(&s->receiver, &a);
 }
 
+/* The recipient that was added last, as it was given: a postmaster may have no domain. */
+static struct address
+last_recipient(const struct session *s)
+{
+	struct span text = s->transaction->last->recipient.address;
+	struct address path;
+
+	if (address_parse_mailbox(text, &path) != ADDRESS_OK) {
+		path = (struct address){ .kind = ADDRESS_POSTMASTER, .local = text };
+		ASSERT(address_is_postmaster(&path)); /* it was a path before */
+	}
+	return path;
+}
+
 static void
 on_callout(struct callout_waiter *w, enum callout_answer answer, struct span why)
 {
 	struct session *s = CONTAINER_OF(w, struct session, waiter);
-	struct address path;
 
 	if (s->conn.state != CONN_OPEN)
 		return;
-	struct span text = s->transaction->last->recipient.address;
-	enum address_error error = address_parse_mailbox(text, &path);
-	ASSERT(error == ADDRESS_OK); /* it was a path before */
+	struct address path = last_recipient(s);
 	answer_recipient(s, &path, judge_callout(s, answer), why);
 	conn_run(&s->conn);
+}
+
+/* It was added, as far as we know; `r` asks its next hop, or is NULL. */
+static void
+ask_next_hop(struct session *s, const struct address *path, struct routing *r)
+{
+	struct span why = span_none();
+	enum reply_row row = REPLY_NONE;
+
+	if (r != NULL) {
+		enum callout_answer answer = callout_ask(s->flow, r, path, &s->waiter, &why);
+		if (answer == CALLOUT_PENDING)
+			return; /* on_callout goes on */
+		row = judge_callout(s, answer);
+	}
+	answer_recipient(s, path, row, why);
+}
+
+/* The recipient that was added last is taken only of a sender that is. */
+static bool
+is_vetted(struct session *s, const struct address *path)
+{
+	struct receiver_answer a = vetted_answer(s->transaction);
+
+	if (a.row == REPLY_NONE)
+		return true;
+	transaction_drop_recipient(s->transaction);
+	flow_event_recipient(s->flow, s, path, a.row, a.text);
+	receiver_answer(&s->receiver, &a);
+	return false;
+}
+
+static void
+go_on_with_recipient(struct session *s)
+{
+	struct address path = last_recipient(s);
+	struct routing *r = NULL;
+
+	if (!is_vetted(s, &path))
+		return;
+	enum reply_row row = policy_recipient(s, &path, &r); /* once more, for r */
+	if (row == REPLY_NONE) {
+		ask_next_hop(s, &path, r);
+		return;
+	}
+	transaction_drop_recipient(s->transaction);
+	answer_recipient(s, &path, row, span_none());
 }
 
 static void
 on_recipient(struct session *s, const struct receiver_action *a)
 {
-	struct span why = span_none();
 	struct routing *r = NULL;
 
 	ASSERT(s->transaction != NULL);
 	enum reply_row row = policy_recipient(s, &a->path, &r);
 	if (row == REPLY_NONE)
 		row = transaction_add_recipient(s->transaction, a);
-	if (row == REPLY_NONE && r != NULL) {
-		enum callout_answer answer = callout_ask(s->flow, r, &a->path, &s->waiter, &why);
-		if (answer == CALLOUT_PENDING)
-			return; /* on_callout goes on */
-		row = judge_callout(s, answer);
-	}
-	answer_recipient(s, &a->path, row, why);
+	if (row != REPLY_NONE)
+		answer_recipient(s, &a->path, row, span_none());
+	else if (vet(s, SPF_AT_RCPT) && is_vetted(s, &a->path))
+		ask_next_hop(s, &a->path, r);
 }
 
 static void
@@ -207,6 +320,15 @@ on_commit(struct session *s)
 
 /* ---- the loop ---- */
 
+/* What a refused MAIL had to say has been said; true. */
+static bool
+forget_refused(struct session *s)
+{
+	if (s->transaction != NULL && s->transaction->vetting.is_answered)
+		transaction_free(s);
+	return true;
+}
+
 /* False: nothing more to do until something happens. */
 static bool
 act(struct session *s, const struct receiver_action *a, bool input_waiting)
@@ -214,7 +336,7 @@ act(struct session *s, const struct receiver_action *a, bool input_waiting)
 	switch (a->kind) {
 	case RECEIVER_REPLY:
 		flow_count_reply(s->flow, a->row);
-		return conn_write(&s->conn, a->data);
+		return conn_write(&s->conn, a->data) && forget_refused(s);
 	case RECEIVER_ASK_GREETING:
 		on_greeting(s, input_waiting);
 		return true;
@@ -222,7 +344,7 @@ act(struct session *s, const struct receiver_action *a, bool input_waiting)
 		on_hello(s, a, input_waiting);
 		return true;
 	case RECEIVER_ASK_MAIL:
-		answer(s, judge_mail(s, a), input_waiting);
+		on_mail(s, a, input_waiting);
 		return true;
 	case RECEIVER_ASK_RCPT:
 		on_recipient(s, a);
@@ -359,6 +481,20 @@ draft_is_full(struct session *s)
 	return true;
 }
 
+/* A client that goes away while the DNS is asked for its sender ends that. What it has pipelined
+ * behind is not looked at, so that only one with nothing to say is seen to end. */
+static void
+watch_for_end(struct session *s)
+{
+	if (s->transaction == NULL || s->transaction->vetting.state != VETTING_OPEN ||
+	    conn_input(&s->conn).size > 0)
+		return;
+	if (conn_peer_has_ended(&s->conn))
+		conn_close(&s->conn, CLOSE_PEER_CLOSED);
+	else
+		conn_read_more(&s->conn);
+}
+
 static void
 step(struct session *s)
 {
@@ -389,6 +525,8 @@ step(struct session *s)
 		if (more)
 			continue;
 		set_deadline(s);
+		if (action.kind == RECEIVER_WAIT)
+			watch_for_end(s);
 		if (action.kind != RECEIVER_NEED_INPUT)
 			return;
 		if (s->flow->draining && receiver_is_idle(&s->receiver)) {
@@ -552,6 +690,8 @@ end_sessions(struct flow *f, bool all)
 			continue;
 		callout_forget(&s->waiter);
 		login_cancel(s);
+		if (s->transaction != NULL)
+			vetting_cancel(s->transaction);
 		receiver_end(&s->receiver, REPLY_SHUTTING_DOWN, CLOSE_SHUTDOWN);
 		conn_run(c);
 	}

@@ -52,6 +52,13 @@ struct routing {
 	struct tls_setup *tls; /* set likewise; one reference, or NULL: no TLS */
 };
 
+/* Our name in Authentication-Results. */
+static inline struct span
+routing_authserv_id(const struct config *config)
+{
+	return config->authserv_id.size > 0 ? config->authserv_id : config->hostname;
+}
+
 /* Takes its own reference of `config`, and reads its files of recipients, users and secrets, but
  * for those that `old` (or NULL) has as they are. NULL with a line in `why`. */
 struct routing *routing_new(const struct config *config, const struct routing *old,

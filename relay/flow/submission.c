@@ -130,21 +130,18 @@ message_id_field(struct transaction *t)
 }
 
 bool
-submission_begin(struct transaction *t)
+submission_begin(struct transaction *t, struct fixup_options *fix)
 {
 	const struct config_submission *o = &t->session->routing->config->submission;
-	struct fixup_options fix = { .drop_bcc = o->remove_bcc };
 
+	fix->drop_bcc = o->remove_bcc;
 	if (o->add_date)
-		fix.date = date_field(t);
+		fix->date = date_field(t);
 	if (o->add_message_id)
-		fix.message_id = message_id_field(t);
-	if ((o->add_date && fix.date.size == 0) || (o->add_message_id && fix.message_id.size == 0))
+		fix->message_id = message_id_field(t);
+	if ((o->add_date && fix->date.size == 0) ||
+	    (o->add_message_id && fix->message_id.size == 0))
 		return false;
-	t->fixup = arena_take(&t->memory, sizeof *t->fixup);
-	if (t->fixup == NULL)
-		return false;
-	fixup_init(t->fixup, &fix);
 	if (!o->check_from)
 		return true;
 	void *memory = arena_take(&t->memory, FROM_MEMORY);

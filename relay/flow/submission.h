@@ -19,6 +19,7 @@
 #include "relay/smtp/address.h"
 #include "relay/smtp/replies.h"
 
+struct fixup_options;
 struct session;
 struct transaction;
 
@@ -30,7 +31,7 @@ bool submission_is_own(const struct user *u, struct span delimiters, const struc
 enum reply_row submission_sender(const struct session *s, const struct address *path);
 /* Are all addresses of this From field the user's? */
 enum reply_row submission_from(const struct session *s, struct span value);
-/* Prepares the changes to a message that is about to arrive. False: no memory. */
-bool submission_begin(struct transaction *t);
+/* Says what is to be changed of a message that is about to arrive. False: no memory. */
+bool submission_begin(struct transaction *t, struct fixup_options *fix);
 
 #endif

@@ -34,6 +34,7 @@ transaction_free(struct session *s)
 	if (t == NULL)
 		return;
 	ASSERT(!s->committing);
+	vetting_cancel(t);
 	if (t->draft != NULL)
 		queue_draft_abandon(t->draft);
 	quota_give_back(t);
@@ -116,8 +117,10 @@ transaction_begin(struct session *s, const struct receiver_action *mail)
 		transaction_free(s);
 		return REPLY_NO_MEMORY;
 	}
-	if (!submission_is_on(s))
+	if (!submission_is_on(s)) {
+		t->vetting.state = vetting_is_wanted(s) ? VETTING_DUE : VETTING_OFF;
 		return REPLY_NONE;
+	}
 	enum reply_row row = quota_mail(t);
 	if (row != REPLY_NONE)
 		transaction_free(s);
@@ -224,6 +227,7 @@ write_trace(struct transaction *t)
 	id_write(&id, t->envelope.id.high, t->envelope.id.low);
 	struct trace trace = {
 		.hello_name = span_of(s->hello, s->hello_size),
+		.client_name = t->vetting.client_name,
 		.client_address = t->envelope.client,
 		.our_name = config_of(t)->hostname,
 		.id = buf_span(&id),
@@ -239,6 +243,36 @@ write_trace(struct transaction *t)
 	bool fits = trace_received(&text, &trace);
 	ASSERT(fits);
 	return queue_draft_append(t->draft, buf_span(&text)) == ERR_OK;
+}
+
+/* Above our Received field, so that the order of the fields is that of what happened. */
+static bool
+write_vetting(struct transaction *t)
+{
+	uint8_t memory[VETTING_FIELDS_MAX];
+	struct buf text = buf_of(memory, sizeof memory);
+
+	if (t->vetting.state != VETTING_DONE)
+		return true;
+	vetting_write(t, &text);
+	return text.size == 0 || queue_draft_append(t->draft, buf_span(&text)) == ERR_OK;
+}
+
+/* What is changed of the message while it passes. False: no memory. */
+static bool
+begin_fixup(struct transaction *t)
+{
+	const struct session *s = t->session;
+	struct fixup_options fix = { 0 };
+
+	if (submission_is_on(s) && !submission_begin(t, &fix))
+		return false;
+	if (!config_network_contains(&config_of(t)->authserv_trusted, &s->peer.any))
+		fix.authserv_id = routing_authserv_id(config_of(t));
+	t->is_fixed = submission_is_on(s) || fix.authserv_id.size > 0;
+	if (t->is_fixed)
+		fixup_init(&t->fixup, &fix);
+	return true;
 }
 
 static void
@@ -263,7 +297,7 @@ transaction_open_body(struct transaction *t, uint64_t size)
 	t->draft = queue_draft_new(q, t->envelope.id, hint);
 	if (t->draft == NULL)
 		return REPLY_NO_MEMORY;
-	if (!write_trace(t) || (submission_is_on(t->session) && !submission_begin(t))) {
+	if (!write_vetting(t) || !write_trace(t) || !begin_fixup(t)) {
 		drop_draft(t);
 		return REPLY_NO_MEMORY;
 	}
@@ -367,7 +401,7 @@ keep_bytes(struct transaction *t, struct span bytes)
 	return e == ERR_OK ? REPLY_NONE : policy_row_of_err(t->session->flow, e);
 }
 
-/* As the user's mail is to be. */
+/* As the mail is to be. */
 static enum reply_row
 keep_fixed(struct transaction *t, struct span bytes)
 {
@@ -375,7 +409,7 @@ keep_fixed(struct transaction *t, struct span bytes)
 	struct span piece;
 
 	while (bytes.size > 0 && row == REPLY_NONE) {
-		bytes = span_after(bytes, fixup_step(t->fixup, bytes, &piece));
+		bytes = span_after(bytes, fixup_step(&t->fixup, bytes, &piece));
 		if (piece.size > 0)
 			row = keep_bytes(t, piece);
 	}
@@ -400,7 +434,7 @@ transaction_add_body(struct transaction *t, struct span bytes)
 	if (row == REPLY_NONE && line_is_too_long(t, bytes))
 		row = REPLY_LINES_TOO_LONG;
 	if (row == REPLY_NONE)
-		row = t->fixup == NULL ? keep_bytes(t, bytes) : keep_fixed(t, bytes);
+		row = t->is_fixed ? keep_fixed(t, bytes) : keep_bytes(t, bytes);
 	return refuse_unless_none(t, row);
 }
 
@@ -438,7 +472,7 @@ finish_header(struct transaction *t)
 		if (event == HEADER_FIELD)
 			row = judge_field(t);
 	}
-	while (t->fixup != NULL && row == REPLY_NONE && fixup_finish(t->fixup, &piece))
+	while (t->is_fixed && row == REPLY_NONE && fixup_finish(&t->fixup, &piece))
 		row = keep_bytes(t, piece);
 	return row == REPLY_NONE ? take_tls_field(t) : row;
 }

@@ -11,6 +11,7 @@
 
 #include "core/base/arena.h"
 #include "queue/queue.h"
+#include "relay/flow/vetting.h"
 #include "relay/message/fixup.h"
 #include "relay/message/header.h"
 #include "relay/smtp/body_out.h"
@@ -37,7 +38,9 @@ struct transaction {
 	struct queue_draft *draft;          /* NULL: none, refused, or given to the queue */
 	struct queue_put put;
 	struct header header;
-	struct fixup *fixup; /* of a user's mail: what is changed of it; NULL: nothing is */
+	bool is_fixed; /* by `fixup`; else the message is kept as it comes */
+	struct fixup fixup;
+	struct vetting vetting;
 	bool header_ended;
 	bool says_no;        /* the last of its TLS-Required fields does */
 	uint32_t tls_fields; /* so many there are */

@@ -12,6 +12,10 @@ enum { TLS_HANDSHAKE = 0x16 }; /* first byte of a record with a ClientHello (RFC
 
 _Static_assert(sizeof(struct receiver) <= 320, "15 000 idle sessions have one each");
 _Static_assert(RECEIVER_REPLY_MAX >= BASE64_ENCODED(RECEIVER_CHALLENGE_MAX) + 6, "334 and CRLF");
+_Static_assert(RECEIVER_REPLY_MAX >=
+		       RECEIVER_TEXT_MAX + RECEIVER_MORE_MAX +
+			       (RECEIVER_MORE_MAX / (REPLY_TEXT_LINE_MAX / 2) + 2) * 16,
+	       "a code, an enhanced code and CRLF for each line");
 _Static_assert(RECEIVER_SASL_DATA_MAX >= RECEIVER_REPLY_MAX, "they share their memory");
 _Static_assert(REPLY_COUNT <= UINT8_MAX && CLOSE_COUNT <= UINT8_MAX, "rows are kept in a byte");
 
@@ -198,9 +202,8 @@ static void
 render_challenge(struct receiver *r, struct buf *out)
 {
 	buf_append_string(out, "334 ");
-	base64_encode(r->challenge, out);
+	base64_encode(r->lent, out);
 	buf_append_string(out, "\r\n");
-	r->challenge = span_none();
 }
 
 static void
@@ -221,10 +224,11 @@ emit_reply(struct receiver *r, enum reply_row row, struct receiver_action *out)
 	else if (row == REPLY_AUTH_CONTINUE)
 		render_challenge(r, &text);
 	else if (r->text_size > 0)
-		reply_row_render(row, span_of(r->text, r->text_size), &text);
+		reply_row_render(row, span_of(r->text, r->text_size), r->lent, &text);
 	ASSERT(!text.overflow);
 	out->data = text.size > 0 ? buf_span(&text) : reply_row_line(row);
 	r->text_size = 0;
+	r->lent = span_none();
 }
 
 static void
@@ -699,7 +703,9 @@ receiver_answer(struct receiver *r, const struct receiver_answer *answer)
 	}
 	if (!chunk || code >= 400) /* a chunk that is taken has no reply yet */
 		keep_text(r, answer->text);
-	r->challenge = answer->challenge;
+	r->lent = row == REPLY_AUTH_CONTINUE ? answer->challenge
+		  : r->text_size > 0         ? span_first(answer->more, RECEIVER_MORE_MAX)
+					     : span_none();
 	if (code < 400)
 		accept_question(r, question, row);
 	else

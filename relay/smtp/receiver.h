@@ -55,6 +55,7 @@ enum {
 	RECEIVER_TEXT_MAX = 128,       /* bytes kept of an answer's text; the rest is cut off */
 	RECEIVER_REPLY_MAX = 1400,     /* bytes of the longest reply, a challenge */
 	RECEIVER_CHALLENGE_MAX = 1024, /* bytes of an answer's challenge */
+	RECEIVER_MORE_MAX = 1000,      /* bytes of an answer's further lines; the rest is cut off */
 	/* Bytes of the longest line of a SASL exchange with its CRLF (RFC 4954 4), and of what
 	 * stands in it. */
 	RECEIVER_SASL_LINE_MAX = 12288,
@@ -137,7 +138,7 @@ struct receiver_action {
 		data; /* REPLY, BODY, ASK_AUTH, ASK_AUTH_DATA: secrets are wiped by the caller */
 	enum sasl_mechanism mechanism; /* ASK_AUTH */
 	bool has_data; /* ASK_AUTH: the client has sent `data`, if only nothing, with the command */
-	struct span name; /* ASK_HELO: the argument as given: 1 to 255 printable bytes, no space */
+	struct span name;        /* ASK_HELO: the argument as given: 1 to 255 printable bytes */
 	struct address path;     /* ASK_MAIL, ASK_RCPT */
 	struct mail_params mail; /* ASK_MAIL */
 	struct rcpt_params rcpt; /* ASK_RCPT */
@@ -151,6 +152,9 @@ struct receiver_answer {
 	enum reply_row row;
 	enum close_reason reason; /* for a row that closes; CLOSE_NONE means CLOSE_REFUSED */
 	struct span text;         /* in place of the row's text, copied; empty means the row's */
+	/* Text behind it, on lines of their own, where `text` is given and the row does not close.
+	 * Not copied: it stays until the REPLY has come. */
+	struct span more;
 	/* Of AUTH_CONTINUE, not encoded; not copied: it stays until the REPLY has come. */
 	struct span challenge;
 	bool input_waiting; /* bytes behind those consumed are held at this moment */
@@ -214,7 +218,7 @@ struct receiver {
 	uint64_t dropped;    /* bytes of a refused body, or of a too long line, dropped so far */
 	uint64_t chunk_left; /* bytes of the chunk that are still to come */
 	const struct receiver_options *options;
-	struct span challenge; /* the caller's, for the reply due */
+	struct span lent; /* the caller's, for the reply due: the challenge, or more text */
 	uint8_t text[RECEIVER_TEXT_MAX];
 };
 

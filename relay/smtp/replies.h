@@ -30,7 +30,10 @@ const char *reply_row_name(enum reply_row row);
 struct span reply_row_line(enum reply_row row);
 /* Its text alone. */
 struct span reply_row_text(enum reply_row row);
-/* Appends the row with another text. Bytes that may not stand in a reply become '?'. */
-bool reply_row_render(enum reply_row row, struct span text, struct buf *out);
+enum { REPLY_TEXT_LINE_MAX = 400 }; /* bytes of `more` on a line; RFC 5321 4.5.3.1.5 allows 512 */
+
+/* Appends the row with another text, and with `more` on lines of its own behind it. Bytes that may
+ * not stand in a reply become '?'. */
+bool reply_row_render(enum reply_row row, struct span text, struct span more, struct buf *out);
 
 #endif

@@ -22,8 +22,9 @@ helo(struct receiver *r, struct span argument, bool ehlo, struct receiver_action
 	if (argument.size == 0 || argument.size > HELO_NAME_MAX)
 		return reply(r, REPLY_SYNTAX);
 	for (size_t i = 0; i < argument.size; i++) {
-		/* What it says is not judged here, but it goes into headers and logs. */
-		if (argument.data[i] <= ' ' || argument.data[i] >= 0x7f)
+		/* What it says is not judged here, blanks included, but it goes into headers and
+		 * logs. */
+		if (argument.data[i] < ' ' || argument.data[i] >= 0x7f)
 			return reply(r, REPLY_SYNTAX);
 	}
 	if (verb_abort(r))

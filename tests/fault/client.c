@@ -430,8 +430,10 @@ client_new(const struct net_address *to, const struct peer_faults *faults, uint3
 	   uint64_t size_most)
 {
 	struct client *c = sim_allocate(sizeof *c);
-	struct net_address from = peer_address((uint16_t)sim_between(30000, 60000));
+	struct net_address from;
+	static const uint8_t ip[4] = { 192, 0, 2, 1 };
 
+	net_address_of_ip(ip, sizeof ip, (uint16_t)sim_between(30000, 60000), &from);
 	c->to = *to;
 	c->faults = *faults;
 	c->mails_left = mails;

@@ -64,10 +64,24 @@ static uint64_t suspension_version;
 static bool by_mx;
 
 static const char config_text[] = "hostname: relay.example\n"
-				  "listeners: [{ address: \"127.0.0.1:25\", role: relay }]\n"
 				  "metrics: { address: \"127.0.0.1:9925\" }\n"
 				  "log: { file: /dev/null }\n"
 				  "memory: { budget: 64MiB }\n";
+
+/* In some lives. Decided without a random number, so that the others stay what they are. */
+static bool
+is_vetting(void)
+{
+	return world->seed % 4 == 1;
+}
+
+static void
+write_domains(struct buf *b, const char *recipients)
+{
+	buf_append_string(b, "  domains:\n");
+	for (unsigned i = 0; i < ORACLE_SITES; i++)
+		buf_printf(b, "    - { name: site%u.example, recipients: %s }\n", i, recipients);
+}
 
 /* In some of the lives with routes to sinks these know best whom they have. */
 static void
@@ -78,16 +92,33 @@ write_relay(struct buf *b)
 
 	o->asks_sinks = !by_mx && plan->asks && !plan->days;
 	o->takes_uncertain = sim_chance(300);
-	buf_append_string(b, "relay:\n  networks: [127.0.0.0/8]\n");
+	buf_append_string(b, "relay:\n");
+	if (!is_vetting())
+		buf_append_string(b, "  networks: [192.0.2.0/24]\n");
+	if (!o->asks_sinks && is_vetting())
+		write_domains(b, "any");
 	if (!o->asks_sinks)
 		return;
 	buf_printf(b,
 		   "  callout: { sender: " PEER_ASKS
-		   ", failure: %s, positive: %us, negative: %us }\n"
-		   "  domains:\n",
+		   ", failure: %s, positive: %us, negative: %us }\n",
 		   o->takes_uncertain ? "accept" : "defer", answers_s, answers_s);
-	for (unsigned i = 0; i < ORACLE_SITES; i++)
-		buf_printf(b, "    - { name: site%u.example, recipients: callout }\n", i);
+	write_domains(b, "callout");
+}
+
+/* SPF is checked, of clients that nobody knows, and what comes of it puts some mails off, or
+ * refuses them. */
+static void
+write_listener(struct buf *b)
+{
+	buf_append_string(b, "listeners:\n  - { address: \"127.0.0.1:25\", role: relay");
+	if (is_vetting())
+		buf_printf(b,
+			   ", spf: { fail: %s, permerror: defer, helo: %s, at: %s, deadline: 5s }",
+			   world->seed % 3 == 0 ? "refuse" : "defer",
+			   world->seed % 5 < 2 ? "always" : "null_sender",
+			   world->seed % 3 == 0 ? "mail" : "rcpt");
+	buf_append_string(b, " }\n");
 }
 
 /* Often so few connections to a site that its mails wait in line, or that only its home delivers.
@@ -102,6 +133,7 @@ load_config(void)
 	unsigned most = sim_chance(600) ? (unsigned)sim_between(1, 4) : 20;
 	by_mx = sim_chance(500);
 	write_relay(&b);
+	write_listener(&b);
 	struct terms terms = plan->terms;
 
 	terms_vary(&terms);

@@ -144,6 +144,7 @@ behind_trace(const struct oracle_mail *m, struct span data)
 		sim_fail("mail %u arrives without its header", m->number);
 	size_t trace = (size_t)(at - data.data);
 	bool is_field = trace == 0 || span_starts_with(data, SPAN("Received: ")) ||
+			span_starts_with(data, SPAN("Authentication-Results: ")) ||
 			span_starts_with(data, SPAN("Return-Path: "));
 	if (!is_field || (trace > 0 && (at[-1] != '\n' || at[-2] != '\r')))
 		sim_fail("mail %u arrives with something in front that is no trace field",

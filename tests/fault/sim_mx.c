@@ -52,6 +52,19 @@ sim_resolver_free(struct resolver *r)
 	free(r);
 }
 
+struct worker *
+sim_resolver_worker(struct resolver *r)
+{
+	return r->worker;
+}
+
+void
+sim_resolver_count(struct resolver *r, bool begins)
+{
+	ASSERT(begins || r->under_way > 0);
+	r->under_way += begins ? 1 : UINT32_MAX;
+}
+
 void
 sim_resolver_calm(void)
 {

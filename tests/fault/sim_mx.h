@@ -17,6 +17,9 @@
 struct resolver *sim_resolver_new(struct worker *w, uint16_t first_port);
 /* No lookup is under way. */
 void sim_resolver_free(struct resolver *r);
+/* For the other lookups: whose it is, and that one more is under way, or one less. */
+struct worker *sim_resolver_worker(struct resolver *r);
+void sim_resolver_count(struct resolver *r, bool begins);
 /* From now on nothing fails, but for what was lost. */
 void sim_resolver_calm(void);
 /* The domain of this site cannot be resolved until this time; UINT64_MAX: for ever. Of this

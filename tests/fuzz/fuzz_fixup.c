@@ -74,7 +74,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ASSERT(span_eq(buf_span(&whole), buf_span(&cut)));
 	cut = run(&all, buf_span(&whole), SIZE_MAX, 1);
 	/* But where a line without its end had to stay the last one, or a name is too long. */
-	if (in.size > 0 && in.data[in.size - 1] == '\n' && in.size < FIXUP_HELD_MAX)
+	if (in.size > 0 && in.data[in.size - 1] == '\n' && in.size < FIXUP_NAME_MAX)
 		ASSERT(span_eq(buf_span(&whole), buf_span(&cut)));
 	cut = run(&none, in, data[0] + 1U, 2);
 	ASSERT(span_eq(buf_span(&cut), in));

@@ -66,6 +66,7 @@ answer_for(enum receiver_action_kind kind, uint8_t salt, struct output *o)
 	if (kind == (enum receiver_action_kind)(salt % 16) && o->count % 3 == 0) {
 		answer.row = refusals[salt >> 4 & 3];
 		answer.text = salt & 0x40 ? SPAN("no,\r\nno") : span_none();
+		answer.more = salt & 0x80 ? SPAN("any more\r\nof it") : span_none();
 	}
 	return answer;
 }

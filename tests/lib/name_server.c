@@ -25,6 +25,7 @@ enum {
 	TYPE_A = 1,
 	TYPE_PTR = 12,
 	TYPE_MX = 15,
+	TYPE_TXT = 16,
 	RCODE_SERVFAIL = 2,
 	RCODE_NXDOMAIN = 3,
 	TTL_S = 60,
@@ -92,6 +93,19 @@ put_record(uint8_t *packet, size_t *size, unsigned type, unsigned ttl_s, const v
 	put(packet, size, data, count);
 }
 
+/* The TXT record of a name, with its length in front; NULL: none. */
+static const char *
+text_of(const char *name)
+{
+	if (strstr(name, ".spf.") != NULL)
+		return "\x24"
+		       "v=spf1 a include:ok.inc.example -all";
+	if (strstr(name, ".inc.") != NULL)
+		return "\x19"
+		       "v=spf1 ip4:192.0.2.7 ?all";
+	return NULL;
+}
+
 /* Builds the reply in place; 0: none. */
 static size_t
 answer(uint8_t *packet, size_t size, bool is_tcp)
@@ -118,7 +132,9 @@ answer(uint8_t *packet, size_t size, bool is_tcp)
 		packet[2] |= 0x02; /* truncated */
 		return size;
 	}
-	bool found = rcode == 0 && (type == TYPE_A || type == TYPE_MX || type == TYPE_PTR);
+	const char *text = type == TYPE_TXT ? text_of(name) : NULL;
+	bool found = rcode == 0 &&
+		     (type == TYPE_A || type == TYPE_MX || type == TYPE_PTR || text != NULL);
 	packet[7] = found;
 	if (begins(name, "pair") && type == TYPE_MX) {
 		packet[7] = 2;
@@ -127,7 +143,9 @@ answer(uint8_t *packet, size_t size, bool is_tcp)
 		return size;
 	}
 	packet[9] = !found && rcode != RCODE_SERVFAIL;
-	if (found && type == TYPE_A)
+	if (found && text != NULL)
+		put_record(packet, &size, type, ttl_s, text, strlen(text));
+	else if (found && type == TYPE_A)
 		put_record(packet, &size, type, ttl_s, "\xc0\x00\x02\x01", 4);
 	else if (found && type == TYPE_MX)
 		put_record(packet, &size, type, ttl_s, "\x00\x0a\xc0\x0c", 4);

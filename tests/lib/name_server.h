@@ -13,6 +13,9 @@
  *   short...   as ok, with a TTL of 0
  *   loose...   a packet that is cut
  *   pair...    MX 10 ok and MX 20 silent
+ * Where a later label is spf or inc, there is a TXT record, too:
+ *   spf        "v=spf1 a include:ok.inc.example -all"
+ *   inc        "v=spf1 ip4:192.0.2.7 ?all"
  */
 #ifndef TESTS_LIB_NAME_SERVER_H
 #define TESTS_LIB_NAME_SERVER_H

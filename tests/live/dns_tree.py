@@ -239,7 +239,7 @@ class Front:
 
     def __init__(self, tree, strips=False, vouches=False, port=None):
         self.tree, self.strips, self.vouches = tree, strips, vouches
-        self.lock = threading.Lock()
+        self.lock = threading.Condition()
         self.asked = []  # (name, type)
         self.faults = {}
         self.host = ports.address()
@@ -263,6 +263,12 @@ class Front:
         with self.lock:
             return [name for name, asked in self.asked if asked == kind]
 
+    def wait(self, *key, timeout_s=30):
+        """Until this (name, type) was asked for."""
+        with self.lock:
+            found = self.lock.wait_for(lambda: key in self.asked, timeout_s)
+        assert found, f"nobody asks for {key}"
+
     def answer(self, question, tcp):
         """The reply; None for silence."""
         name, at = [], 12
@@ -273,6 +279,7 @@ class Front:
         key = ".".join(name), self.TYPES.get(number, str(number))
         with self.lock:
             self.asked.append(key)
+            self.lock.notify_all()
             fault = self.faults.get(key)
         if fault == SILENT:
             return None

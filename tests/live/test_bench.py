@@ -273,6 +273,25 @@ def test_ringpostd_is_started_loaded_measured_and_ended(way, folder):
     assert '"event":"stop"' in relay.log_path.read_text().replace(" ", "")
 
 
+@pytest.mark.parametrize("client", ["192.0.2.7", "2001:db8::7"])
+def test_senders_of_many_domains_behind_a_proxy(client, folder):
+    with Sink() as sink:
+        relay = ringpost(folder, f"{sink.host}:{sink.port}",
+                         config={"relay": {"domains": [{"name": "x.test", "recipients": "any"}]}})
+        relay.config["listeners"][0].update(proxy_from=["127.0.0.0/8"], spf={"enabled": False})
+        relay.write_config()
+        told = f"[{client}]:4000" if ":" in client else f"{client}:4000"
+        with relay:
+            run = bench("source", "--relay", f"{relay.host}:{relay.port}", "--proxy", told,
+                        "--from", "a@b.test", "--from-domains", 7, "--domain", "x.test",
+                        "--messages", 50, folder=folder)
+            senders = collections.Counter(m.sender for m in sink.wait(50))
+            for _ in range(50):
+                relay.log.wait("received", peer=told)
+        assert run.status == 0
+        assert senders == {f"a@d{n}.b.test": 8 if n == 0 else 7 for n in range(7)}
+
+
 @pytest.mark.parametrize("fault", ["20%:defer", "20%:defer-data", "10%:drop=mail", "10%:drop=rcpt",
                                    "10%:drop=data", "10%:drop=body", "10%:drop=end",
                                    "10%:close=end", "30%:drop=connect", "30%:close=hello",
@@ -640,6 +659,8 @@ def test_what_the_sink_cannot_do_is_told(words, text, folder):
 @pytest.mark.parametrize("words, text", [
     (["--size", "1B"], "--size '1B' is not understood"),
     (["--corpus", "/nowhere"], "--corpus /nowhere: No such file or directory"),
+    (["--from", "x", "--from-domains", 2], "--from-domains: --from 'x' must be name@domain"),
+    (["--proxy", "unix:/x"], "--proxy: write an IP address with a port"),
     (["--mode", "fast"], "--mode 'fast': write pipelined, lockstep, login or connect"),
 ])
 def test_what_the_source_cannot_do_is_told(words, text, folder):

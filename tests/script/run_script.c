@@ -180,10 +180,13 @@ answer(struct run *run, const struct receiver_action *action, struct span rest, 
 	struct buf argument = buf_of(memory, sizeof memory);
 	const char *question = show_question(run, action, &argument);
 	const struct script_policy *policy = policy_for(run->script, question, buf_span(&argument));
+	struct span text = policy == NULL ? span_none() : text_span(&policy->text);
+	size_t tab = span_find(text, '\t', 0);
 	struct receiver_answer reply = {
 		.row = policy == NULL ? REPLY_NONE : policy->row,
-		.text = policy == NULL ? span_none() : text_span(&policy->text),
-		.challenge = policy == NULL ? span_none() : text_span(&policy->text),
+		.text = span_first(text, tab),
+		.more = span_after(text, tab + 1),
+		.challenge = text,
 		.input_waiting = run->consumed + used < run->group_end,
 	};
 

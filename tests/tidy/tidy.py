@@ -27,8 +27,10 @@ TAB = 8
 BASE = ("core/base", "core/tables")
 PURE = ("relay/smtp", "relay/message")
 # Pure modules in folders that are not.
-PURE_FILES = tuple(f"dns/{name}.c" for name in "name packet hosts_file resolv_conf mx".split()) + (
-    "tls/dane.c",)
+PURE_FILES = tuple(
+    f"dns/{name}.c" for name in
+    "name packet hosts_file resolv_conf mx spf spf_begin spf_record spf_macro idn".split()
+) + ("tls/dane.c",)
 # What a folder may include: folders, or single headers. A folder that is not named here may hold
 # no C file.
 MAY_INCLUDE = {
@@ -44,7 +46,8 @@ MAY_INCLUDE = {
     "queue/redis": BASE + ("core", "dns", "tls", "queue", "queue/redis"),
     "relay/flow": BASE + PURE + ("core", "dns", "tls", "queue", "relay/flow"),
     "relay/admin": BASE + ("queue/mail.h", "relay/admin"),
-    "relay/ctl": BASE + ("relay/smtp", "core/config.h", "core/file.h", "relay/admin", "relay/ctl"),
+    "relay/ctl": BASE + ("relay/smtp", "core/config.h", "core/file.h", "dns", "relay/admin",
+                         "relay/ctl"),
     "relay/control": BASE + PURE + ("core", "dns", "tls", "queue", "relay/flow", "relay/admin",
                                     "relay/control"),
     "relay": None,  # main: everything
@@ -369,7 +372,7 @@ def modules_are_tested(root, files):
 
 def compiler_flags():
     wanted = ("liburing yaml-0.1 libmicrohttpd hiredis libunbound openssl jansson "
-              "libcurl cmocka").split()
+              "libcurl libidn2 cmocka").split()
     flags = []
     for package in wanted:
         run = subprocess.run(["pkg-config", "--cflags", package], capture_output=True, text=True)

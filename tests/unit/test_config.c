@@ -42,6 +42,15 @@ defaults_are_those_of_the_table(void **state)
 	assert_int_equal(c->listeners_count, 1);
 	assert_int_equal(ntohs(c->listeners[0].address.head.port_network_order), 2525);
 	assert_int_equal(c->listeners[0].role, ROLE_RELAY);
+	const struct config_listener_spf *spf = &c->listeners[0].spf;
+	assert_true(spf->enabled && spf->iprev && !spf->received_spf && spf->given);
+	assert_int_equal(spf->fail, SPF_ACTION_REFUSE);
+	assert_int_equal(spf->temperror, SPF_ACTION_DEFER);
+	assert_int_equal(spf->pass, SPF_ACTION_MARK);
+	assert_int_equal(spf->permerror, SPF_ACTION_MARK);
+	assert_int_equal(spf->helo, SPF_HELO_OF_NULL_SENDER);
+	assert_int_equal(spf->at, SPF_AT_MAIL);
+	assert_int_equal(spf->deadline_ms, 20000);
 	assert_int_equal(c->metrics.address.size, 0);
 	assert_int_equal(c->log.file.size, 0);
 	assert_int_equal(c->queue.spool.segment_size, 64 << 20);
@@ -453,6 +462,19 @@ what_the_head_needs_is_missed(void **state)
 		  "x:3: listeners[0].role: submission needs TLS, behind which users log in; add a "
 		  "certificate to tls.certificates, and leave out tls: none",
 		  NULL },
+		{ "hostname: a\nlisteners:\n"
+		  " - { address: \"0.0.0.0:587\", role: submission, spf: {} }\n"
+		  "users: { file: /users }\n"
+		  "tls: { certificates: [{ chain: /c, key: /k }] }\n",
+		  "x:3: listeners[0].spf: SPF is for listeners with the role relay; remove it "
+		  "here, or make the role relay",
+		  NULL },
+		{ "hostname: a\nlisteners:\n"
+		  " - { address: \"0.0.0.0:25\", spf: { given: true, fail: reject } }\n",
+		  "x:3: listeners[0].spf.given is no option; see ringpostd --doc options for "
+		  "those that are",
+		  "x:3: listeners[0].spf.fail: 'reject' is not valid; write accept or mark or "
+		  "refuse or defer" },
 		{ "- a\n- b\n", "x:1: the file has no options; write name: value", NULL },
 		{ "a: [1\nb: 2\n", NULL, NULL },
 		{ "a: \xff\n", NULL, NULL },
@@ -543,6 +565,34 @@ what_is_printed_parses_to_the_same(void **state)
 		config_put(a);
 		config_put(b);
 	}
+}
+
+/* Where SPF is not in effect its options are not shown. */
+static void
+spf_is_printed_for_relays_alone(void **state)
+{
+	static const char text[] =
+		"hostname: a\nlisteners:\n"
+		" - { address: \"0.0.0.0:25\", spf: { fail: mark, except: [10.0.0.0/8] } }\n"
+		" - { address: \"0.0.0.0:587\", role: submission }\n"
+		"users: { file: /users }\n"
+		"tls: { certificates: [{ chain: /c, key: /k }] }\n";
+	struct buf out = buf_of(memory, sizeof memory);
+	const struct config *a = must_parse(text);
+
+	(void)state;
+	assert_true(config_print(a, &out));
+	const char *first = memmem(out.data, out.size, "spf:\n", 5);
+	assert_non_null(first);
+	size_t rest = out.size - (size_t)(first + 5 - (const char *)out.data);
+	assert_null(memmem(first + 5, rest, "spf:\n", 5));
+	const struct config *b = config_parse("printed", buf_span(&out), &errors);
+	assert_non_null(b);
+	assert_true(config_eq(a, b));
+	assert_int_equal(b->listeners[0].spf.fail, SPF_ACTION_MARK);
+	assert_int_equal(b->listeners[0].spf.except.count, 1);
+	config_put(a);
+	config_put(b);
 }
 
 static void
@@ -743,6 +793,7 @@ main(void)
 		cmocka_unit_test(what_the_head_needs_is_missed),
 		cmocka_unit_test(errors_are_listed_by_line_up_to_twenty),
 		cmocka_unit_test(what_is_printed_parses_to_the_same),
+		cmocka_unit_test(spf_is_printed_for_relays_alone),
 		cmocka_unit_test(a_reload_names_what_needs_a_restart),
 		cmocka_unit_test(routes_go_by_exact_then_longest_parent_then_star),
 		cmocka_unit_test(many_routes_are_found_and_domains_have_no_star),

@@ -43,7 +43,13 @@ static const struct {
 	{ L63 "x.org", NULL },
 	{ L63 "." L63 "." L63 "." L61 "x", NULL },
 	{ "exa mple.org", NULL },
-	{ "exa\\046mple.org", NULL },
+	{ "exa\\046mple.org", "exa\\046mple.org" },
+	{ "a\\032b.\\195\\188.org", "a\\032b.\\195\\188.org" },
+	{ "exa\\109ple.org", NULL }, /* has another form */
+	{ "exa\\256ple.org", NULL },
+	{ "exa\\04.org", NULL },
+	{ "exa\\", NULL },
+	{ "\\", NULL },
 	{ "b\xc3\xbc"
 	  "cher.example",
 	  NULL },
@@ -62,6 +68,34 @@ names_have_one_form(void **state)
 		else
 			assert_string_equal(out, names[i].normal);
 		assert_int_equal(size, strlen(out));
+	}
+}
+
+static void
+names_of_any_bytes(void **state)
+{
+	static const struct {
+		struct span bytes;
+		const char *name; /* "": none */
+	} rows[] = {
+		{ { (const uint8_t *)"A b.\x00\xff\\.org.", 12 }, "a\\032b.\\000\\255\\092.org" },
+		{ { (const uint8_t *)"a..b", 4 }, "" },
+		{ { (const uint8_t *)"", 0 }, "" },
+		{ { (const uint8_t *)"." L63, 64 }, "" },
+		{ { (const uint8_t *)" " L63 ".a", 66 }, "" },
+		{ { (const uint8_t *)" " L61 ".a", 64 }, "\\032" L61 ".a" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		char out[DNS_NAME_MAX + 1];
+		char again[DNS_NAME_MAX + 1];
+		size_t size = name_of_bytes(rows[i].bytes, out);
+
+		assert_string_equal(out, rows[i].name);
+		assert_int_equal(size, strlen(rows[i].name));
+		assert_int_equal(name_normalize(span_of(out, size), again), size);
+		assert_string_equal(again, rows[i].name);
 	}
 }
 
@@ -350,36 +384,69 @@ records_beyond_the_limit_are_left_out(void **state)
 	size_t at = put(0, WHOLE(HEADER("\x80", "\xff", "\x00") QUESTION("\x01")));
 
 	(void)state;
-	for (unsigned i = 0; i < 255; i++) {
+	for (unsigned i = 0; i < DNS_RECORDS_MAX + 1; i++) {
 		at = put(at, WHOLE(RR(A_TEST, "\x01", "\x3c", "\x04") "\x0a\x00\x00"));
 		large[at++] = (uint8_t)i;
 	}
+	large[6] = 1;
+	large[7] = 0;
 	assert_true(packet_parse(span_of(large, at), SPAN("a.test"), DNS_A, &packet));
 	assert_int_equal(packet.count, DNS_RECORDS_MAX);
+	assert_false(packet.is_cut);
+	large[7] = 1;
+	assert_true(packet_parse(span_of(large, at), SPAN("a.test"), DNS_A, &packet));
+	assert_int_equal(packet.count, DNS_RECORDS_MAX);
+	assert_true(packet.is_cut);
 }
 
+/* Strings that fill a whole packet, in one record: nothing of it is lost. */
 static void
-bytes_beyond_the_room_are_left_out(void **state)
+the_longest_strings_fit(void **state)
 {
-	size_t at = put(0, WHOLE(HEADER("\x80", "\x30", "\x00") QUESTION("\x10")));
-	size_t kept = 0;
+	size_t at = put(0, WHOLE(HEADER("\x80", "\x01", "\x00") QUESTION("\x10")));
+	size_t begin = put(at, WHOLE(A_TEST "\x00\x10\x00\x01\x00\x00\x00\x3c\xff\xff"));
+	size_t strings = 0;
 
 	(void)state;
-	for (unsigned i = 0; i < 0x30; i++) {
-		at = put(at, WHOLE(A_TEST "\x00\x10\x00\x01\x00\x00\x00\x3c\x02\x00"));
-		for (unsigned half = 0; half < 2; half++) {
-			large[at] = 255;
-			memset(large + at + 1, 'x', 255);
-			at += 256;
-		}
+	for (at = begin; at + 256 <= sizeof large; at += 256) {
+		large[at] = 255;
+		memset(large + at + 1, 'x', 255);
+		strings++;
 	}
+	large[begin - 2] = (uint8_t)((at - begin) >> 8);
+	large[begin - 1] = (uint8_t)(at - begin);
 	assert_true(packet_parse(span_of(large, at), SPAN("a.test"), DNS_TXT, &packet));
-	for (unsigned i = 0; i < packet.count; i++) {
-		assert_int_equal(packet.records[i].data.size, 510);
-		kept += 510;
+	assert_int_equal(packet.count, 1);
+	assert_int_equal(packet.records[0].data.size, strings * 255);
+	assert_false(packet.is_cut);
+}
+
+/* As many of the longest names as are kept, each written once and pointed to by all. */
+static void
+the_longest_names_fit(void **state)
+{
+	size_t at = put(0, WHOLE(HEADER("\x80", "\x00", "\x00") QUESTION("\x0c")));
+
+	(void)state;
+	large[6] = 1;
+	at = put(at, WHOLE(A_TEST "\x00\x0c\x00\x01\x00\x00\x00\x3c\x00\xff"));
+	size_t name = at;
+	for (unsigned i = 0; i < 4; i++) {
+		large[at] = i < 3 ? 63 : 61;
+		memset(large + at + 1, 'x', 63);
+		at += large[at] + 1u;
 	}
-	assert_true(packet.count < 0x30 && packet.count > 0);
-	assert_true(kept <= PACKET_TEXT_MAX);
+	large[at++] = 0;
+	assert_int_equal(at - name, 255);
+	for (unsigned i = 1; i < DNS_RECORDS_MAX; i++) {
+		at = put(at, WHOLE(A_TEST "\x00\x0c\x00\x01\x00\x00\x00\x3c\x00\x02\xc0"));
+		large[at++] = (uint8_t)name;
+	}
+	assert_true(packet_parse(span_of(large, at), SPAN("a.test"), DNS_PTR, &packet));
+	assert_int_equal(packet.count, DNS_RECORDS_MAX);
+	assert_false(packet.is_cut);
+	for (unsigned i = 0; i < packet.count; i++)
+		assert_int_equal(packet.records[i].name.size, DNS_NAME_MAX);
 }
 
 static void
@@ -427,12 +494,14 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names_have_one_form),
+		cmocka_unit_test(names_of_any_bytes),
 		cmocka_unit_test(addresses_have_reverse_names),
 		cmocka_unit_test(packets_are_read),
 		cmocka_unit_test(cut_packets_are_refused),
 		cmocka_unit_test(changed_packets_do_no_harm),
 		cmocka_unit_test(records_beyond_the_limit_are_left_out),
-		cmocka_unit_test(bytes_beyond_the_room_are_left_out),
+		cmocka_unit_test(the_longest_strings_fit),
+		cmocka_unit_test(the_longest_names_fit),
 		cmocka_unit_test(too_many_records_are_refused),
 		cmocka_unit_test(a_long_chain_ends),
 	};

@@ -66,6 +66,48 @@ static const struct row rows[] = {
 	{ "Bcc: x", BOTH },
 };
 
+/* With our name: fields that bear it go, wherever they stand in front of the empty line. */
+#define AR    "Authentication-Results: "
+#define OURS  AR "mx.example.org; spf=pass\r\n"
+#define OTHER AR "mx.example.net; spf=pass\r\n"
+
+static const struct row forged[] = {
+	{ OURS "To: x\r\n\r\n" OURS, "To: x\r\n\r\n" OURS },
+	{ OTHER OURS OTHER "\r\n", OTHER OTHER "\r\n" },
+	{ "To: x\r\n" OURS, "To: x\r\n" },
+	{ "authentication-RESULTS \t:\r\n\t(a (b) \\) c)\r\n MX.Example.Org\r\n 1;\r\n x=y\r\nTo: "
+	  "x\r\n\r\n",
+	  "To: x\r\n\r\n" },
+	{ AR "\"mx.ex\\ample.org\" 1; none\r\nTo: x\r\n", "To: x\r\n" },
+	{ AR "mx.example.org.; none\r\n\r\n", "\r\n" },
+	{ AR "mx.example.org\r\n\r\n", "\r\n" },
+	{ AR "mx.example.org", "" },
+	{ AR "mx.example.or", AR "mx.example.or" },
+	{ AR "mx.example.org.evil.example; none\r\n\r\n",
+	  AR "mx.example.org.evil.example; none\r\n\r\n" },
+	{ AR "(mx.example.org) x; none\r\n\r\n", AR "(mx.example.org) x; none\r\n\r\n" },
+	{ AR "x (mx.example.org); none\r\n  mx.example.org\r\n\r\n",
+	  AR "x (mx.example.org); none\r\n  mx.example.org\r\n\r\n" },
+	{ "X-" OURS "Authentication-Results-X: mx.example.org; none\r\n",
+	  "X-" OURS "Authentication-Results-X: mx.example.org; none\r\n" },
+	{ "To: x\r\n " OURS "\r\n", "To: x\r\n " OURS "\r\n" },
+	{ AR "mx.example.org;\n spf=pass\nTo: x\n\n", "To: x\n\n" },
+	/* What nobody can read might be read as ours by somebody. */
+	{ AR "\r\nTo: x\r\n\r\n", "To: x\r\n\r\n" },
+	{ AR "(mx.example.org; spf=pass\r\n x\r\nTo: x\r\n\r\n", "To: x\r\n\r\n" },
+	{ AR ",mx.example.org; spf=pass\r\nTo: x\r\n\r\n", "To: x\r\n\r\n" },
+	{ AR "\"mx.example.org", "" },
+	/* Lines that are no fields do not hide what follows. */
+	{ "From joe Thu\r\n" OURS "To: x\r\n\r\n" OURS, "From joe Thu\r\nTo: x\r\n\r\n" OURS },
+	{ "To: x\r\nhello\r\n" OURS OTHER "\r\n" OURS, "To: x\r\nhello\r\n" OTHER "\r\n" OURS },
+	{ ": x\r\n" OURS, ": x\r\n" },
+	{ " x\r\n" OURS, " x\r\n" },
+	{ "\r\n" OURS, "\r\n" OURS },
+	{ "\n" OURS, "\n" OURS },
+	{ "\xff\r\n\rx\r\n" OURS " y\r\n\r\n", "\xff\r\n\rx\r\n\r\n" },
+	{ "Bcc: a\r\nDate: b\r\n", "Bcc: a\r\nDate: b\r\n" },
+};
+
 /* The result of the message in pieces of these sizes, the last one for all that is left. */
 static void
 fix(const struct fixup_options *o, struct span in, const size_t *sizes, size_t count,
@@ -153,6 +195,51 @@ each_option_is_for_itself(void **state)
 	assert_fixed(&o, in, SPAN("Bcc: a\r\nTo: b\r\n" ID "\r\n"));
 }
 
+static void
+forged_results_are_taken_out_at_every_cut(void **state)
+{
+	struct fixup_options o = { .authserv_id = SPAN("MX.example.org") };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof forged / sizeof forged[0]; i++)
+		assert_fixed(&o, span_of_string(forged[i].in), span_of_string(forged[i].out));
+}
+
+/* For users as well, beside what else is changed. */
+static void
+forged_results_and_what_is_missing(void **state)
+{
+	struct fixup_options o = all;
+
+	(void)state;
+	o.authserv_id = SPAN("mx.example.org");
+	assert_fixed(&o, SPAN(OURS "Bcc: a\r\n" OTHER "To: b\r\n\r\nx"),
+		     SPAN(OTHER "To: b\r\n" BOTH "\r\nx"));
+	assert_fixed(&o, SPAN(HAS "hello\r\nBcc: a\r\n" OURS "x"),
+		     SPAN(HAS "hello\r\nBcc: a\r\nx"));
+	assert_fixed(&o, SPAN("hello\r\n" OURS), SPAN(BOTH "\r\nhello\r\n" OURS));
+}
+
+/* As much as is held of a comment in front of the name, and more. */
+static void
+results_that_say_too_late_whose_they_are_go(void **state)
+{
+	uint8_t memory[FIXUP_HELD_MAX + 64];
+	struct fixup_options o = { .authserv_id = SPAN("mx.example.org") };
+
+	(void)state;
+	for (size_t size = FIXUP_HELD_MAX - 2; size < FIXUP_HELD_MAX + 3; size++) {
+		struct buf in = buf_of(memory, sizeof memory);
+		buf_append_string(&in, AR "(");
+		while (in.size < size - 2)
+			buf_append_byte(&in, 'x');
+		buf_append_string(&in, ")b; c=d\r\n");
+		assert_int_equal(span_find(buf_span(&in), ';', 0), size);
+		assert_fixed(&o, buf_span(&in),
+			     size <= FIXUP_HELD_MAX ? buf_span(&in) : span_none());
+	}
+}
+
 /* A name, or the blanks behind it, as long as the memory and longer. */
 static void
 a_name_that_does_not_fit_ends_the_looking(void **state)
@@ -161,10 +248,10 @@ a_name_that_does_not_fit_ends_the_looking(void **state)
 
 	(void)state;
 	for (int blanks = 0; blanks < 2; blanks++) {
-		for (size_t size = FIXUP_HELD_MAX - 1; size < FIXUP_HELD_MAX + 2; size++) {
+		for (size_t size = FIXUP_NAME_MAX - 1; size < FIXUP_NAME_MAX + 2; size++) {
 			struct buf in = buf_of(in_memory, sizeof in_memory);
 			struct buf want = buf_of(want_memory, sizeof want_memory);
-			bool fits = size <= FIXUP_HELD_MAX;
+			bool fits = size <= FIXUP_NAME_MAX;
 			for (size_t i = 0; i < size; i++)
 				buf_append_byte(&in, blanks && i > 2 ? ' ' : 'x');
 			buf_append_string(&in, ": y\r\n");
@@ -288,6 +375,9 @@ main(void)
 		cmocka_unit_test(messages_are_put_right_at_every_cut),
 		cmocka_unit_test(nothing_changes_without_an_option),
 		cmocka_unit_test(each_option_is_for_itself),
+		cmocka_unit_test(forged_results_are_taken_out_at_every_cut),
+		cmocka_unit_test(forged_results_and_what_is_missing),
+		cmocka_unit_test(results_that_say_too_late_whose_they_are_go),
 		cmocka_unit_test(a_name_that_does_not_fit_ends_the_looking),
 		cmocka_unit_test(many_messages_come_out_as_by_whole_lines),
 	};

@@ -213,7 +213,7 @@ static const struct row rows[] = {
 	  { "example.net no_data | found 198.51.100.1" },
 	  "loop implicit ",
 	  TTL_MS },
-	{ "a name that cannot be asked for",
+	{ "a name of strange bytes, without addresses",
 	  "found 10:a\\032b",
 	  { "a\\032b no_domain | no_domain" },
 	  "no_host a\\032b",

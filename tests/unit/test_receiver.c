@@ -246,6 +246,48 @@ longest_challenges_fit(void **state)
 	receiver_fini(&r);
 }
 
+/* Each line has code and enhanced code, all but the last a hyphen, and none is too long. */
+static void
+longest_texts_are_folded(void **state)
+{
+	static const char shapes[] = { 'x', ' ', 'y' }; /* without a blank, only blanks, words */
+	char text[RECEIVER_TEXT_MAX], more[RECEIVER_MORE_MAX + 100];
+
+	(void)state;
+	memset(text, 't', sizeof text);
+	for (size_t shape = 0; shape < sizeof shapes; shape++) {
+		struct receiver r;
+		struct receiver_action action;
+		size_t lines = 0, letters = 0;
+		memset(more, shapes[shape], sizeof more);
+		for (size_t i = 0; shape == 2 && i < sizeof more; i += 203)
+			more[i] = ' ';
+		begin(&r);
+		receiver_step(&r, SPAN("MAIL FROM:<a@b>\r\n"), &action);
+		assert_int_equal(action.kind, RECEIVER_ASK_MAIL);
+		receiver_answer(&r,
+				&(struct receiver_answer){ .row = REPLY_SPF_FAIL,
+							   .text = span_of(text, sizeof text),
+							   .more = span_of(more, sizeof more) });
+		receiver_step(&r, span_none(), &action);
+		assert_int_equal(action.kind, RECEIVER_REPLY);
+		for (struct span rest = action.data; rest.size > 0; lines++) {
+			size_t end = span_find(rest, '\n', 0);
+			bool last = end + 1 == rest.size;
+			assert_true(end < 512);
+			assert_true(span_starts_with(rest, last ? SPAN("550 5.7.23 ")
+								: SPAN("550-5.7.23 ")));
+			for (size_t i = 11; i < end; i++)
+				letters += rest.data[i] == shapes[shape];
+			rest = span_after(rest, end + 1);
+		}
+		assert_in_range(lines, 4, 7);
+		if (shape == 0)
+			assert_int_equal(letters, RECEIVER_MORE_MAX);
+		receiver_fini(&r);
+	}
+}
+
 static void
 sessions_are_small(void **state)
 {
@@ -271,6 +313,7 @@ main(void)
 		cmocka_unit_test(handshakes_have_a_phase_of_their_own),
 		cmocka_unit_test(sessions_can_be_ended_while_they_authenticate),
 		cmocka_unit_test(longest_challenges_fit),
+		cmocka_unit_test(longest_texts_are_folded),
 		cmocka_unit_test(sessions_are_small),
 	};
 
