@@ -100,6 +100,9 @@ struct config_forwarders {
 #define FIELD_DELIMITERS(name)   struct span name; /* each byte is one */
 #define FIELD_DURATIONS(name)    const uint64_t *name##_ms; size_t name##_count;
 #define FIELD_DOMAINS(name)      const struct span *name; size_t name##_count;
+#define FIELD_WORD(name)         struct span name; /* empty: left out */
+#define FIELD_SERVER(name)       struct span name; /* empty: left out */
+#define FIELD_SERVERS(name)      const struct span *name; size_t name##_count;
 #define FIELD_FORWARDERS(name)   struct config_forwarders name;
 #define FIELD_FILE(name)         struct span name; /* "none" where there is none */
 #define FIELD_AUTO_FILE(name)    struct span name; /* "none", "auto" */
@@ -143,6 +146,9 @@ struct config {
 #undef FIELD_DELIMITERS
 #undef FIELD_DURATIONS
 #undef FIELD_DOMAINS
+#undef FIELD_WORD
+#undef FIELD_SERVER
+#undef FIELD_SERVERS
 #undef FIELD_FORWARDERS
 #undef FIELD_FILE
 #undef FIELD_AUTO_FILE

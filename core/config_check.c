@@ -358,6 +358,7 @@ config_finish(struct snapshot *s, config_report_fn report, void *context)
 	check_fingerprints(c, report, context);
 	check_dane(c, report, context);
 	check_retry(c, report, context);
+	config_check_queue(c, report, context);
 	return true;
 }
 

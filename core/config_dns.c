@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The kinds of values that only the group `dns` has. Pure.
+ * The kinds of values that only the groups `dns` and `queue.redis` have. Pure.
  */
 #include "core/base/assert.h"
+#include "core/base/server_address.h"
 #include "core/config_table.h"
 
 enum {
 	FORWARDERS_MAX = 8,
 	DOMAINS_MAX = 6,
+	SERVERS_MAX = 64,
 	DNS_PORT = 53,
 };
 
@@ -92,6 +94,14 @@ forwarders_eq(const struct config_forwarders *a, const struct config_forwarders 
 	return true;
 }
 
+static bool
+is_server(struct span text)
+{
+	struct server_address a;
+
+	return server_address_parse(text, &a) && a.host.size > 0;
+}
+
 static const struct span *
 domains_of(const struct option *o, const void *base, size_t *count)
 {
@@ -106,14 +116,20 @@ bool
 domains_parse(const struct option *o, const struct span *items, size_t count, struct arena *arena,
 	      void *base, struct buf *why, size_t *bad)
 {
-	if (count > DOMAINS_MAX)
+	if (o->kind == OPTION_DOMAINS && count > DOMAINS_MAX)
 		return value_refuse(why, span_none(), "has more than 6 domains; shorten the list");
+	if (o->kind == OPTION_SERVERS && count > SERVERS_MAX)
+		return value_refuse(why, span_none(), "has more than 64 servers; shorten the list");
 	struct span *copies = arena_take(arena, (count + 1) * sizeof *copies);
 	if (copies == NULL)
 		return refuse_memory(why);
 	for (size_t i = 0; i < count; i++) {
 		*bad = i;
-		if (!value_is_domain(items[i], false))
+		if (o->kind == OPTION_SERVERS && !is_server(items[i]))
+			return value_refuse(why, items[i],
+					    "is no server; write one such as redis-1:6379, "
+					    "192.0.2.1:6379 or \"[2001:db8::1]:6379\"");
+		if (o->kind == OPTION_DOMAINS && !value_is_domain(items[i], false))
 			return value_refuse(
 				why, items[i],
 				"is no domain; write one such as example.org, without a dot at "

@@ -120,6 +120,19 @@ has_row(size_t row)
 	return row < option_rows_count && !is_end(option_rows[row].kind);
 }
 
+/* Is there an option whose name is this one with the rest behind it? */
+static bool
+has_option(size_t first_row, struct span name, const char *rest)
+{
+	for (size_t row = first_row; has_row(row); row = option_skip(row)) {
+		struct span option = span_of_string(option_rows[row].name);
+		if (span_starts_with(option, name) &&
+		    span_eq(span_after(option, name.size), span_of_string(rest)))
+			return true;
+	}
+	return false;
+}
+
 static void
 report_unknown(struct loader *l, size_t first_row, const yaml_node_t *key)
 {
@@ -135,7 +148,13 @@ report_unknown(struct loader *l, size_t first_row, const yaml_node_t *key)
 		}
 	}
 	int size = name.size > 60 ? 60 : (int)name.size;
-	if (near != NULL)
+	if (has_option(first_row, name, "_file"))
+		report(l, line_of(key),
+		       "%s%.*s does not stand here, where others may read it; write it into a file "
+		       "that only its owner can read, and name that in %s%.*s_file",
+		       l->path, size, (const char *)name.data, l->path, size,
+		       (const char *)name.data);
+	else if (near != NULL)
 		report(l, line_of(key), "%s%.*s is no option; did you mean %s%s?", l->path, size,
 		       (const char *)name.data, l->path, near);
 	else

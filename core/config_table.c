@@ -39,6 +39,9 @@
 #define MEMBER_DELIMITERS(name)   name
 #define MEMBER_DURATIONS(name)    name##_ms
 #define MEMBER_DOMAINS(name)      name
+#define MEMBER_WORD(name)         name
+#define MEMBER_SERVER(name)       name
+#define MEMBER_SERVERS(name)      name
 #define MEMBER_FORWARDERS(name)   name
 #define MEMBER_FILE(name)         name
 #define MEMBER_AUTO_FILE(name)    name
@@ -65,6 +68,9 @@
 #define COUNT_DELIMITERS(name)   name
 #define COUNT_DURATIONS(name)    name##_count
 #define COUNT_DOMAINS(name)      name##_count
+#define COUNT_WORD(name)         name
+#define COUNT_SERVER(name)       name
+#define COUNT_SERVERS(name)      name##_count
 #define COUNT_FORWARDERS(name)   name
 #define COUNT_FILE(name)         name
 #define COUNT_AUTO_FILE(name)    name
@@ -143,7 +149,8 @@ option_is_sequence(const struct option *o)
 {
 	return o->kind == OPTION_NETWORKS || o->kind == OPTION_TARGET ||
 	       o->kind == OPTION_DURATIONS || o->kind == OPTION_DOMAINS ||
-	       o->kind == OPTION_FORWARDERS || o->kind == OPTION_FINGERPRINTS;
+	       o->kind == OPTION_FORWARDERS || o->kind == OPTION_FINGERPRINTS ||
+	       o->kind == OPTION_SERVERS;
 }
 
 const void *

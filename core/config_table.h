@@ -55,6 +55,9 @@ enum option_kind {
 	OPTION_FILE,         /* absolute path, or none */
 	OPTION_AUTO_FILE,    /* absolute path, auto, or none */
 	OPTION_FINGERPRINTS, /* a list of SHA-256 digests, in hexadecimal */
+	OPTION_WORD,         /* letters, digits, and - _ . : @ + / */
+	OPTION_SERVER,       /* host:port or unix:/path (base/server_address.h) */
+	OPTION_SERVERS,      /* a list of host:port */
 	OPTION_KINDS
 };
 
@@ -113,6 +116,7 @@ bool forwarders_parse(const struct span *items, size_t count, struct arena *aren
 		      struct config_forwarders *out, struct buf *why, size_t *bad);
 void forwarders_print(const struct config_forwarders *f, struct buf *out);
 bool forwarders_eq(const struct config_forwarders *a, const struct config_forwarders *b);
+/* Of domains, and of servers. */
 bool domains_parse(const struct option *o, const struct span *items, size_t count,
 		   struct arena *arena, void *base, struct buf *why, size_t *bad);
 void domains_print(const struct option *o, const void *base, struct buf *out);
@@ -148,6 +152,8 @@ void snapshot_free(struct snapshot *s);
 
 /* Reporting by the checks that follow parsing: `path` is "routes[3].domain". */
 typedef void (*config_report_fn)(void *context, const char *path, const char *message);
+/* Of the group queue.redis. */
+void config_check_queue(const struct config *config, config_report_fn report, void *context);
 /* What no single row can check; builds the indexes. False where memory is short. */
 bool config_finish(struct snapshot *s, config_report_fn report, void *context);
 

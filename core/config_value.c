@@ -5,6 +5,7 @@
 #include <inttypes.h>
 
 #include "core/base/assert.h"
+#include "core/base/server_address.h"
 #include "core/base/unit.h"
 #include "core/base/utf8.h"
 #include "core/config_table.h"
@@ -14,6 +15,7 @@ enum {
 	DOMAIN_MAX = 255,     /* RFC 5321 4.5.3.1.2 */
 	LABEL_MAX = 63,
 	DELIMITERS_MAX = 8,
+	WORD_MAX = 48,
 	LOCAL_MAX = 64, /* RFC 5321 4.5.3.1.1 */
 };
 
@@ -219,10 +221,24 @@ is_mailbox(struct span text)
 	return true;
 }
 
+/* What can stand in keys, in commands and in what people read, without quotes. */
+static bool
+is_word(struct span text)
+{
+	for (size_t i = 0; i < text.size; i++) {
+		uint8_t c = ascii_lower(text.data[i]);
+		bool letter = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+		if (!letter && (c == 0 || strchr("-_.:@+/", c) == NULL))
+			return false;
+	}
+	return text.size > 0 && text.size <= WORD_MAX;
+}
+
 /* NULL, or what is wrong with a text of this kind. */
 static const char *
 text_fault(enum option_kind kind, struct span text)
 {
+	struct server_address server;
 	bool literal = text.size > 2 && text.data[0] == '[' && text.data[text.size - 1] == ']';
 
 	switch (kind) {
@@ -246,6 +262,15 @@ text_fault(enum option_kind kind, struct span text)
 		return is_mailbox(text) ? NULL
 					: "is no mail address; write one such as "
 					  "postmaster@example.org, without a name or brackets";
+	case OPTION_WORD:
+		return is_word(text) ? NULL
+				     : "is no word of up to 48 letters, digits and - _ . : @ + /; "
+				       "write one such as ringpost";
+	case OPTION_SERVER:
+		return server_address_parse(text, &server)
+			       ? NULL
+			       : "is no server; write one such as redis:6379, 127.0.0.1:6379 or "
+				 "unix:/run/redis/redis.sock";
 	case OPTION_DELIMITERS:
 		if (is_delimiters(text))
 			return NULL;
@@ -430,6 +455,7 @@ value_parse(const struct option *o, const struct span *items, size_t count, stru
 			items, count, arena,
 			(struct config_forwarders *)(void *)((char *)base + o->offset), why, bad);
 	case OPTION_DOMAINS:
+	case OPTION_SERVERS:
 		return domains_parse(o, items, count, arena, base, why, bad);
 	case OPTION_FINGERPRINTS:
 		return fingerprints_parse(o, items, count, arena, base, why, bad);
@@ -556,6 +582,7 @@ value_print(const struct option *o, const void *base, struct buf *out)
 		forwarders_print(field, out);
 		break;
 	case OPTION_DOMAINS:
+	case OPTION_SERVERS:
 		domains_print(o, base, out);
 		break;
 	case OPTION_FINGERPRINTS:
@@ -618,6 +645,7 @@ value_eq(const struct option *o, const void *a, const void *b)
 	case OPTION_FORWARDERS:
 		return forwarders_eq(left, right);
 	case OPTION_DOMAINS:
+	case OPTION_SERVERS:
 		return domains_eq(o, a, b);
 	case OPTION_FINGERPRINTS:
 		return fingerprints_eq(o, a, b);
@@ -651,6 +679,10 @@ value_describe(enum option_kind kind)
 		[OPTION_NETWORKS] = "a list of networks such as [192.0.2.0/24, \"2001:db8::/32\"]",
 		[OPTION_TARGET] = "mx, one URL, a list of URLs, or discard",
 		[OPTION_DOMAINS] = "a list of domains such as [example.org, example.net]",
+		[OPTION_WORD] = "a word of letters, digits and - _ . : @ + /",
+		[OPTION_SERVER] = "a server such as redis:6379, \"[::1]:6379\" or "
+				  "unix:/run/redis/redis.sock",
+		[OPTION_SERVERS] = "a list of servers such as [redis-1:6379, redis-2:6379]",
 		[OPTION_FORWARDERS] = "auto, none, or a list such as [192.0.2.53, "
 				      "\"2001:db8::53@5353\"]",
 		[OPTION_FILE] = "an absolute path, or none",

@@ -531,6 +531,12 @@ conn_write_lent(struct conn *c, const void *data, size_t size)
 	worker_last(c->worker, &c->late);
 }
 
+bool
+conn_is_lending(const struct conn *c)
+{
+	return c->lent != NULL;
+}
+
 size_t
 conn_output_room(const struct conn *c)
 {

@@ -161,6 +161,8 @@ bool conn_peer_has_ended(const struct conn *c);
 bool conn_write(struct conn *c, struct span bytes);
 /* Not in a handshake. */
 void conn_write_lent(struct conn *c, const void *data, size_t size);
+/* Is lent memory still the connection's? */
+bool conn_is_lending(const struct conn *c);
 /* Room for conn_write() in bytes; writing more than that is a bug. */
 size_t conn_output_room(const struct conn *c);
 /* Is there less room than CONN_OUTPUT_SPARE, the longest answer to one command? */

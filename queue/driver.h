@@ -17,9 +17,11 @@ struct queue_driver {
 	void (*start)(struct queue *q);
 	void (*stop)(struct queue *q, void (*on_stopped)(struct queue *q, void *context),
 		     void *context);
+	void (*give_up)(struct queue *q); /* NULL: it waits for nobody */
 	void (*close)(struct queue_store *s);
 	enum err (*admit)(struct queue *q, uint64_t size);
 	bool (*memory_is_tight)(struct queue *q);
+	struct mail_id (*id_beside)(struct queue *q, struct mail_id of);
 	struct queue_draft *(*draft_new)(struct queue *q, struct mail_id id, uint64_t size_hint);
 	enum err (*draft_append)(struct queue_draft *d, struct span bytes);
 	bool (*draft_is_full)(const struct queue_draft *d);
@@ -34,7 +36,7 @@ struct queue_driver {
 	void (*drop_body)(struct queue *q, struct queue_mail *m);
 	void (*record)(struct queue *q, struct queue_record *r);
 	bool (*may_deliver)(struct queue *q);
-	bool (*lease_is_valid)(struct queue *q);
+	bool (*lease_is_valid)(struct queue *mine, const struct queue_mail *m);
 	void (*attempt)(struct queue *q, struct queue_attempt *a);
 	bool (*list)(struct queue *q, const struct queue_filter *f, uint64_t *cursor,
 		     uint64_t slice_us, bool (*on_row)(void *context, const struct queue_row *row),

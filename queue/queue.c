@@ -6,6 +6,7 @@
 
 #include "core/base/assert.h"
 #include "queue/driver.h"
+#include "queue/redis/store.h"
 #include "queue/spool/spool.h"
 
 struct queue_store *
@@ -14,6 +15,8 @@ queue_open(const struct queue_options *options, struct worker **workers, unsigne
 {
 	ASSERT(worker_count > 0 && worker_count <= WORKERS_MAX);
 	ASSERT(hooks->site_of != NULL && hooks->on_due != NULL);
+	if (options->redis != NULL)
+		return redis_open(options, workers, worker_count, hooks, why);
 	return spool_open(options, workers, worker_count, hooks, why);
 }
 
@@ -44,6 +47,14 @@ queue_stop(struct queue *q, void (*on_stopped)(struct queue *q, void *context), 
 {
 	OBJ_CHECK(q, QUEUE_MAGIC);
 	q->driver->stop(q, on_stopped, context);
+}
+
+void
+queue_give_up(struct queue *q)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	if (q->driver->give_up != NULL)
+		q->driver->give_up(q);
 }
 
 void
@@ -144,6 +155,13 @@ queue_memory_is_tight(struct queue *q)
 	return q->driver->memory_is_tight(q);
 }
 
+struct mail_id
+queue_id_beside(struct queue *q, struct mail_id of)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	return q->driver->id_beside(q, of);
+}
+
 struct queue_draft *
 queue_draft_new(struct queue *q, struct mail_id id, uint64_t size_hint)
 {
@@ -207,10 +225,11 @@ queue_may_deliver(struct queue *q)
 }
 
 bool
-queue_lease_is_valid(struct queue *q)
+queue_lease_is_valid(struct queue *mine, const struct queue_mail *m)
 {
-	OBJ_CHECK(q, QUEUE_MAGIC);
-	return q->driver->lease_is_valid(q);
+	OBJ_CHECK(mine, QUEUE_MAGIC);
+	OBJ_CHECK(m, QUEUE_MAIL_MAGIC);
+	return mine->driver->lease_is_valid(mine, m);
 }
 
 void

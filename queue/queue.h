@@ -43,6 +43,7 @@
 
 struct queue;
 struct queue_store;
+struct redis_options;
 struct spool_end;
 
 /* A request while the queue has it. Callers embed it zeroed and never look inside. */
@@ -83,7 +84,8 @@ enum queue_durability {
 
 /* Plain input, filled from the configuration by the caller. Memory is of the whole process. */
 struct queue_options {
-	const char *spool_path; /* directory; made where it does not exist */
+	const struct redis_options *redis; /* queue/redis/servers.h; NULL: the spool */
+	const char *spool_path;            /* directory; made where it does not exist */
 	enum queue_durability durability;
 	uint64_t segment_size;   /* bytes; at most, see spool.h; 0: 64 MiB */
 	uint64_t file_threshold; /* larger bodies get a file of their own; 0: 256 KiB, the most */
@@ -110,6 +112,9 @@ void *queue_context(struct queue *q);
  * (ERR_SHUTTING_DOWN) and calls on_stopped. */
 void queue_start(struct queue *q);
 void queue_stop(struct queue *q, void (*on_stopped)(struct queue *q, void *context), void *context);
+/* There is no more time: what a store would say to a server that is away fails (ERR_AWAY), now and
+ * from now on, instead of waiting for it. */
+void queue_give_up(struct queue *q);
 /* After all workers have ended. */
 void queue_close(struct queue_store *s);
 
@@ -120,6 +125,10 @@ enum err queue_admit(struct queue *q, uint64_t size);
 
 /* Is the memory for bodies three quarters full? Then keep none that would only wait. */
 bool queue_memory_is_tight(struct queue *q);
+
+/* A fresh id for a mail of ours that is to be one atomic change with the mail `of` (a notice of
+ * it): a store may need the two to lie beside each other. */
+struct mail_id queue_id_beside(struct queue *q, struct mail_id of);
 
 /* A body on its way in. */
 struct queue_draft;
@@ -242,7 +251,11 @@ struct queue_result {
  * not called. On ERR_OK its items are in notice->items, claimed. On failure neither the outcomes
  * nor the notice are kept (ERR_IN_DOUBT: both or neither, as for a put), the draft is gone, and the
  * item stays claimed: record again with a new notice. ERR_TOO_BIG: the notice is, make it shorter.
- * ERR_NO_ROOM comes earlier than without a notice: room for outcomes alone is left to them. */
+ * ERR_NO_ROOM comes earlier than without a notice: room for outcomes alone is left to them.
+ *
+ * ERR_LOST: another node has taken the mail over (its lease had run out): the outcome was not
+ * recorded but for recipients delivered, the item is gone, the caller forgets it. There is no
+ * notice then, and its draft is gone. The mail may be read until on_done returns. */
 struct queue_record {
 	struct queue_request request;
 	struct queue_item *item;
@@ -254,12 +267,14 @@ struct queue_record {
 void queue_record(struct queue *q, struct queue_record *r);
 /* Is there room to record outcomes? If not, start no delivery. */
 bool queue_may_deliver(struct queue *q);
-/* Invariant 3: is the right to record outcomes certain for at least a third of a lease? A spool's
- * always is (it is locked). Asked right before the end of data. */
-bool queue_lease_is_valid(struct queue *q);
+/* Invariant 3: is the right to record outcomes of this mail certain for at least a third of a
+ * lease? A spool's always is (it is locked). Asked right before the end of data, of any worker's
+ * claimed item, through one's own end. */
+bool queue_lease_is_valid(struct queue *mine, const struct queue_mail *m);
 
 /* Invariant 9: records that an attempt begins, for items with `recovered`; batched. `alone`: it is
- * the only delivery on its worker. The item stays claimed. */
+ * the only delivery on its worker. The item stays claimed, but for ERR_LOST: another node has taken
+ * the mail over, the item is gone when on_done has returned, the caller forgets it. */
 struct queue_attempt {
 	struct queue_request request;
 	struct queue_item *item;
@@ -280,6 +295,9 @@ struct queue_filter {
 	struct site_id site;
 	bool by_id;
 	struct mail_id id;
+	/* Of a store that nodes share, only what this worker keeps now; else all that it answers
+	 * for (a call may then come to no row and not to the end: rows are on their way). */
+	bool kept_here;
 	enum queue_state state;
 	uint16_t attempts_min;
 	uint64_t accepted_before_ms; /* 0: any */

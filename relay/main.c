@@ -22,6 +22,7 @@
 #include "core/metric.h"
 #include "core/strikes.h"
 #include "dns/resolver.h"
+#include "queue/redis/options.h"
 #include "relay/control/control.h"
 #include "relay/control/http.h"
 #include "relay/control/startup.h"
@@ -45,6 +46,7 @@ enum {
 
 struct daemon {
 	const struct config *config;
+	struct redis_options *redis; /* NULL: the queue is a spool */
 	const char *config_path;
 	struct dsn_template *templates; /* the routing's, once there is one */
 	unsigned workers;
@@ -273,6 +275,13 @@ open_queue(struct daemon *d)
 		.reserve_bytes = c->queue.spool.free_min,
 	};
 
+	if (c->queue.store == STORE_REDIS) {
+		d->redis = redis_options_load(c, &d->why);
+		if (d->redis == NULL || !startup_state_directory(c, &d->why))
+			return false;
+		redis_options_warn(d->redis, &d->why);
+		options.redis = d->redis;
+	}
 	d->store = queue_open(&options, d->peers, d->workers, &hooks, &d->why);
 	if (d->store == NULL)
 		return false;
@@ -683,6 +692,8 @@ go_down(struct daemon *d)
 	reports_fini(&d->control.reports);
 	if (d->store != NULL)
 		queue_close(d->store);
+	if (d->redis != NULL)
+		redis_options_free(d->redis);
 	for (unsigned i = 0; i < d->workers; i++) {
 		flow_free(d->crew[i].worker.flow);
 		tls_free(d->crew[i].worker.tls);

@@ -4,7 +4,7 @@
 # the other relays of bench/compare (compare). Asks apt only for what is missing, as root or through
 # sudo.
 #
-#   tests/packages.sh [build|quickstart|test|all|compare]
+#   tests/packages.sh [build|quickstart|cluster|test|all|compare]
 #
 # Servers that cannot be installed beside Postfix are unpacked into a folder of their own, which
 #   tests/packages.sh --peers-folder
@@ -15,14 +15,17 @@ peers_folder=${RINGPOST_PEERS:-/var/tmp/ringpost-test-peers}
 
 build=(build-essential cmake ninja-build pkg-config liburing-dev libyaml-dev libmicrohttpd-dev
 	libjemalloc-dev zlib1g-dev libjansson-dev libunbound-dev libssl-dev libcmocka-dev
-	libcurl4-openssl-dev libidn2-dev)
+	libcurl4-openssl-dev libidn2-dev libhiredis-dev libzstd-dev liblua5.1-0-dev)
 test=(clang libclang-rt-14-dev clang-format llvm git curl e2fsprogs mount util-linux procps iproute2
 	postfix dovecot-core dovecot-lmtpd dovecot-submissiond swaks libnet-ssleay-perl msmtp nodejs
 	python3 python3-pytest python3-spf python3-yaml python3-aiosmtpd python3-cryptography
 	openssl chromium
 	libpcre2-8-0 libgnutls30 libgnutls-dane0 libnsl2 libdb5.3 libidn12 libidn2-0
+	redis-server redis-tools haproxy
 	ldnsutils libevent-2.1-7 libfstrm0 libprotobuf-c1 libssl3 libsystemd0)
 quickstart=(curl python3 swaks)
+# deploy/cluster/local.sh. Where systemd runs, their own services start, on loopback.
+cluster=(curl redis-server redis-tools haproxy prometheus)
 # nsd, because its package would start it on port 53.
 unpacked=(exim4-base exim4-daemon-light prometheus nsd)
 # Relays to compare with. Haraka comes from npm, Exim and OpenSMTPD are unpacked.
@@ -55,6 +58,10 @@ install_missing() {
 	as_root apt-get update -q
 	echo "postfix postfix/main_mailer_type select No configuration" |
 		as_root debconf-set-selections
+	# The tests run Redis servers of their own; the package's would take port 6379.
+	if [ -d /run/systemd/system ] && [[ " ${missing[*]} " == *" redis-server "* ]]; then
+		as_root systemctl mask redis-server.service
+	fi
 	# Where systemd runs, Dovecot's own service starts, but without a protocol and so without a
 	# port; Postfix's does not, for want of a configuration. The tests run their own instances.
 	as_root env DEBIAN_FRONTEND=noninteractive \
@@ -123,13 +130,16 @@ test | all)
 	add_exim_user
 	install_node_modules
 	;;
+cluster)
+	install_missing "${build[@]}" "${cluster[@]}"
+	;;
 compare)
 	install_missing "${build[@]}" "${compare[@]}"
 	unpack_peers usr/sbin/exim4 usr/sbin/smtpd -- "${unpacked_compare[@]}"
 	install_haraka
 	;;
 *)
-	echo "usage: $0 [build|quickstart|test|all|compare|--peers-folder]" >&2
+	echo "usage: $0 [build|quickstart|cluster|test|all|compare|--peers-folder]" >&2
 	exit 2
 	;;
 esac

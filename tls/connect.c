@@ -295,6 +295,8 @@ ask(struct client *c, const struct tls_wish *w)
 
 	if (text_of(w->server_name, name))
 		SSL_set_tlsext_host_name(ssl, name);
+	if (w->trust != NULL)
+		SSL_set1_verify_cert_store(ssl, w->trust->store);
 	if (w->level == TLS_MAY)
 		take_what_there_is(ssl);
 	if (w->level == TLS_DANE && !ask_for_records(ssl, w)) {

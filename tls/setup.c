@@ -55,6 +55,23 @@ load_certificates(struct tls_setup *s, const struct tls_setup *old, struct buf *
 	return true;
 }
 
+/* NULL with a line in `why`, which names the option. */
+static X509_STORE *
+read_trust(const char *path, const char *option, struct buf *why)
+{
+	X509_STORE *store = X509_STORE_new();
+
+	if (store != NULL && X509_STORE_load_file(store, path) == 1)
+		return store;
+	X509_STORE_free(store);
+	ERR_clear_error();
+	buf_printf(why,
+		   "%s: %s: has no certificates in PEM that can be read; install "
+		   "ca-certificates, or name another file",
+		   option, path);
+	return NULL;
+}
+
 /* Whom we believe. The file of the system may be missing where nobody asked for it by name. */
 static bool
 load_trust(struct tls_setup *s, const struct tls_setup *old, struct buf *why)
@@ -74,14 +91,35 @@ load_trust(struct tls_setup *s, const struct tls_setup *old, struct buf *why)
 		s->trust = old->trust;
 		return true;
 	}
-	s->trust = X509_STORE_new();
-	if (s->trust != NULL && X509_STORE_load_file(s->trust, s->trust_path) == 1)
-		return true;
-	buf_printf(why,
-		   "tls.ca_file: %s: has no certificates in PEM that can be read; install "
-		   "ca-certificates, or name another file",
-		   s->trust_path);
-	return false;
+	s->trust = read_trust(s->trust_path, "tls.ca_file", why);
+	return s->trust != NULL;
+}
+
+struct tls_trust *
+tls_trust_load(struct span file, struct buf *why)
+{
+	bool is_auto = span_eq(file, SPAN("auto"));
+	struct tls_trust *t = calloc(1, sizeof *t);
+
+	if (t == NULL) {
+		buf_append_string(why, "out of memory for the authorities");
+		return NULL;
+	}
+	t->store = read_trust(is_auto ? TRUST_FILE : (const char *)file.data, "queue.redis.ca_file",
+			      why);
+	if (t->store != NULL)
+		return t;
+	free(t);
+	return NULL;
+}
+
+void
+tls_trust_free(struct tls_trust *t)
+{
+	if (t == NULL)
+		return;
+	X509_STORE_free(t->store);
+	free(t);
 }
 
 static bool

@@ -33,6 +33,10 @@ struct certificate {
 	int64_t not_after_s;
 };
 
+struct tls_trust {
+	X509_STORE *store;
+};
+
 struct tls_setup {
 	atomic_uint references;
 	const struct config *config; /* one reference: options */

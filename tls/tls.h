@@ -63,6 +63,12 @@ uint64_t tls_setup_signing_us(const struct tls_setup *s, size_t i);
 size_t tls_setup_certificate_count(const struct tls_setup *s);
 void tls_setup_certificate(const struct tls_setup *s, size_t i, struct tls_certificate *out);
 
+/* Whom to believe in place of `tls.ca_file`, for servers of our own (Redis): "auto" are the
+ * authorities of this host. Immutable, and read by all workers. NULL with one line in `why`. */
+struct tls_trust;
+struct tls_trust *tls_trust_load(struct span file, struct buf *why);
+void tls_trust_free(struct tls_trust *t);
+
 /* NULL with a line in `why`. */
 struct tls *tls_new(struct tls_setup *s, struct buf *why);
 void tls_free(struct tls *t);
@@ -91,7 +97,8 @@ struct tls_wish {
 	 */
 	struct span names[TLS_NAMES_MAX];
 	unsigned name_count;
-	const struct tlsa *records; /* DANE */
+	const struct tls_trust *trust; /* NULL: that of the setup; lent for the call */
+	const struct tlsa *records;    /* DANE */
 	size_t record_count;
 	const uint8_t (*fingerprints)[TLS_FINGERPRINT_SIZE];
 	size_t fingerprint_count;

@@ -152,15 +152,16 @@ apply_outcome(struct spool_end *e, struct queue_record *r)
 	/* Others have come to this item by a new route while it was claimed. */
 	for (uint32_t n = 0; n < m->recipient_count && m->recipient_count > c.line_count; n++) {
 		if (all[n].state == RECIPIENT_PENDING &&
-		    all[n].site.number == i->item.site.number && all[n].retry_at_ms < due_at_ms)
+		    all[n].site.number == i->turn.item.site.number &&
+		    all[n].retry_at_ms < due_at_ms)
 			due_at_ms = all[n].retry_at_ms;
 	}
 	if (due_at_ms != UINT64_MAX && atomic_load(&mail_loaded(m)->damaged))
 		spool_hold_damaged(e, m);
-	i->item.open_starts = 0;
-	i->item.recovered = i->item.had_run_alone = false;
-	i->started = false;
-	i->was_paid = i->was_paid && !tried;
+	i->turn.item.open_starts = 0;
+	i->turn.item.recovered = i->turn.item.had_run_alone = false;
+	i->turn.started = false;
+	i->turn.was_paid = i->turn.was_paid && !tried;
 	if (due_at_ms == UINT64_MAX)
 		item_free(e, i);
 	else
@@ -197,8 +198,8 @@ spool_record(struct queue *q, struct queue_record *r)
 	struct spool_end *e = spool_end_of(q);
 	struct spool_item *i = spool_item_of(r->item);
 
-	ASSERT(i->state == ITEM_CLAIMED);
-	ASSERT(r->result_count == i->item.recipient_count);
+	ASSERT(i->turn.state == ITEM_CLAIMED);
+	ASSERT(r->result_count == i->turn.item.recipient_count);
 	for (uint32_t n = 0; n < r->result_count; n++)
 		ASSERT(queue_item_recipient(r->item, r->results[n].recipient) ==
 		       r->results[n].recipient);
@@ -269,9 +270,9 @@ start_done(struct spool_end *e, struct queue_request *request)
 			all[c.lines[n].recipient].starts = c.lines[n].number;
 			all[c.lines[n].recipient].alone = a->alone;
 		}
-		i->item.open_starts++;
-		i->item.had_run_alone = a->alone;
-		i->started = true;
+		i->turn.item.open_starts++;
+		i->turn.item.had_run_alone = a->alone;
+		i->turn.started = true;
 	}
 	a->on_done(a, request->error);
 }
@@ -284,7 +285,7 @@ spool_attempt(struct queue *q, struct queue_attempt *a)
 {
 	struct spool_end *e = spool_end_of(q);
 
-	ASSERT(spool_item_of(a->item)->state == ITEM_CLAIMED);
+	ASSERT(spool_item_of(a->item)->turn.state == ITEM_CLAIMED);
 	if (e->stopping || !spool_scratch(e, a->item->recipient_count)) {
 		spool_finish_later(e, &a->request, &start_kind,
 				   e->stopping ? ERR_SHUTTING_DOWN : ERR_NO_MEMORY);
@@ -349,10 +350,10 @@ close_recipient(struct spool_end *e, struct spool_mail *m, uint32_t at)
 void
 spool_close_start(struct spool_end *e, struct spool_item *i)
 {
-	for (uint32_t n = 0; n < i->item.recipient_count; n++)
-		close_recipient(e, spool_mail_of(i->item.mail), i->item.recipients[n]);
-	i->item.open_starts = 0;
-	i->started = false;
+	for (uint32_t n = 0; n < i->turn.item.recipient_count; n++)
+		close_recipient(e, spool_mail_of(i->turn.item.mail), i->turn.item.recipients[n]);
+	i->turn.item.open_starts = 0;
+	i->turn.started = false;
 }
 
 /* An operator releases it: what it did to its workers counts no more. Before the act's own record,
@@ -374,8 +375,8 @@ forgive(struct spool_mail *m)
 {
 	m->damaged = false;
 	for (struct spool_item *i = m->items; i != NULL; i = i->next) {
-		i->item.open_starts = 0;
-		i->item.had_run_alone = false;
+		i->turn.item.open_starts = 0;
+		i->turn.item.had_run_alone = false;
 	}
 }
 
@@ -421,8 +422,9 @@ static void
 act_end_items(struct spool_end *e, struct spool_mail *m, bool now)
 {
 	for (struct spool_item *i = m->items; i != NULL; i = i->next) {
-		if (i->state == ITEM_BUSY)
-			item_wait(e, i, now ? e->queue.worker->now_wall_ms : i->item.due_at_ms);
+		if (i->turn.state == ITEM_BUSY)
+			item_wait(e, i,
+				  now ? e->queue.worker->now_wall_ms : i->turn.item.due_at_ms);
 	}
 }
 

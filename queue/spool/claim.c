@@ -181,7 +181,7 @@ spool_fetch(struct spool_end *e, struct spool_mail *m, bool with_body)
 static void
 give_back(struct spool_end *e, struct spool_item *i, uint64_t after_ms)
 {
-	struct spool_mail *m = spool_mail_of(i->item.mail);
+	struct spool_mail *m = spool_mail_of(i->turn.item.mail);
 
 	item_wait(e, i, e->queue.worker->now_wall_ms + after_ms);
 	if (!mail_has_claims(m) && !m->fetching)
@@ -192,26 +192,26 @@ give_back(struct spool_end *e, struct spool_item *i, uint64_t after_ms)
 static bool
 load_item(struct spool_end *e, struct queue_claim *c, struct spool_item *i)
 {
-	struct spool_mail *m = spool_mail_of(i->item.mail);
+	struct spool_mail *m = spool_mail_of(i->turn.item.mail);
 	enum err error = ERR_OK;
 
 	if (m->fetching)
 		return false;
 	if (m->mail.envelope != NULL) {
-		list_unlink(&i->item.link);
+		list_unlink(&i->turn.item.link);
 		if (item_fill_recipients(e, i)) {
-			list_append(&c->items, &i->item.link);
+			list_append(&c->items, &i->turn.item.link);
 			return true;
 		}
 		error = ERR_NO_MEMORY;
 	} else if (mail_is_held(m) || m->fetch_failed) {
-		list_unlink(&i->item.link);
+		list_unlink(&i->turn.item.link);
 		error = ERR_STORAGE;
 	} else {
 		error = spool_fetch(e, m, c->with_bodies);
 		if (error == ERR_OK || error == ERR_AGAIN)
 			return false;
-		list_unlink(&i->item.link);
+		list_unlink(&i->turn.item.link);
 	}
 	m->fetch_failed = false;
 	c->request.error = error;
@@ -249,20 +249,26 @@ claim_done(struct spool_end *e, struct queue_request *r)
 {
 	struct queue_claim *c = CONTAINER_OF(r, struct queue_claim, request);
 
-	struct spool_site *s = site_find(e, c->site);
+	struct turns_site *s = turns_find(&e->turns, c->site);
 	uint32_t count = 0;
 
 	for (struct list_node *n = list_first(&c->items); n != NULL; n = list_next(&c->items, n))
 		count++;
 	/* Fewer, whether no more were due or some could not be read: on_due comes again. */
-	if (count < c->most && s != NULL && !c->by_id) {
-		s->told = false;
-		site_look(s);
-	}
+	if (count < c->most && s != NULL && !c->by_id)
+		turns_claimed(s);
 	c->on_done(c, count == 0 ? r->error : ERR_OK);
 }
 
 static const struct queue_request_kind claim_kind = { RESERVE_NONE, NULL, NULL, claim_done, false };
+
+static struct spool_item *
+next_item(struct spool_end *e, struct turns_site *s)
+{
+	struct turns_item *i = turns_next(s, e->queue.worker->now_wall_ms);
+
+	return i == NULL ? NULL : spool_item_of(&i->item);
+}
 
 static struct spool_item *
 waiting_item(struct spool_end *e, const struct queue_claim *c)
@@ -270,7 +276,8 @@ waiting_item(struct spool_end *e, const struct queue_claim *c)
 	const struct spool_mail *m = index_find(e, c->id);
 	struct spool_item *i = m == NULL ? NULL : m->items;
 
-	while (i != NULL && (i->state != ITEM_WAITING || i->item.site.number != c->site.number))
+	while (i != NULL &&
+	       (i->turn.state != ITEM_WAITING || i->turn.item.site.number != c->site.number))
 		i = i->next;
 	return i;
 }
@@ -279,7 +286,7 @@ void
 spool_claim(struct queue *q, struct queue_claim *c)
 {
 	struct spool_end *e = spool_end_of(q);
-	struct spool_site *s = site_find(e, c->site);
+	struct turns_site *s = turns_find(&e->turns, c->site);
 	uint32_t count = 0;
 
 	list_init(&c->items);
@@ -290,13 +297,12 @@ spool_claim(struct queue *q, struct queue_claim *c)
 	}
 	c->request = (struct queue_request){ .kind = &claim_kind };
 	while (s != NULL && count < c->most) {
-		struct spool_item *i =
-			c->by_id ? waiting_item(e, c) : site_next(s, q->worker->now_wall_ms);
+		struct spool_item *i = c->by_id ? waiting_item(e, c) : next_item(e, s);
 		if (i == NULL)
 			break;
 		item_take(e, i, ITEM_CLAIMED);
-		i->item.link = (struct list_node){ 0 };
-		list_append(&c->loading, &i->item.link);
+		i->turn.item.link = (struct list_node){ 0 };
+		list_append(&c->loading, &i->turn.item.link);
 		count++;
 	}
 	list_append(&e->claims, &c->request.node);
@@ -310,8 +316,8 @@ spool_release(struct queue *q, struct queue_item *item, uint64_t due_at_ms)
 	struct spool_item *i = spool_item_of(item);
 	struct spool_mail *m = spool_mail_of(item->mail);
 
-	ASSERT(i->state == ITEM_CLAIMED && m->mail.worker == q->worker->number);
-	if (i->started)
+	ASSERT(i->turn.state == ITEM_CLAIMED && m->mail.worker == q->worker->number);
+	if (i->turn.started)
 		spool_close_start(e, i);
 	if (atomic_load(&mail_loaded(m)->damaged))
 		spool_hold_damaged(e, m);
@@ -323,15 +329,15 @@ spool_release(struct queue *q, struct queue_item *item, uint64_t due_at_ms)
 static void
 reroute_failed(struct spool_end *e, struct spool_item *i)
 {
-	struct spool_mail *m = spool_mail_of(i->item.mail);
+	struct spool_mail *m = spool_mail_of(i->turn.item.mail);
 	struct spool_recipient *all = mail_recipients(m);
 	struct spool_item *next;
 
-	for (uint32_t n = 0; n < i->item.recipient_count; n++)
-		all[i->item.recipients[n]].site = i->item.site;
+	for (uint32_t n = 0; n < i->turn.item.recipient_count; n++)
+		all[i->turn.item.recipients[n]].site = i->turn.item.site;
 	for (struct spool_item *k = m->items; k != NULL; k = next) {
 		next = k->next;
-		if (k->state == ITEM_NEW)
+		if (k->turn.state == ITEM_NEW)
 			item_free(e, k);
 	}
 	give_back(e, i, MEMORY_AGAIN_MS);
@@ -341,10 +347,10 @@ reroute_failed(struct spool_end *e, struct spool_item *i)
 static bool
 names_any(const struct spool_item *k, const struct spool_item *from)
 {
-	const struct spool_recipient *all = mail_recipients(spool_mail_of(from->item.mail));
+	const struct spool_recipient *all = mail_recipients(spool_mail_of(from->turn.item.mail));
 
-	for (uint32_t n = 0; n < from->item.recipient_count; n++) {
-		if (all[from->item.recipients[n]].site.number == k->item.site.number)
+	for (uint32_t n = 0; n < from->turn.item.recipient_count; n++) {
+		if (all[from->turn.item.recipients[n]].site.number == k->turn.item.site.number)
 			return true;
 	}
 	return false;
@@ -362,7 +368,7 @@ spool_reroute(struct queue *q, struct queue_item *item)
 	uint64_t now_ms = q->worker->now_wall_ms;
 	bool stays = false;
 
-	ASSERT(i->state == ITEM_CLAIMED);
+	ASSERT(i->turn.state == ITEM_CLAIMED);
 	for (uint32_t n = 0; n < item->recipient_count; n++) {
 		uint32_t at = item->recipients[n];
 		struct span address = envelope->recipients[at].address;
@@ -376,10 +382,10 @@ spool_reroute(struct queue *q, struct queue_item *item)
 	}
 	mail_set_items(e, m, item->recovered);
 	for (struct spool_item *k = m->items; k != NULL; k = k->next) {
-		if (k->state == ITEM_NEW) {
-			k->started = i->started;
+		if (k->turn.state == ITEM_NEW) {
+			k->turn.started = i->turn.started;
 			item_wait(e, k, now_ms);
-		} else if (k->state == ITEM_WAITING && names_any(k, i)) {
+		} else if (k->turn.state == ITEM_WAITING && names_any(k, i)) {
 			item_take(e, k, ITEM_BUSY);
 			item_wait(e, k, now_ms);
 		}

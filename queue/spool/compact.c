@@ -82,7 +82,7 @@ copy_ends(struct copy *c)
 
 	m->busy = false;
 	for (struct spool_item *i = m->items; i != NULL; i = i->next)
-		item_wait(e, i, i->item.due_at_ms);
+		item_wait(e, i, i->turn.item.due_at_ms);
 	copy_free(c);
 }
 

@@ -549,8 +549,8 @@ put_ends(struct draft *d, enum err error)
 	index_insert(e, m);
 	for (struct spool_item *i = m->items; i != NULL; i = i->next) {
 		item_set_state(e, i, ITEM_CLAIMED);
-		i->item.link = (struct list_node){ 0 };
-		list_prepend(&p->items, &i->item.link);
+		i->turn.item.link = (struct list_node){ 0 };
+		list_prepend(&p->items, &i->turn.item.link);
 	}
 	tell(e, p, about, ERR_OK);
 }

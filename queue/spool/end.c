@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "core/base/assert.h"
+#include "core/base/clock.h"
 #include "queue/spool/internal.h"
 
 enum {
@@ -17,6 +18,12 @@ enum {
 
 static void on_upkeep(struct timer *t);
 static void on_finish(struct task *t);
+
+static uint64_t
+size_of(const struct queue_mail *m)
+{
+	return spool_mail_of(m)->body_size;
+}
 
 bool
 end_init(struct spool_end *e, struct spool *spool, struct worker *w, uint64_t mails)
@@ -47,7 +54,8 @@ end_init(struct spool_end *e, struct spool *spool, struct worker *w, uint64_t ma
 	task_init(&e->finish_task, on_finish);
 	timer_init(&e->upkeep, on_upkeep);
 	compaction_init(e);
-	return index_init(e, mails) && log_init(e) && spool_scratch(e, 64);
+	return turns_init(&e->turns, &e->queue, spool->hash_seed, size_of) &&
+	       index_init(e, mails) && log_init(e) && spool_scratch(e, 64);
 }
 
 void
@@ -56,7 +64,9 @@ end_fini(struct spool_end *e)
 	struct list_node *node;
 
 	e->started = false;
+	turns_stop(&e->turns);
 	index_fini(e);
+	turns_fini(&e->turns);
 	log_fini(e);
 	pool_fini(&e->drafts);
 	pool_fini(&e->small);
@@ -115,7 +125,6 @@ try_to_stop(struct spool_end *e)
 	if (!has_nothing_open(e) || !log_finish(e) || !segments_are_idle(e))
 		return;
 	timer_stop(&e->queue.worker->timers, &e->upkeep);
-	sites_stop(e);
 	task_cancel(&e->log.commit);
 	task_cancel(&e->log.tell);
 	task_cancel(&e->claim_task);
@@ -212,7 +221,7 @@ spool_start(struct queue *q)
 		memset(e->zeros, 0, ZEROS);
 	timer_set(&q->worker->timers, &e->upkeep, q->worker->now_ms + 1);
 	segment_make(e);
-	sites_look(e);
+	turns_start(&e->turns);
 }
 
 static void
@@ -222,6 +231,7 @@ spool_stop(struct queue *q, void (*on_stopped)(struct queue *q, void *context), 
 
 	ASSERT(e->started && !e->stopping);
 	e->stopping = true;
+	turns_stop(&e->turns);
 	e->on_stopped = on_stopped;
 	e->stopped_context = context;
 	timer_set(&q->worker->timers, &e->upkeep, q->worker->now_ms + 1);
@@ -245,10 +255,19 @@ spool_memory_is_tight(struct queue *q)
 }
 
 static bool
-spool_lease_is_valid(struct queue *q)
+spool_lease_is_valid(struct queue *mine, const struct queue_mail *m)
+{
+	(void)mine;
+	(void)m;
+	return true; /* the directory is locked for as long as the process lives */
+}
+
+static struct mail_id
+spool_id_beside(struct queue *q, struct mail_id of)
 {
 	(void)q;
-	return true; /* the directory is locked for as long as the process lives */
+	(void)of; /* one log has them all */
+	return (struct mail_id){ random_u64(), random_u64() };
 }
 
 static uint64_t
@@ -266,7 +285,7 @@ spool_count(struct queue *q, struct queue_numbers *out)
 
 	*out = (struct queue_numbers){
 		.mails = e->mail_count,
-		.items = e->item_count,
+		.items = e->turns.item_count,
 		.items_waiting = e->waiting,
 		.items_claimed = e->claimed,
 		.items_held = e->held,
@@ -275,8 +294,8 @@ spool_count(struct queue *q, struct queue_numbers *out)
 		.bytes_live = e->bytes_live,
 		.bytes_on_disk = e->segment_bytes,
 		.bytes_free = left < 0 ? 0 : (uint64_t)left,
-		.memory_bytes = e->memory_bytes + e->reply_bytes + e->budget.used_bytes +
-				memory_of(&e->mails) + memory_of(&e->items) +
+		.memory_bytes = e->memory_bytes + e->turns.memory_bytes + e->reply_bytes +
+				e->budget.used_bytes + memory_of(&e->mails) + memory_of(&e->items) +
 				buckets * sizeof(struct spool_mail *),
 	};
 	memcpy(out->items_by_age, e->classes.ages, sizeof out->items_by_age);
@@ -315,6 +334,7 @@ const struct queue_driver spool_driver = {
 	.close = spool_close,
 	.admit = spool_admit,
 	.memory_is_tight = spool_memory_is_tight,
+	.id_beside = spool_id_beside,
 	.draft_new = spool_draft_new,
 	.draft_append = spool_draft_append,
 	.draft_is_full = spool_draft_is_full,

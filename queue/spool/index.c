@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Mails and items in memory, found by id; site.c has them by site and time.
+ * Mails and items in memory, found by id; turns/ has items by site and time.
  *
  * Buckets are numbered by the leading bits of a hash, so that doubling splits bucket b into 2b and
  * 2b + 1: a cursor in hash order stays true while the table grows, which it does a few buckets at
@@ -38,14 +38,13 @@ index_init(struct spool_end *e, uint64_t mails)
 		e->bucket_bits++;
 	e->buckets = calloc((size_t)1 << e->bucket_bits, sizeof(struct spool_mail *));
 	e->replies = calloc(REPLY_BUCKETS, sizeof(struct spool_reply *));
-	e->lanes = calloc((size_t)1 << SPOOL_LANE_BITS, sizeof(struct spool_lane *));
 	/* Above the limit there is room for notices: outcomes that are kept with one must not wait
 	 * for room that only outcomes make. */
 	size_t most = e->spool->options.items_max;
 	most += most / NOTICE_SHARE + NOTICE_LEAST;
 	pool_init(&e->mails, sizeof(struct spool_mail), most);
 	pool_init(&e->items, sizeof(struct spool_item), most);
-	return e->buckets != NULL && e->replies != NULL && e->lanes != NULL && names_init(e);
+	return e->buckets != NULL && e->replies != NULL && names_init(e);
 }
 
 /* ---- by id ---- */
@@ -272,88 +271,81 @@ state_count(struct spool_end *e, uint8_t state)
 void
 item_set_state(struct spool_end *e, struct spool_item *i, uint8_t state)
 {
-	uint64_t *from = state_count(e, i->state);
+	uint64_t *from = state_count(e, i->turn.state);
 	uint64_t *to = state_count(e, state);
 
 	if (from != NULL)
 		(*from)--;
 	if (to != NULL)
 		(*to)++;
-	i->state = state & 7U;
+	i->turn.state = state & 7U;
 }
 
 void
 item_wait(struct spool_end *e, struct spool_item *i, uint64_t due_at_ms)
 {
-	struct spool_mail *m = spool_mail_of(i->item.mail);
+	struct spool_mail *m = spool_mail_of(i->turn.item.mail);
 
-	ASSERT(i->state != ITEM_WAITING && i->state != ITEM_HELD);
-	i->item.due_at_ms = due_at_ms;
-	if (i->item.recipients != &i->only_recipient)
-		free((void *)(uintptr_t)i->item.recipients);
-	i->item.recipients = NULL;
-	i->item.recipient_count = 0;
+	ASSERT(i->turn.state != ITEM_WAITING && i->turn.state != ITEM_HELD);
+	i->turn.item.due_at_ms = due_at_ms;
+	if (i->turn.item.recipients != &i->turn.only_recipient)
+		free((void *)(uintptr_t)i->turn.item.recipients);
+	i->turn.item.recipients = NULL;
+	i->turn.item.recipient_count = 0;
 	if (mail_is_held(m)) {
 		item_set_state(e, i, ITEM_HELD);
 		return;
 	}
 	item_set_state(e, i, ITEM_WAITING);
-	site_add(i);
+	turns_wait(&i->turn);
 }
 
 void
 item_take(struct spool_end *e, struct spool_item *i, uint8_t state)
 {
-	ASSERT(i->state == ITEM_WAITING || i->state == ITEM_HELD);
-	if (i->state == ITEM_WAITING)
-		site_remove(i);
+	ASSERT(i->turn.state == ITEM_WAITING || i->turn.state == ITEM_HELD);
+	if (i->turn.state == ITEM_WAITING)
+		turns_take(&i->turn);
 	item_set_state(e, i, state);
 }
 
 static struct spool_item *
 item_new(struct spool_end *e, struct spool_mail *m, struct site_id id, struct span sender)
 {
-	struct spool_site *site = site_get(e, id);
 	uint32_t key = 0;
-	struct spool_lane *lane = site == NULL ? NULL : lane_get(site, sender, &key);
+	struct turns_lane *lane = turns_name(&e->turns, id, sender, &key);
 	struct spool_item *i = lane == NULL ? NULL : pool_get(&e->items);
 
-	if (i == NULL || !lane_name(lane)) {
-		if (i != NULL)
-			pool_put(&e->items, i);
+	if (i == NULL) {
 		if (lane != NULL)
-			lane_drop(lane);
-		if (site != NULL)
-			site_leave(site);
+			turns_unname(lane);
 		return NULL;
 	}
-	*i = (struct spool_item){ .lane = lane, .next = m->items, .state = ITEM_NEW };
-	OBJ_INIT(&i->item, QUEUE_ITEM_MAGIC);
-	i->item.mail = &m->mail;
-	i->item.site = id;
-	i->item.sender_key = key;
-	i->item.due_at_ms = UINT64_MAX;
+	*i = (struct spool_item){ .turn = { .lane = lane, .state = ITEM_NEW }, .next = m->items };
+	OBJ_INIT(&i->turn.item, QUEUE_ITEM_MAGIC);
+	i->turn.item.mail = &m->mail;
+	i->turn.item.site = id;
+	i->turn.item.sender_key = key;
+	i->turn.item.due_at_ms = UINT64_MAX;
 	m->items = i;
-	e->item_count++;
 	return i;
 }
 
 void
 item_free(struct spool_end *e, struct spool_item *i)
 {
-	struct spool_item **at = &spool_mail_of(i->item.mail)->items;
+	struct spool_item **at = &spool_mail_of(i->turn.item.mail)->items;
 
-	if (i->state == ITEM_WAITING)
-		site_remove(i);
+	if (i->turn.state == ITEM_WAITING)
+		turns_take(&i->turn);
 	item_set_state(e, i, ITEM_NEW);
 	while (*at != i)
 		at = &(*at)->next;
 	*at = i->next;
-	if (i->item.recipients != &i->only_recipient)
-		free((void *)(uintptr_t)i->item.recipients);
-	e->item_count--;
-	lane_unname(i->lane);
-	OBJ_FINI(&i->item, QUEUE_ITEM_MAGIC);
+	if (i->turn.item.recipients != &i->turn.only_recipient)
+		free((void *)(uintptr_t)i->turn.item.recipients);
+	turns_unname(i->turn.lane);
+	OBJ_FINI(&i->turn.item, QUEUE_ITEM_MAGIC);
 	pool_put(&e->items, i);
 }
 
@@ -362,30 +354,31 @@ item_free(struct spool_end *e, struct spool_item *i)
 bool
 item_fill_recipients(struct spool_end *e, struct spool_item *i)
 {
-	struct spool_mail *m = spool_mail_of(i->item.mail);
+	struct spool_mail *m = spool_mail_of(i->turn.item.mail);
 	struct spool_recipient *all = mail_recipients(m);
 	struct mail_recipient *envelope = mail_loaded(m)->recipients;
-	uint32_t *indexes = &i->only_recipient;
+	uint32_t *indexes = &i->turn.only_recipient;
 	uint32_t count = 0;
 
 	(void)e;
 	for (uint32_t n = 0; n < m->recipient_count; n++)
 		count += all[n].state == RECIPIENT_PENDING &&
-			 all[n].site.number == i->item.site.number;
+			 all[n].site.number == i->turn.item.site.number;
 	if (count > 1)
 		indexes = malloc(count * sizeof *indexes);
 	if (indexes == NULL)
 		return false;
 	count = 0;
 	for (uint32_t n = 0; n < m->recipient_count; n++) {
-		if (all[n].state != RECIPIENT_PENDING || all[n].site.number != i->item.site.number)
+		if (all[n].state != RECIPIENT_PENDING ||
+		    all[n].site.number != i->turn.item.site.number)
 			continue;
 		indexes[count++] = n;
 		recipient_show(&all[n], &envelope[n]);
 	}
 	ASSERT(count > 0);
-	i->item.recipients = indexes;
-	i->item.recipient_count = count;
+	i->turn.item.recipients = indexes;
+	i->turn.item.recipient_count = count;
 	return true;
 }
 
@@ -490,7 +483,7 @@ mail_make_items(struct spool_end *e, struct spool_mail *m, struct span sender)
 		struct spool_item *i = m->items;
 		if (all[n].state != RECIPIENT_PENDING)
 			continue;
-		while (i != NULL && i->item.site.number != all[n].site.number)
+		while (i != NULL && i->turn.item.site.number != all[n].site.number)
 			i = i->next;
 		if (i == NULL && item_new(e, m, all[n].site, sender) == NULL)
 			return false;
@@ -506,15 +499,16 @@ item_look(struct spool_mail *m, struct spool_item *i)
 	bool any = false;
 
 	for (uint32_t n = 0; n < m->recipient_count; n++) {
-		if (all[n].state != RECIPIENT_PENDING || all[n].site.number != i->item.site.number)
+		if (all[n].state != RECIPIENT_PENDING ||
+		    all[n].site.number != i->turn.item.site.number)
 			continue;
 		uint16_t open = (uint16_t)(all[n].starts - all[n].closed);
-		if (open > i->item.open_starts)
-			i->item.open_starts = open;
+		if (open > i->turn.item.open_starts)
+			i->turn.item.open_starts = open;
 		if (open > 0 && all[n].alone)
-			i->item.had_run_alone = true;
-		if (all[n].retry_at_ms < i->item.due_at_ms)
-			i->item.due_at_ms = all[n].retry_at_ms;
+			i->turn.item.had_run_alone = true;
+		if (all[n].retry_at_ms < i->turn.item.due_at_ms)
+			i->turn.item.due_at_ms = all[n].retry_at_ms;
 		any = true;
 	}
 	return any;
@@ -527,9 +521,9 @@ mail_set_items(struct spool_end *e, struct spool_mail *m, bool recovered)
 
 	for (struct spool_item *i = m->items; i != NULL; i = next) {
 		next = i->next;
-		if (i->state != ITEM_NEW)
+		if (i->turn.state != ITEM_NEW)
 			continue; /* it was there before */
-		i->item.recovered = recovered;
+		i->turn.item.recovered = recovered;
 		if (!item_look(m, i))
 			item_free(e, i);
 	}
@@ -551,7 +545,7 @@ bool
 mail_has_claims(const struct spool_mail *m)
 {
 	for (const struct spool_item *i = m->items; i != NULL; i = i->next) {
-		if (i->state == ITEM_CLAIMED || i->state == ITEM_RECORDING)
+		if (i->turn.state == ITEM_CLAIMED || i->turn.state == ITEM_RECORDING)
 			return true;
 	}
 	return false;
@@ -700,11 +694,12 @@ classify(struct spool_end *e, struct spool_mail *m)
 
 	for (const struct spool_item *i = m->items; i != NULL; i = i->next) {
 		uint16_t attempts = 0;
-		if (i->state != ITEM_WAITING && i->state != ITEM_BUSY)
+		if (i->turn.state != ITEM_WAITING && i->turn.state != ITEM_BUSY)
 			continue;
 		for (uint32_t n = 0; n < m->recipient_count; n++) {
 			if (all[n].state == RECIPIENT_PENDING &&
-			    all[n].site.number == i->item.site.number && all[n].attempts > attempts)
+			    all[n].site.number == i->turn.item.site.number &&
+			    all[n].attempts > attempts)
 				attempts = all[n].attempts;
 		}
 		e->classes_walk.ages[queue_age_class(age_ms)]++;
@@ -793,11 +788,9 @@ index_fini(struct spool_end *e)
 			mail_unplace(m);
 		mail_free(e, m);
 	}
-	sites_fini(e);
 	free(e->buckets);
 	free(e->new_buckets);
 	free(e->replies);
-	free(e->lanes);
 	names_fini(e);
 	pool_fini(&e->items);
 	pool_fini(&e->mails);

@@ -5,11 +5,10 @@
  *   end.c      a worker's end: start, stop, upkeep     open.c     opening, locks, dealing
  *   segment.c  files of the log: made, filled, freed    recover.c  reading segments at start
  *   log.c      group commit                             index.c    mails and items in memory
- *   draft.c    bodies on their way in, put              site.c     what waits at a site, in turns
- *   change.c   outcomes, attempts, acts                 lane.c     what waits of one sender
- *   compact.c  copying forward                          claim.c    handing out, loading
- *   names.c    domains, kept once                       list.c     seeing
- *   report.c   metrics and events
+ *   draft.c    bodies on their way in, put              claim.c    handing out, loading
+ *   change.c   outcomes, attempts, acts                 list.c     seeing
+ *   compact.c  copying forward                          report.c   metrics and events
+ *   names.c    domains, kept once                       turns/     what waits at a site, in turns
  *
  * Everything of a struct spool_end is touched by its worker alone. Another worker reads, of a
  * claimed item only: the public part, mail->segment (fd, epoch), mail->place, meta_size, the
@@ -25,6 +24,7 @@
 #include "queue/driver.h"
 #include "queue/spool/record.h"
 #include "queue/spool/spool.h"
+#include "queue/turns/turns.h"
 
 enum {
 	SPOOL_BATCH = 1024 * 1024, /* the most bytes of one commit */
@@ -36,13 +36,9 @@ enum {
 	SPOOL_SEGMENT_LEAST = 4 * 1024 * 1024,
 	SPOOL_SPARES = 3, /* ready segments that a log keeps, the reserves included */
 	SPOOL_FETCHES = 32,
-	SPOOL_SITE_BUCKETS = 4096,
 	SPOOL_NAME_SIZE = 40,
 	SPOOL_UPKEEP_MS = 100,
-	SPOOL_UPKEEP_REST_MS = 4000,      /* while there is nothing to do */
-	SPOOL_ITEMS_MOST = (1 << 27) - 1, /* heap_index */
-	SPOOL_LANE_BITS = 16,             /* of the hash table of lanes */
-	SPOOL_WEIGHT_MOST = 1024,
+	SPOOL_UPKEEP_REST_MS = 4000, /* while there is nothing to do */
 	SPOOL_SMALL_MOST = 16384,
 	SPOOL_DRAFTS_MOST = 65536,
 	SPOOL_BODY_BITS = 40,
@@ -173,61 +169,12 @@ enum spool_item_state {
 	ITEM_RECORDING,
 };
 
-struct spool_site {
-	struct spool_site *next;
-	struct spool_end *end;
-	struct site_id id;
-	uint32_t items; /* that name it, in any state */
-	bool told;      /* on_due was called and no claim has come to its end since */
-	struct timer timer;
-	struct task tell;
-	struct task leave;        /* it may go: no item names it */
-	struct spool_lane **heap; /* in which nothing is due, by their first items */
-	uint32_t heap_count;
-	uint32_t heap_capacity; /* of all its lanes */
-	struct list ring;       /* in which something is due, in the order of their turns */
-	uint32_t ring_count;
-	uint32_t passed; /* turns since one that paid for an item */
-	uint32_t least;  /* turns that the nearest of them needs */
-	uint32_t lane_count;
-	uint32_t exact_count;
-};
-
-#define SPOOL_LANE_NOWHERE UINT32_MAX
-#define SPOOL_LANE_IN_RING (UINT32_MAX - 1)
-
-/* What waits at a site of one sender, or of some whose hash is alike. */
-struct spool_lane {
-	struct spool_lane *next; /* in its bucket */
-	struct spool_site *site;
-	struct list_node link; /* in site->ring */
-	union {
-		struct spool_item *one; /* capacity 1 */
-		struct spool_item **many;
-	} heap; /* by due_at_ms */
-	uint32_t heap_count;
-	uint32_t heap_capacity;
-	uint32_t items; /* that name it, in any state */
-	uint32_t hash;  /* of the sender's key; number of a shared one */
-	uint32_t place; /* in site->heap, or SPOOL_LANE_… */
-	uint32_t weight;
-	uint32_t account; /* what its turns have earned and nobody has spent */
-	bool is_shared;
-	bool has_turn;
-	uint8_t text_size; /* the sender's key; none where shared */
-	uint8_t text[];
-};
-
 /* A million of these wait: 80 bytes. */
 struct spool_item {
-	struct queue_item item; /* first */
-	struct spool_lane *lane;
-	struct spool_item *next;  /* of the mail */
-	uint32_t only_recipient;  /* recipients points here where there is one */
-	uint32_t heap_index : 27; /* where waiting */
-	uint32_t state : 3;       /* enum spool_item_state */
-	uint32_t started : 1;     /* a START was recorded in this run */
-	uint32_t was_paid : 1;    /* by its sender's turn, and not tried since */
+	struct turns_item turn;  /* first; its state: enum spool_item_state, started: a START was
+				  * recorded in this run, only_recipient: recipients points there
+				  * where there is one */
+	struct spool_item *next; /* of the mail */
 };
 
 struct spool_loaded {
@@ -392,21 +339,18 @@ struct spool_end {
 	uint64_t migrated;               /* buckets of the old ones that are in the new */
 	unsigned bucket_bits;
 	uint64_t mail_count;
-	uint64_t item_count;
 	uint64_t waiting, claimed, held, failed_recipients;
 	uint64_t oldest_ms;                /* as the last walk found it */
 	uint64_t oldest_walk_ms;           /* so far in this walk */
 	uint64_t oldest_at;                /* bucket where it stands */
 	struct spool_classes classes;      /* as the last walk found them */
 	struct spool_classes classes_walk; /* so far in this walk */
-	struct spool_site *sites[SPOOL_SITE_BUCKETS];
-	struct spool_lane **lanes; /* by site and sender */
-	uint64_t lane_count;
+	struct turns turns;                /* items that wait, by site and sender */
 	struct spool_names *names;
 	struct spool_reply **replies;
 	size_t reply_bytes;
 	size_t reply_bytes_most;
-	uint64_t memory_bytes; /* heaps, tables, recipients, replies */
+	uint64_t memory_bytes; /* recipients, names */
 
 	/* traffic */
 	struct body_budget budget;
@@ -603,32 +547,6 @@ uint16_t name_find(const struct spool_end *e, struct span text);
 uint16_t name_get(struct spool_end *e, struct span text);
 void name_put(struct spool_end *e, uint16_t number);
 struct span name_text(const struct spool_end *e, uint16_t number);
-
-/* ---- site.c ---- */
-struct spool_site *site_find(struct spool_end *e, struct site_id id);
-struct spool_site *site_get(struct spool_end *e, struct site_id id); /* made; NULL: no memory */
-void site_leave(struct spool_site *s);   /* soon, if no item names it by then */
-bool site_reserve(struct spool_site *s); /* room for one more lane; false: no memory */
-void site_add(struct spool_item *i);
-void site_remove(struct spool_item *i);
-/* Whose turn it is, and charges for it; it is still there. NULL: nothing is due. */
-struct spool_item *site_next(struct spool_site *s, uint64_t now_ms);
-void site_look(struct spool_site *s); /* due? then tells; else sets the timer */
-void sites_look(struct spool_end *e); /* at all of them, when the worker starts */
-void sites_stop(struct spool_end *e);
-void sites_fini(struct spool_end *e);
-
-/* ---- lane.c ---- */
-/* The lane of a sender at a site, made where there is none. NULL: no memory. */
-struct spool_lane *lane_get(struct spool_site *s, struct span sender, uint32_t *key_hash);
-/* One more item names it, which gets a place in the heap: waiting never fails. False: no memory. */
-bool lane_name(struct spool_lane *l);
-void lane_unname(struct spool_lane *l);
-void lane_drop(struct spool_lane *l); /* if no item names it */
-void lane_weigh(struct spool_lane *l);
-void lane_push(struct spool_item *i);
-void lane_pull(struct spool_item *i);
-struct spool_item *lane_first(struct spool_lane *l);
 
 /* ---- draft.c ---- */
 void spool_file_name(char name[SPOOL_NAME_SIZE], struct mail_id id);

@@ -51,16 +51,15 @@ worse(enum match a, enum match b)
 static enum match
 match_sender(const struct query *q, const struct spool_mail *m, const struct spool_item *i)
 {
-	const struct spool_lane *l = i == NULL ? NULL : i->lane;
-	bool is_known = l != NULL && !l->is_shared;
-	struct span text = is_known ? span_of(l->text, l->text_size) : span_none();
+	struct span text = span_none();
+	bool is_known = i != NULL && turns_sender(i->turn.lane, &text);
 
 	if (q->by_sender) {
 		if (i == NULL)
 			return MATCH_MAYBE;
 		if (is_known)
 			return span_eq(text, q->key) ? MATCH_YES : MATCH_NO;
-		return i->item.sender_key == q->key_hash ? MATCH_MAYBE : MATCH_NO;
+		return i->turn.item.sender_key == q->key_hash ? MATCH_MAYBE : MATCH_NO;
 	}
 	if (q->sender_domain.size == 0)
 		return MATCH_YES;
@@ -131,9 +130,10 @@ look_at_recipients(const struct query *q, struct spool_mail *m, uint8_t state, s
 static uint8_t
 row_state(const struct spool_item *i)
 {
-	if (i->state == ITEM_HELD)
+	if (i->turn.state == ITEM_HELD)
 		return QUEUE_HELD;
-	return i->state == ITEM_WAITING || i->state == ITEM_BUSY ? QUEUE_WAITING : QUEUE_CLAIMED;
+	return i->turn.state == ITEM_WAITING || i->turn.state == ITEM_BUSY ? QUEUE_WAITING
+									   : QUEUE_CLAIMED;
 }
 
 /* Of what needs no look at recipients. */
@@ -166,12 +166,12 @@ fill_row(struct spool_end *e, const struct query *q, struct spool_mail *m,
 	row->pending_count = i == NULL ? 0 : r.count;
 	row->recipient_domain = name_text(e, r.domain);
 	row->reply = r.reply == NULL ? span_none() : span_of(r.reply->text, r.reply->size);
-	row->sender_is_known = m->mail.envelope != NULL || (i != NULL && !i->lane->is_shared);
+	row->sender = span_none();
+	row->sender_is_known = m->mail.envelope != NULL;
 	if (m->mail.envelope != NULL)
 		row->sender = m->mail.envelope->sender;
-	else
-		row->sender = row->sender_is_known ? span_of(i->lane->text, i->lane->text_size)
-						   : span_none();
+	else if (i != NULL)
+		row->sender_is_known = turns_sender(i->turn.lane, &row->sender);
 	return true;
 }
 
@@ -189,9 +189,9 @@ show_rows(struct spool_end *e, const struct query *q, struct spool_mail *m,
 	if (!mail_matches(f, m))
 		return true;
 	for (const struct spool_item *i = m->items; i != NULL; i = i->next) {
-		row.site = i->item.site;
+		row.site = i->turn.item.site;
 		row.state = row_state(i);
-		row.due_at_ms = row.state == QUEUE_CLAIMED ? 0 : i->item.due_at_ms;
+		row.due_at_ms = row.state == QUEUE_CLAIMED ? 0 : i->turn.item.due_at_ms;
 		if ((f->by_site && f->site.number != row.site.number) ||
 		    (f->state != QUEUE_ANY && f->state != row.state))
 			continue;

@@ -274,8 +274,8 @@ set_defaults(struct queue_options *o)
 		o->body_memory = 256 * 1024 * 1024;
 	if (o->items_max == 0)
 		o->items_max = 16 * 1024 * 1024;
-	if (o->items_max > SPOOL_ITEMS_MOST / 2) /* with the notices' share */
-		o->items_max = SPOOL_ITEMS_MOST / 2;
+	if (o->items_max > TURNS_ITEMS_MOST / 2) /* with the notices' share */
+		o->items_max = TURNS_ITEMS_MOST / 2;
 }
 
 bool

@@ -866,8 +866,9 @@ wake_items(struct recovery *r)
 			s->end->counters.recovered_mails++;
 			s->end->counters.recovered_doubtful += count_doubtful(m, now_ms);
 			for (struct spool_item *k = m->items; k != NULL; k = k->next) {
-				s->end->counters.recovered_open_starts += k->item.open_starts > 0;
-				item_wait(s->end, k, k->item.due_at_ms);
+				s->end->counters.recovered_open_starts +=
+					k->turn.item.open_starts > 0;
+				item_wait(s->end, k, k->turn.item.due_at_ms);
 			}
 		}
 	}

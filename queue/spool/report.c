@@ -105,7 +105,7 @@ spool_report_recovery(struct spool *spool, const struct spool_recovered *r)
 	for (unsigned i = 0; i < spool->store.worker_count; i++) {
 		struct spool_end *e = &spool->ends[i];
 		mails += e->mail_count;
-		recipients += e->item_count;
+		recipients += e->turns.item_count;
 		doubtful += e->counters.recovered_doubtful;
 		spool_report(e);
 	}

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -225,5 +226,19 @@ startup_hide(const struct config *config, struct buf *why)
 		return true;
 	buf_printf(why, "core_dumps: the process's memory cannot be kept to itself: %s",
 		   strerror(errno));
+	return false;
+}
+
+bool
+startup_state_directory(const struct config *config, struct buf *why)
+{
+	const char *path = (const char *)config->queue.spool.path.data;
+
+	if (mkdir(path, 0700) == 0 || (errno == EEXIST && access(path, R_OK | W_OK | X_OK) == 0))
+		return true;
+	buf_printf(why,
+		   "queue.spool.path: %s: %s; what this host remembers is kept there: make the "
+		   "directory, and let the user write there",
+		   path, strerror(errno));
 	return false;
 }

@@ -30,4 +30,8 @@ bool startup_drop_user(const struct config *config, struct buf *why);
  * the user that the process has become. */
 bool startup_hide(const struct config *config, struct buf *why);
 
+/* The directory of what this host remembers, where the queue is not there: made where it does not
+ * exist. For the user that the process has become. */
+bool startup_state_directory(const struct config *config, struct buf *why);
+
 #endif

@@ -288,7 +288,7 @@ fill_notice(struct bounce *b)
 	struct dsn_notice *n = &b->notice;
 
 	/* Never one that was used before: a cancelled put may still be on its way. */
-	b->envelope.id = (struct mail_id){ random_u64(), random_u64() };
+	b->envelope.id = queue_id_beside(b->flow->worker->queue, e->id);
 	*n = (struct dsn_notice){
 		.hostname = c->hostname,
 		.from = c->bounces.from,

@@ -13,7 +13,9 @@
  * being made; further jobs wait in line. When one is ready, the owner records outcomes and report
  * as one change (queue_record.notice). Where something of the original cannot be read or does not
  * fit, less of it is attached; where nothing helps, the outcomes are not recorded either, and all
- * is tried again later: an outcome is never kept without its report.
+ * is tried again later: an outcome is never kept without its report. The one exception is a
+ * delivery of a mail that another node had taken over meanwhile (ERR_LOST): it is kept, and that a
+ * sender asked to hear of it is forgotten.
  *
  * On the worker of the job's owner alone.
  */

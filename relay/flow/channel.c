@@ -355,7 +355,8 @@ act(struct channel *c, const struct sender_action *a)
 		begin_piece(c, a);
 		return true;
 	case SENDER_BEFORE_END:
-		sender_answer(&c->sender, queue_lease_is_valid(c->flow->worker->queue));
+		sender_answer(&c->sender, queue_lease_is_valid(c->flow->worker->queue,
+							       job_of(a->transaction)->mail));
 		return true;
 	case SENDER_RECIPIENT_OUTCOME:
 		take_outcome(c, job_of(a->transaction), a->outcome);
@@ -615,6 +616,12 @@ static const struct conn_events channel_events = {
 	.on_lost = on_lost,
 	.on_closed = on_closed,
 };
+
+bool
+channel_owns(const struct conn *c)
+{
+	return c->events == &channel_events;
+}
 
 bool
 channel_open(struct site *s, struct job *j)

@@ -70,5 +70,7 @@ void channel_quit(struct channel *c, enum close_reason reason);
 void channel_give_way(struct channel *c);
 /* Gives up at once: jobs come back. */
 void channel_abort(struct channel *c, enum close_reason reason);
+/* Is this connection a channel's? */
+bool channel_owns(const struct conn *c);
 
 #endif

@@ -7,6 +7,7 @@
 #include "relay/flow/dispatch.h"
 #include "relay/flow/events.h"
 #include "relay/flow/flow.h"
+#include "relay/flow/outcome.h"
 
 enum {
 	SWEEP_MS = 30 * 1000,
@@ -740,7 +741,7 @@ refuse(struct destination *d, struct job *j)
 		j->phases[i] = JOB_PHASE_DNS;
 	j->times.taken_ms = j->times.started_ms = j->times.done_ms = d->flow->worker->now_ms;
 	j->times.taken_wall_ms = d->flow->worker->now_wall_ms;
-	dispatch_finish(j);
+	outcome_record(j);
 }
 
 void

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/flow/dispatch.h"
 
-#include "core/base/clock.h"
 #include "queue/schedule.h"
 #include "relay/flow/bounce.h"
 #include "relay/flow/channel.h"
 #include "relay/flow/destination.h"
 #include "relay/flow/events.h"
 #include "relay/flow/flow.h"
+#include "relay/flow/outcome.h"
 
 enum {
 	WAITING_MAX = 2048,     /* jobs of a site in line; what is above waits in the queue */
@@ -21,7 +21,7 @@ enum {
 	WAY_MOST = 64,          /* connections that give way at a time */
 	RATE_SLACK_US = 16 * 1000,
 	MINUTE_US = 60 * 1000 * 1000,
-	RECORD_AGAIN_MS = 1000, /* the store could not record an outcome */
+	RECORD_AGAIN_MS = 1000, /* the store has no room for outcomes, or not for a start */
 	ROUNDS_MAX = 64,        /* of a job without progress, against peers that refuse in turns */
 };
 
@@ -71,9 +71,8 @@ release_item(struct flow *f, struct queue_item *item, uint64_t due_at_ms)
 	queue_release(f->worker->queue, item, due_at_ms);
 }
 
-/* The job is over, whatever came of it. */
-static void
-end_job(struct job *j)
+void
+dispatch_end(struct job *j)
 {
 	struct flow *f = j->owner;
 	size_t most = f->routing->config->queue.active_max;
@@ -89,141 +88,15 @@ end_job(struct job *j)
 	flow_check_drained(f);
 }
 
-static void
-release_job(struct job *j)
+void
+dispatch_release(struct job *j)
 {
 	struct flow *owner = j->owner;
 	struct queue_item *item = j->item;
 	uint64_t due_at_ms = j->due_at_ms;
 
-	end_job(j);
+	dispatch_end(j);
 	release_item(owner, item, due_at_ms);
-}
-
-/* ---- outcomes, on the owner's worker ---- */
-
-/* The outcomes were not recorded, or their report could not be made. */
-static void
-record_later(struct job *j, enum err e)
-{
-	struct flow *f = j->owner;
-
-	bounce_dropped(j, e);
-	if (f->cut_off) {
-		/* A drain does not wait for a store that cannot write: the mail stays queued as it
-		 * was, and what was delivered of it comes again after the next start. */
-		flow_event_outcome_given_up(f, j, e);
-		j->due_at_ms = f->worker->now_wall_ms;
-		release_job(j);
-		return;
-	}
-	/* The item stays ours. Nothing is lost: the outcome is recorded when the store can, and a
-	 * crash before that is the duplicate of invariant 4 (a). */
-	flow_event_record_failed(f, j, e);
-	timer_set(&f->worker->timers, &j->again, f->worker->now_ms + RECORD_AGAIN_MS);
-}
-
-static void
-on_recorded(struct queue_record *r, enum err e)
-{
-	struct job *j = CONTAINER_OF(r, struct job, record);
-
-	if (e != ERR_OK) {
-		record_later(j, e);
-		return;
-	}
-	flow_event_outcomes(j->owner, j);
-	bounce_recorded(j);
-	end_job(j);
-}
-
-static void
-on_bounce(struct job *j, enum err e)
-{
-	if (e != ERR_OK) {
-		record_later(j, e);
-		return;
-	}
-	j->record.notice = bounce_put(j);
-	queue_record(j->owner->worker->queue, &j->record);
-}
-
-/* With the report that the outcomes call for: both are kept, or neither. */
-static void
-record(struct job *j)
-{
-	j->record.notice = NULL;
-	if (bounce_is_wanted(j))
-		bounce_make(j, on_bounce);
-	else
-		queue_record(j->owner->worker->queue, &j->record);
-}
-
-static void
-on_record_again(struct timer *t)
-{
-	record(CONTAINER_OF(t, struct job, again));
-}
-
-static struct schedule
-schedule_of(const struct flow *f)
-{
-	const struct config_retry *retry = &f->routing->config->retry;
-
-	return (struct schedule){
-		.pauses_ms = retry->schedule_ms,
-		.pause_count = retry->schedule_count,
-		.jitter_percent = retry->jitter,
-		.lifetime_ms = retry->lifetime_ms,
-	};
-}
-
-/* When a recipient that failed temporarily is tried again; false: its time is over. */
-static bool
-schedule_retry(const struct job *j, struct queue_result *r)
-{
-	const struct mail_envelope *e = j->mail->envelope;
-	uint64_t now_ms = j->owner->worker->now_wall_ms;
-	struct schedule schedule = schedule_of(j->owner);
-
-	r->retry_at_ms = now_ms;
-	if (!r->tried)
-		return true;
-	if (schedule_is_over(&schedule, e->accepted_at_ms, now_ms))
-		return false;
-	size_t i = (size_t)(r - j->results);
-	uint64_t next_ms = schedule_next_ms(&schedule, j->attempts[i] + 1U, now_ms, random_u64());
-	/* Neither the end of its time nor the word to its sender waits for a pause of hours. */
-	next_ms = schedule_no_later_than(next_ms, now_ms, bounce_delay_at_ms(j, (uint32_t)i));
-	r->retry_at_ms = schedule_no_later_than(next_ms, now_ms,
-						schedule_ends_ms(&schedule, e->accepted_at_ms));
-	return true;
-}
-
-static void
-finish_job(struct job *j)
-{
-	ASSERT(job_is_resolved(j));
-	for (uint32_t i = 0; i < j->result_count; i++) {
-		struct queue_result *r = &j->results[i];
-		if (r->state == RECIPIENT_PENDING && !schedule_retry(j, r))
-			r->state = RECIPIENT_FAILED;
-	}
-	j->record = (struct queue_record){
-		.item = j->item,
-		.results = j->results,
-		.result_count = j->result_count,
-		.on_done = on_recorded,
-	};
-	timer_init(&j->again, on_record_again);
-	bounce_judge(j);
-	record(j);
-}
-
-void
-dispatch_finish(struct job *j)
-{
-	finish_job(j);
 }
 
 /* A job is back with its owner. */
@@ -234,9 +107,9 @@ settle(struct job *j)
 	bodies_put(j);
 	if (j->unserved) {
 		ASSERT(j->resolved_count == 0);
-		release_job(j);
+		dispatch_release(j);
 	} else {
-		finish_job(j);
+		outcome_record(j);
 	}
 }
 
@@ -290,7 +163,7 @@ return_unserved(struct job *j, uint64_t pause_ms)
 static bool
 is_overdue(const struct site *s, const struct job *j)
 {
-	struct schedule schedule = schedule_of(s->flow);
+	struct schedule schedule = outcome_schedule(s->flow);
 
 	return schedule_is_over(&schedule, j->mail->envelope->accepted_at_ms,
 				worker_of(s)->now_wall_ms) ||
@@ -846,11 +719,11 @@ start_job(struct flow *f, struct job *j)
 	switch (j->destination->kind) {
 	case SITE_DISCARD:
 		job_resolve_all(j, RECIPIENT_DISCARDED, SPAN("250 2.0.0 discarded by a route"));
-		finish_job(j);
+		outcome_record(j);
 		return;
 	case SITE_NOWHERE:
 		job_resolve_all(j, RECIPIENT_PENDING, SPAN("451 4.4.4 no route for this domain"));
-		finish_job(j);
+		outcome_record(j);
 		return;
 	case SITE_SMTP:
 	case SITE_LMTP:
@@ -864,6 +737,11 @@ on_attempt_recorded(struct queue_attempt *a, enum err e)
 {
 	struct job *j = CONTAINER_OF(a, struct job, attempt);
 
+	if (e == ERR_LOST) {
+		bodies_put(j);
+		outcome_forget(j);
+		return;
+	}
 	if (e != ERR_OK) {
 		j->unserved = true;
 		j->due_at_ms = j->owner->worker->now_wall_ms + RECORD_AGAIN_MS;
@@ -956,7 +834,7 @@ void
 dispatch_overdue(struct flow *f, struct queue_item *item)
 {
 	const struct destination *d = destination_at(f, item->site);
-	struct schedule schedule = schedule_of(f);
+	struct schedule schedule = outcome_schedule(f);
 	uint64_t now_ms = f->worker->now_wall_ms;
 	bool may = !f->draining && item->open_starts == 0 && is_on_its_route(f, item);
 	struct job *j = may ? job_new(f, item, destination_at(f, item->site)) : NULL;
@@ -970,13 +848,13 @@ dispatch_overdue(struct flow *f, struct queue_item *item)
 	if (d->site == NULL || !site_is_doubtful(d->site) ||
 	    (!schedule_is_over(&schedule, j->mail->envelope->accepted_at_ms, now_ms) &&
 	     !bounce_is_overdue(f, j))) {
-		release_job(j);
+		dispatch_release(j);
 		return;
 	}
 	j->times.taken_ms = j->times.started_ms = j->times.done_ms = f->worker->now_ms;
 	j->times.taken_wall_ms = now_ms;
 	job_defer_rest(j, SPAN("451 4.4.1 no host of the destination can be reached"));
-	finish_job(j);
+	outcome_record(j);
 }
 
 void

@@ -5,9 +5,9 @@
  * The way of an item on its owner's worker: dispatch_items (from a put or a claim) makes a job →
  * its destination finds the site → the site's line → dispatch_pump gives it to a channel here, or
  * hands it over to the site's home → dispatch_served on the worker that served it → back to the
- * owner → queue_record → events, and the job ends. What cannot be served now (too many wait, the
- * site is down, the relay drains) goes back to the queue untried: waiting costs an item of the
- * queue, not a job.
+ * owner → outcome_record (outcome.h) → events, and the job ends. What cannot be served now (too
+ * many wait, the site is down, the relay drains) goes back to the queue untried: waiting costs an
+ * item of the queue, not a job.
  *
  * Each site has its own line, and its destinations claim their own items for it, so one that stalls
  * holds nothing of another's. All functions run on the worker of their flow or site.
@@ -28,8 +28,10 @@ void dispatch_wait(struct site *s, struct job *j);
 /* A claimed item whose site does not work, untried: the outcome of an attempt where its time is
  * over or its sender is to be told of the delay; else it goes back. */
 void dispatch_overdue(struct flow *f, struct queue_item *item);
-/* All recipients of a job of this worker have an outcome. */
-void dispatch_finish(struct job *j);
+/* A job of this worker is over, whatever came of it; its item is not its any more. */
+void dispatch_end(struct job *j);
+/* Likewise, and its item goes back to the queue, due at j->due_at_ms. */
+void dispatch_release(struct job *j);
 /* A job of this worker goes back to the queue untried, due after this time. */
 void dispatch_put_back(struct job *j, uint64_t pause_ms);
 /* May the site's line take one more job, or the flow more claims? */

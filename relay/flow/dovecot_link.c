@@ -30,12 +30,6 @@ now_of(const struct dovecot_link *d)
 }
 
 bool
-dovecot_owns(const struct conn *c)
-{
-	return c->events == &dovecot_events;
-}
-
-bool
 dovecot_is_quiet(const struct dovecot_link *d)
 {
 	return d->state == DOVECOT_CLOSED;

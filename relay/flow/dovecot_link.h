@@ -73,6 +73,5 @@ void dovecot_forget(struct dovecot_link *d, struct dovecot_question *q);
 /* Nobody is left who could ask. */
 void dovecot_stop(struct dovecot_link *d);
 bool dovecot_is_quiet(const struct dovecot_link *d);
-bool dovecot_owns(const struct conn *c);
 
 #endif

@@ -94,6 +94,8 @@ void flow_event_outcomes(struct flow *f, const struct job *j);
 void flow_event_notice(struct flow *f, const struct job *j, const struct mail_envelope *notice,
 		       const uint32_t *counts, const char *attached);
 void flow_event_notice_suppressed(struct flow *f, const struct job *j, struct span recipient);
+/* Another node has the mail: of its recipients so many were delivered here, and that was kept. */
+void flow_event_taken_over(struct flow *f, const struct job *j, uint32_t delivered);
 void flow_event_record_failed(struct flow *f, const struct job *j, enum err e);
 /* The relay ends, and the outcomes of this job could not be written. */
 void flow_event_outcome_given_up(struct flow *f, const struct job *j, enum err e);

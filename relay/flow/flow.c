@@ -86,16 +86,10 @@ on_drain_deadline(struct timer *t)
 	while (n != NULL) {
 		struct conn *c = LIST_ITEM(n, struct conn, link);
 		n = list_next(&f->worker->conns, n);
-		if (dovecot_owns(c))
-			continue;      /* as long as a session may wait for it */
-		if (callout_owns(c)) { /* below, with what waits for it */
-			if (f->cut_off)
-				conn_close(c, CLOSE_SHUTDOWN);
-			continue;
-		}
-		if (c->group == RING_PEERS)
+		/* Others are the queue's, or Dovecot's for as long as a session may wait for it. */
+		if (channel_owns(c))
 			channel_abort(CONTAINER_OF(c, struct channel, conn), CLOSE_SHUTDOWN);
-		else if (f->cut_off)
+		else if (f->cut_off && (callout_owns(c) || session_owns(c)))
 			conn_close(c, CLOSE_SHUTDOWN);
 	}
 	bool first = !f->cut_off;
@@ -103,6 +97,7 @@ on_drain_deadline(struct timer *t)
 	if (first)
 		inbound_cut_off(f);
 	callouts_stop(f);
+	queue_give_up(f->worker->queue);
 	if (first)
 		timer_set(&f->worker->timers, t, f->worker->now_ms + FAREWELL_MS);
 }

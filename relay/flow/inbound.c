@@ -626,6 +626,12 @@ static const struct conn_events session_events = {
 	.on_closed = on_closed,
 };
 
+bool
+session_owns(const struct conn *c)
+{
+	return c->events == &session_events;
+}
+
 static void
 on_resume(struct task *t)
 {

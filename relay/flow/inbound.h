@@ -62,5 +62,7 @@ void session_start(struct flow *f, unsigned listener, int fd);
 void inbound_drain(struct flow *f);
 /* The time for it is over: all end with 421 where they are, but those whose mail the queue has. */
 void inbound_cut_off(struct flow *f);
+/* Is this connection a session's? */
+bool session_owns(const struct conn *c);
 
 #endif

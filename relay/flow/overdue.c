@@ -107,6 +107,7 @@ walk(struct task *t)
 	uint64_t life_ms = before_ms(f, config_of(f)->retry.lifetime_ms);
 	uint64_t delay_ms = before_ms(f, config_of(f)->bounces.delay_ms);
 	const struct queue_filter old = {
+		.kept_here = true,
 		.state = QUEUE_WAITING,
 		.accepted_before_ms = delay_ms > life_ms ? delay_ms : life_ms,
 	};

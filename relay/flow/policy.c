@@ -23,6 +23,8 @@ policy_row_of_err(struct flow *f, enum err e)
 		return REPLY_QUEUE_FULL;
 	case ERR_SHUTTING_DOWN:
 		return REPLY_SHUTTING_DOWN;
+	case ERR_AWAY:
+		return REPLY_QUEUE_AWAY;
 	case ERR_STORAGE:
 	case ERR_IN_DOUBT:
 		return REPLY_STORAGE_FAILED;

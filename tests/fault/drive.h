@@ -19,6 +19,8 @@
 
 enum { DRIVE_WORKERS_MAX = 6, DRIVE_INCARNATIONS_MAX = 6 };
 
+struct sim_redis;
+
 struct drive_plan {
 	unsigned workers_most; /* 0: chosen by seed */
 	unsigned incarnations; /* before the last one */
@@ -36,6 +38,7 @@ struct drive_plan {
 	struct terms terms;  /* of the layer `relay`: those of an incarnation may differ a little */
 	bool asks;           /* of the layer `relay`: sinks are asked for recipients */
 	bool days;           /* mails live for days, and so does each incarnation */
+	struct sim_redis *redis; /* of the layer `redis`: who keeps the mails; else NULL */
 
 	unsigned incarnation; /* now; the last one is `incarnations` */
 };
@@ -54,6 +57,23 @@ void drive_plan_days(struct drive_plan *plan);
 bool drive_disk_errs(const struct drive_plan *plan);
 /* The same, or the disk may be full: a new spool can not be made then. */
 bool drive_opening_may_fail(const struct drive_plan *plan);
+
+/* ---- the layer `redis`: drive_redis.c ---- */
+
+struct queue_options;
+struct mail_id;
+/* Makes the server, in the world, and chooses what goes wrong with it. */
+void drive_plan_redis(struct drive_plan *plan);
+/* From now on nothing does. */
+void drive_redis_calm(struct drive_plan *plan);
+/* The store's end: the server, and terms that a life can wait for. */
+void drive_redis_options(const struct drive_plan *plan, struct queue_options *options);
+/* Asked of the server itself: has it this mail? How many has it? */
+bool drive_redis_has(const struct drive_plan *plan, struct mail_id id);
+uint64_t drive_redis_count(const struct drive_plan *plan);
+/* Are these the same time? The store keeps times by the server's clock, of which it learns by
+ * answers that may be late. Without a server: to the millisecond. */
+bool drive_is_time(const struct drive_plan *plan, uint64_t is_ms, uint64_t ms);
 
 /* ---- one incarnation ---- */
 

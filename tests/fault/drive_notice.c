@@ -50,10 +50,12 @@ feed(struct queue_draft *d, const struct oracle_mail *m)
 }
 
 struct notice *
-notice_new(struct queue *q)
+notice_new(struct queue *q, struct mail_id about)
 {
 	struct oracle_mail *m =
 		oracle_mail_new(sim_below(BODY_MOST), (uint32_t)sim_between(1, NOTICE_RECIPIENTS));
+	if (m != NULL)
+		m->id = queue_id_beside(q, about);
 	struct queue_draft *d = m == NULL ? NULL : queue_draft_new(q, m->id, 0);
 
 	if (d == NULL || !feed(d, m)) {

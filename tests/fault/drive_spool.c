@@ -124,7 +124,7 @@ on_named_row(void *context, const struct queue_row *row)
 static void
 on_site_unused(struct queue *q, struct site_id site)
 {
-	const struct queue_filter there = { .by_site = true, .site = site };
+	const struct queue_filter there = { .by_site = true, .site = site, .kept_here = true };
 	uint64_t cursor = 0;
 
 	while (queue_list(q, &there, &cursor, 1000, on_named_row, NULL))
@@ -160,7 +160,8 @@ check_item(struct item_job *j)
 	char text[64];
 
 	if (e->body_size != m->body_size || e->recipient_count != m->recipient_count ||
-	    e->accepted_at_ms != m->accepted_at_ms || e->flags != oracle_flags(m->number))
+	    !drive_is_time(plan, e->accepted_at_ms, m->accepted_at_ms) ||
+	    e->flags != oracle_flags(m->number))
 		sim_fail("mail %u: envelope differs", m->number);
 	if (!span_eq(e->sender, span_of_string(oracle_sender(m, text))))
 		sim_fail("mail %u: sender differs", m->number);
@@ -181,7 +182,9 @@ check_item(struct item_job *j)
 		if (r->state != RECIPIENT_PENDING)
 			sim_fail("mail %u recipient %u is handed out and not pending", m->number,
 				 i);
-		early += m->recipients[i].retry_at_ms > clock_wall_ms();
+		uint64_t now_ms = clock_wall_ms();
+		early += m->recipients[i].retry_at_ms > now_ms &&
+			 !drive_is_time(plan, now_ms, m->recipients[i].retry_at_ms);
 		seen++;
 	}
 	/* An item is due when the first of its recipients is. */
@@ -247,7 +250,7 @@ on_loaded(struct queue_load *l, enum err e)
 
 	j->waits = false;
 	if (e != ERR_OK) {
-		if (!drive_disk_errs(plan) && !world->oracle->damaged)
+		if (!drive_disk_errs(plan) && !world->oracle->damaged && plan->redis == NULL)
 			sim_fail("mail %u: load says %s", j->m->number, err_name(e));
 		item_release(j);
 		return;
@@ -315,8 +318,10 @@ on_recorded(struct queue_record *r, enum err e)
 	if (e == ERR_OK)
 		for (uint32_t i = 0; i < j->result_count; i++)
 			oracle_recorded(j->m, &j->results[i]);
+	for (uint32_t i = 0; i < j->m->recipient_count && j->m->requeued; i++)
+		j->m->recipients[i].retry_at_ms = 0;
 	notice_ends(j, e);
-	if (e == ERR_OK)
+	if (e == ERR_OK || e == ERR_LOST)
 		item_free(j); /* else the same again, later, with another notice */
 }
 
@@ -362,11 +367,12 @@ item_record(struct item_job *j)
 {
 	if (j->result_count == 0)
 		item_decide(j);
+	j->m->requeued = false;
 	for (uint32_t i = 0; i < j->result_count; i++)
 		oracle_recording(j->m, &j->results[i]);
 	j->waits = true;
 	memset(&j->record, 0, sizeof j->record);
-	j->notice = deserves_notice(j) ? notice_new(j->q) : NULL;
+	j->notice = deserves_notice(j) ? notice_new(j->q, j->m->id) : NULL;
 	if (j->notice != NULL) {
 		oracle_noticing(j->notice->m, j->m, j->results, j->result_count);
 		j->record.notice = &j->notice->put;
@@ -385,6 +391,8 @@ on_attempted(struct queue_attempt *a, enum err e)
 
 	j->waits = false;
 	j->started = e == ERR_OK;
+	if (e == ERR_LOST)
+		item_free(j);
 }
 
 static void
@@ -517,6 +525,8 @@ on_put(struct queue_put *p, enum err e)
 		oracle_put_failed(j->m, e == ERR_IN_DOUBT);
 	} else {
 		oracle_put_kept(j->m);
+		if (plan->redis != NULL && !drive_redis_has(plan, j->m->id))
+			sim_fail("mail %u is confirmed, the server does not have it", j->m->number);
 		take_items(j->q, &p->items);
 	}
 	put_free(j);
@@ -660,7 +670,11 @@ on_acted(struct queue_act *a, enum err e)
 	}
 	if (e == ERR_OK)
 		act_note(j, true);
-	if (e == ERR_NOT_FOUND || e == ERR_AGAIN)
+	/* It may have come to the server behind an outcome that was under way. */
+	j->m->requeued = plan->redis != NULL;
+	for (uint32_t i = 0; i < j->m->recipient_count && plan->redis != NULL; i++)
+		j->m->recipients[i].retry_at_ms = 0;
+	if (e == ERR_NOT_FOUND || e == ERR_AGAIN || e == ERR_AWAY)
 		act_undo(j);
 	sim_note("acted", j->m->number, e);
 	acts_open--;
@@ -698,6 +712,7 @@ act_on(struct oracle_mail *m, enum queue_action action)
 	j->m = m;
 	j->act.action = action;
 	acts_open++;
+	sim_note("act", m->number, action);
 	act_start(j);
 }
 
@@ -742,14 +757,14 @@ static void
 open_store(void)
 {
 	static const struct worker_options options = {
-		.ring = { .entries = 256 },
+		.ring = { .entries = 256, .buffers = { 0, 16 }, .buffer_size = { 0, 16384 } },
 		.mailbox_places = 1024,
 		.buffers_max = 64,
 	};
 	const struct queue_hooks hooks = { .site_of = site_of,
 					   .on_due = on_due,
 					   .on_site_unused = on_site_unused };
-	const struct queue_options spool = {
+	struct queue_options spool = {
 		.spool_path = "/spool",
 		.durability = QUEUE_DISK,
 		.segment_size = plan->segment_size,
@@ -760,6 +775,8 @@ open_store(void)
 	char text[512] = "";
 	struct buf why = buf_of(text, sizeof text - 1);
 
+	if (plan->redis != NULL)
+		drive_redis_options(plan, &spool);
 	drive_open_workers(plan->workers[plan->incarnation], &options);
 	store = queue_open(&spool, drive_workers, drive_worker_count, &hooks, &why);
 	text[why.size] = '\0';
@@ -845,8 +862,12 @@ stop(void)
 static bool
 is_drained(void)
 {
+	static unsigned asked;
+
 	if (!hands_are_empty())
 		return false;
+	if (plan->redis != NULL)
+		return ++asked % 16 == 0 && drive_redis_count(plan) == 0 && !any_site_is_named();
 	for (unsigned i = 0; i < drive_worker_count; i++) {
 		struct queue_numbers n;
 		queue_count(queue_end(store, i), &n);
@@ -884,6 +905,10 @@ deliver_all(void)
 static void
 check_nothing_is_left(void)
 {
+	if (plan->redis != NULL && drive_redis_count(plan) > 0)
+		sim_fail("mails are left in the server");
+	if (plan->redis != NULL)
+		return; /* what workers count lags behind */
 	for (unsigned i = 0; i < drive_worker_count; i++) {
 		struct queue_numbers n;
 		queue_count(queue_end(store, i), &n);

@@ -25,8 +25,9 @@ struct notice {
 	struct offer offer;
 };
 
-/* With its body in the draft; NULL where the store, or the oracle, has no room for it. */
-struct notice *notice_new(struct queue *q);
+/* Of this mail, with its body in the draft; NULL where the store, or the oracle, has no room for
+ * it. */
+struct notice *notice_new(struct queue *q, struct mail_id about);
 
 /* Asks for one mail and compares what is shown; *open counts those under way. */
 void show_start(struct queue_store *store, const struct oracle_mail *m, unsigned *open);

@@ -44,22 +44,24 @@ struct layer {
 	bool is_toy;  /* knows no errors of the disk */
 	bool damages; /* a stored bit is flipped between the incarnations */
 	bool days;    /* mails are tried for days */
+	bool redis;   /* mails are in a modelled Redis */
 };
 
 static const struct layer layers[] = {
 #ifdef FAULT_TOY
-	{ "toy", drive_spool, drive_spool_final, true, false, false },
-	{ "proxy", drive_proxy, drive_proxy_final, true, false, false },
+	{ "toy", drive_spool, drive_spool_final, true, false, false, false },
+	{ "proxy", drive_proxy, drive_proxy_final, true, false, false, false },
 #else
-	{ "spool", drive_spool, drive_spool_final, false, false, false },
-	{ "damage", drive_spool, drive_spool_final, false, true, false },
+	{ "spool", drive_spool, drive_spool_final, false, false, false, false },
+	{ "damage", drive_spool, drive_spool_final, false, true, false, false },
+	{ "redis", drive_spool, drive_spool_final, true, false, false, true },
 #endif
 #if defined(FAULT_RELAY) && defined(FAULT_TOY)
-	{ "relay", drive_relay, drive_relay_final, true, false, false },
-	{ "days", drive_relay, drive_relay_final, true, false, true },
+	{ "relay", drive_relay, drive_relay_final, true, false, false, false },
+	{ "days", drive_relay, drive_relay_final, true, false, true, false },
 #elif defined(FAULT_RELAY)
-	{ "relay", drive_relay, drive_relay_final, false, false, false },
-	{ "days", drive_relay, drive_relay_final, false, false, true },
+	{ "relay", drive_relay, drive_relay_final, false, false, false, false },
+	{ "days", drive_relay, drive_relay_final, false, false, true, false },
 #endif
 };
 
@@ -163,6 +165,9 @@ live(const struct options *o, uint64_t seed, uint64_t walk_at, struct totals *t)
 		drive_plan_no_disk_errors(&plan);
 	if (o->layer->days)
 		drive_plan_days(&plan);
+	if (o->layer->redis)
+		drive_plan_redis(&plan);
+	world->oracle->is_remote = o->layer->redis;
 	set_bug(o->bug);
 	if (o->crash_walk) {
 		plan.incarnations = 1;
@@ -176,6 +181,8 @@ live(const struct options *o, uint64_t seed, uint64_t walk_at, struct totals *t)
 		world->crash_at = after == 0 ? 0 : world->completions + after;
 		if (last)
 			sim_files_set_capacity(world->files, (uint64_t)1 << 24);
+		if (last && plan.redis != NULL)
+			drive_redis_calm(&plan);
 		sim_note("incarnation", plan.incarnation, drive_is_last(&plan));
 		end = sim_run(o->layer->incarnation, &plan, SECONDS_MOST);
 		t->crashes += end == SIM_CRASHED;

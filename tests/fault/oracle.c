@@ -287,6 +287,8 @@ check_order(const struct oracle_mail *m)
 {
 	const struct write *own = &writes[m->write];
 
+	if (world->oracle->is_remote)
+		return;
 	if (m->write == 0)
 		sim_fail("mail %u confirmed, but no durable write has named it", m->number);
 	for (uint64_t i = 1; i <= m->write; i++) {
@@ -410,7 +412,10 @@ oracle_saw(struct oracle_mail *m, uint32_t recipient, uint8_t state, uint16_t at
 		world->oracle->duplicates++;
 		forget_notices(m, recipient);
 	}
-	r->possible = (uint8_t)(1 << state);
+	uint8_t doubt = world->oracle->is_remote ? r->possible & 1 << RECIPIENT_REMOVED : 0;
+	/* What a node has in its hands may have been removed from the server by a command whose
+	 * answer was lost. */
+	r->possible = (uint8_t)(1 << state | doubt);
 	if (world->oracle->damaged)
 		r->attempts_least = r->attempts_most = attempts;
 	if (attempts < r->attempts_least || attempts > r->attempts_most)

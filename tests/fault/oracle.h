@@ -106,6 +106,7 @@ struct oracle_mail {
 	uint64_t body_size;
 	uint32_t recipient_count;
 	uint8_t held;         /* bits: 1 may be free, 2 may be held */
+	bool requeued;        /* since its outcomes were asked to be recorded last */
 	uint32_t incarnation; /* in which it was put */
 	uint64_t write; /* number of the first durable write that names it, this incarnation */
 	/* Of a notice: the mail with whose outcomes it is kept, and bits of the recipients that are
@@ -132,6 +133,7 @@ struct oracle {
 	/* Stored bytes were flipped: mails and outcomes may be missing, but nothing may be wrong.
 	 */
 	bool damaged;
+	bool is_remote; /* mails are on no disk of ours: no write is waited for */
 	uint64_t kept, refused, outcomes, claims, bytes_checked;
 	uint64_t duplicates; /* permitted ones: outcome not confirmed */
 	uint64_t doubts;     /* refused in doubt, and seen later */

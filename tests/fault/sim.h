@@ -25,6 +25,7 @@
 
 struct sim_files;
 struct sim_net;
+struct sim_spares;
 struct oracle;
 
 /* How likely things go wrong, out of 1000. All zero: a machine without faults. */
@@ -77,6 +78,7 @@ struct world {
 
 	struct sim_files *files;
 	struct sim_net *net;
+	struct sim_spares *spares; /* of sim_keys.c */
 	struct oracle *oracle;
 	void *cast; /* the peers of a driver, or NULL */
 };

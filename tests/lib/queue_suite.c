@@ -17,9 +17,9 @@
 enum { DEADLINE_MS = 20 * 1000, PIECE = 16 * 1024, RECIPIENTS_MAX = 16 };
 
 static const struct worker_options options = {
-	.ring = { .entries = 256 },
+	.ring = { .entries = 256, .buffers = { 0, 16 }, .buffer_size = { 0, 16384 } },
 	.mailbox_places = 64,
-	.buffers_max = 4,
+	.buffers_max = 64,
 };
 
 /* ---- the world ---- */
@@ -96,6 +96,14 @@ world_try_open(struct world *w, const struct queue_suite_store *kind, unsigned w
 		else
 			queue_start(queue_end(w->store, i));
 	}
+	for (unsigned i = 0; w->store != NULL && i < worker_count; i++) {
+		uint64_t end_ms = clock_monotonic_ms() + DEADLINE_MS;
+		while (queue_admit(queue_end(w->store, i), 0) == ERR_AWAY) {
+			world_turn(w);
+			if (clock_monotonic_ms() > end_ms)
+				fail_msg("waited in vain");
+		}
+	}
 	return w->store != NULL;
 }
 
@@ -154,7 +162,8 @@ world_stop(struct world *w)
 struct mail_id
 world_id(unsigned number)
 {
-	return (struct mail_id){ 0x1234567800000000U + number, number * 0x9e3779b97f4a7c15U };
+	/* As well spread as those of mails. */
+	return (struct mail_id){ (number + 1) * 0xbf58476d1ce4e5b9U, number * 0x9e3779b97f4a7c15U };
 }
 
 static uint8_t
@@ -234,7 +243,7 @@ write_texts(struct texts *t, unsigned number, const uint32_t *sites, uint32_t re
 	}
 	t->envelope = (struct mail_envelope){
 		.id = world_id(number),
-		.accepted_at_ms = 1000 + number,
+		.accepted_at_ms = (WORLD_FIRST + number) * (uint64_t)WORLD_PAUSE_MS,
 		.flags = WORLD_FLAGS,
 		.sender = span_of_string(t->sender),
 		.client = SPAN("192.0.2.1"),
@@ -392,7 +401,8 @@ world_record_notice(struct world *w, struct queue_item *item, const struct queue
 	struct texts texts;
 
 	write_texts(&texts, notice->number, &notice->site, 1);
-	put.put.draft = queue_draft_new(q, world_id(notice->number), 0);
+	texts.envelope.id = queue_id_beside(q, item->mail->id);
+	put.put.draft = queue_draft_new(q, texts.envelope.id, 0);
 	assert_non_null(put.put.draft);
 	feed(w, &put, notice->number, notice->body_size);
 	put.put.envelope = &texts.envelope;
@@ -435,6 +445,19 @@ world_act(struct world *w, unsigned worker, struct mail_id id, enum queue_action
 	assert_false(wait.done);
 	world_wait(w, &wait.done);
 	return wait.error;
+}
+
+enum err
+world_act_soon(struct world *w, unsigned worker, struct mail_id id, enum queue_action action)
+{
+	uint64_t end_ms = clock_monotonic_ms() + DEADLINE_MS;
+	enum err error = world_act(w, worker, id, action);
+
+	while (error == ERR_AGAIN && w->kind->is_shared && clock_monotonic_ms() < end_ms) {
+		world_turn(w);
+		error = world_act(w, worker, id, action);
+	}
+	return error;
 }
 
 struct load_wait {
@@ -496,7 +519,84 @@ world_count(struct world *w)
 	return sum;
 }
 
+void
+world_list(struct world *w, struct queue_filter f,
+	   bool (*on_row)(void *context, const struct queue_row *row), void *context)
+{
+	for (unsigned i = 0; i < w->worker_count; i++) {
+		uint64_t cursor = 0;
+		/* Of a shared store rows may be on their way. */
+		while (queue_list(queue_end(w->store, i), &f, &cursor, 200, on_row, context)) {
+			if (w->kind->is_shared)
+				world_turn(w);
+		}
+	}
+}
+
+static bool
+count_row(void *context, const struct queue_row *row)
+{
+	(void)row;
+	++*(unsigned *)context;
+	return true;
+}
+
+bool
+world_is_time(const struct world *w, uint64_t is_ms, uint64_t ms)
+{
+	uint64_t slack_ms = w->kind->is_shared ? WORLD_PAUSE_MS / 2 : 0;
+
+	return is_ms >= ms - slack_ms && is_ms <= ms + slack_ms;
+}
+
+void
+world_settle(struct world *w, unsigned kept)
+{
+	uint64_t end_ms = clock_monotonic_ms() + DEADLINE_MS;
+	unsigned rows = UINT32_MAX;
+
+	while (w->kind->is_shared && rows != kept) {
+		rows = 0;
+		world_list(w, (struct queue_filter){ .kept_here = true }, count_row, &rows);
+		world_turn(w);
+		if (clock_monotonic_ms() > end_ms)
+			fail_msg("%u items stay here", rows);
+	}
+}
+
+void
+world_expect_number(struct world *w, size_t offset, const char *name, uint64_t number)
+{
+	uint64_t end_ms = clock_monotonic_ms() + DEADLINE_MS;
+	bool is_late = !w->kind->is_shared;
+
+	for (;;) {
+		struct queue_numbers n = world_count(w);
+		uint64_t is;
+		memcpy(&is, (const uint8_t *)&n + offset, sizeof is);
+		if (is == number)
+			break;
+		if (is_late)
+			fail_msg("%s: %llu, not %llu", name, (unsigned long long)is,
+				 (unsigned long long)number);
+		world_turn(w);
+		is_late = clock_monotonic_ms() >= end_ms;
+	}
+	/* That nothing was counted yet does not say that nothing is there. */
+	unsigned rows = 0;
+	if (w->kind->is_shared && number == 0 && offset == offsetof(struct queue_numbers, mails))
+		world_list(w, (struct queue_filter){ 0 }, count_row, &rows);
+	assert_int_equal(rows, 0);
+}
+
 /* ---- the tests ---- */
+
+/* Nobody is to think that an item killed its worker which was given back in good order. */
+static bool
+recovers(void **state)
+{
+	return !((const struct queue_suite_store *)*state)->is_shared;
+}
 
 static struct world *
 open_empty(void **state, unsigned worker_count)
@@ -530,11 +630,11 @@ a_put_is_claimed_by_who_put(void **state)
 	assert_int_equal(queue_item_recipient(one, 3), 3);
 	assert_non_null(one->mail->body); /* the fast path */
 	assert_true(world_body_is(w, 0, one, 1, &error));
-	assert_int_equal(world_count(w).items_claimed, 2);
+	world_expect(w, items_claimed, 2);
 	assert_int_equal(world_record(w, a, RECIPIENT_DELIVERED, 0, "250 ok"), ERR_OK);
-	assert_int_equal(world_count(w).mails, 1);
+	world_expect(w, mails, 1);
 	assert_int_equal(world_record(w, b, RECIPIENT_DELIVERED, 0, "250 ok"), ERR_OK);
-	assert_int_equal(world_count(w).mails, 0);
+	world_expect(w, mails, 0);
 	world_stop(w);
 }
 
@@ -550,7 +650,7 @@ a_retry_comes_at_its_time_with_its_reply(void **state)
 	uint64_t at_ms = clock_wall_ms() + 60;
 	assert_int_equal(world_record(w, shift_item(&items), RECIPIENT_PENDING, at_ms, "451 later"),
 			 ERR_OK);
-	assert_int_equal(world_count(w).items_waiting, 1);
+	world_expect(w, items_waiting, 1);
 	unsigned told = w->due;
 	world_claim_one(w, 1, &item);
 	assert_true(clock_wall_ms() >= at_ms);
@@ -612,14 +712,14 @@ bodies_of_all_sizes_come_back(void **state)
 		struct queue_item *item;
 		enum err error;
 		unsigned worker = world_claim_one(w, 1, &item);
-		unsigned number = (unsigned)(item->mail->envelope->accepted_at_ms - 1000);
+		unsigned number = world_number(item->mail->envelope->accepted_at_ms);
 		assert_int_equal(item->mail->worker, worker);
 		assert_int_equal(item->mail->envelope->body_size, sizes[number]);
 		/* By the other worker: bodies are read through anybody's end. */
 		assert_true(world_body_is(w, 1 - worker, item, number, &error));
 		assert_int_equal(world_record(w, item, RECIPIENT_DELIVERED, 0, ""), ERR_OK);
 	}
-	assert_int_equal(world_count(w).mails, 0);
+	world_expect(w, mails, 0);
 	world_stop(w);
 }
 
@@ -640,7 +740,7 @@ abandoned_drafts_leave_nothing(void **state)
 	}
 	world_stop(w);
 	world_open(w, kind, 1);
-	assert_int_equal(world_count(w).mails, 0);
+	world_expect(w, mails, 0);
 	world_stop(w);
 }
 
@@ -673,27 +773,27 @@ held_mails_wait_for_their_operator(void **state)
 	enum err error;
 
 	world_put_waiting(w, 0, 1, 100);
-	assert_int_equal(world_act(w, 0, world_id(99), QUEUE_HOLD), ERR_NOT_FOUND);
-	assert_int_equal(world_act(w, 0, world_id(1), QUEUE_HOLD), ERR_OK);
-	assert_int_equal(world_count(w).items_held, 1);
+	assert_int_equal(world_act_soon(w, 0, world_id(99), QUEUE_HOLD), ERR_NOT_FOUND);
+	assert_int_equal(world_act_soon(w, 0, world_id(1), QUEUE_HOLD), ERR_OK);
+	world_expect(w, items_held, 1);
 	assert_int_equal(world_claim(w, 0, 1, 9, &items, &error), 0);
 	world_stop(w);
 	world_open(w, *state, 2);
-	assert_int_equal(world_count(w).items_held, 1);
-	unsigned keeper = world_act(w, 0, world_id(1), QUEUE_UNHOLD) == ERR_OK ? 0 : 1;
+	world_expect(w, items_held, 1);
+	unsigned keeper = world_act_soon(w, 0, world_id(1), QUEUE_UNHOLD) == ERR_OK ? 0 : 1;
 	if (keeper == 1)
-		assert_int_equal(world_act(w, 1, world_id(1), QUEUE_UNHOLD), ERR_OK);
+		assert_int_equal(world_act_soon(w, 1, world_id(1), QUEUE_UNHOLD), ERR_OK);
 	assert_int_equal(world_claim_one(w, 1, &item), keeper);
 	assert_int_equal(world_act(w, keeper, world_id(1), QUEUE_REMOVE), ERR_AGAIN);
-	queue_release(queue_end(w->store, keeper), item, UINT64_MAX / 2);
-	assert_int_equal(world_act(w, keeper, world_id(1), QUEUE_REQUEUE), ERR_OK);
+	queue_release(queue_end(w->store, keeper), item, (uint64_t)1 << 43);
+	assert_int_equal(world_act_soon(w, keeper, world_id(1), QUEUE_REQUEUE), ERR_OK);
 	world_claim_one(w, 1, &item);
 	queue_release(queue_end(w->store, keeper), item, 0);
-	assert_int_equal(world_act(w, keeper, world_id(1), QUEUE_REMOVE), ERR_OK);
-	assert_int_equal(world_count(w).mails, 0);
+	assert_int_equal(world_act_soon(w, keeper, world_id(1), QUEUE_REMOVE), ERR_OK);
+	world_expect(w, mails, 0);
 	world_stop(w);
 	world_open(w, *state, 1);
-	assert_int_equal(world_count(w).mails, 0);
+	world_expect(w, mails, 0);
 	world_stop(w);
 }
 
@@ -725,10 +825,10 @@ state_survives_with_any_number_of_workers(void **state)
 	for (unsigned i = 0; i < 4; i++) {
 		world_stop(w);
 		world_open(w, *state, counts[i]);
-		struct queue_numbers n = world_count(w);
-		assert_int_equal(n.mails, 20);
-		assert_int_equal(n.items_waiting, 20);
-		assert_int_equal(n.recipients_failed, 20);
+		world_expect(w, mails, 20);
+		world_expect(w, items_waiting, 20);
+		if (!w->kind->is_shared)
+			world_expect(w, recipients_failed, 20);
 		world_claim_one(w, 2, &item);
 		const struct mail_recipient *r = item->mail->envelope->recipients;
 		assert_int_equal(item->recipient_count, 1);
@@ -737,7 +837,7 @@ state_survives_with_any_number_of_workers(void **state)
 		assert_int_equal(r[2].state, RECIPIENT_FAILED);
 		assert_int_equal(r[1].attempts, 1);
 		assert_int_equal(r[1].notify, 1);
-		assert_true(item->recovered);
+		assert_int_equal(item->recovered, recovers(state));
 		assert_true(span_eq(r[1].reply, SPAN("450 wait")));
 		assert_true(span_eq(r[2].reply, SPAN("550 no")));
 		assert_true(span_eq(item->mail->envelope->client, SPAN("192.0.2.1")));
@@ -762,7 +862,7 @@ rerouted_items_go_where_site_of_says(void **state)
 	site_shift = 10;
 	queue_reroute(queue_end(w->store, 0), one);
 	site_shift = 0;
-	assert_int_equal(world_count(w).items_waiting, 1);
+	world_expect(w, items_waiting, 1);
 	assert_int_equal(world_claim(w, 0, 1, 5, &items, &error), 0);
 	assert_int_equal(world_claim(w, 0, 11, 5, &items, &error), 1);
 	one = shift_item(&items);
@@ -800,107 +900,6 @@ a_rerouted_item_may_come_apart(void **state)
 	two = shift_item(&items);
 	assert_int_equal(two->recipient_count, 2);
 	queue_release(queue_end(w->store, 0), two, 0);
-	world_stop(w);
-}
-
-struct attempt_wait {
-	struct queue_attempt attempt;
-	bool done;
-	enum err error;
-};
-
-static void
-on_attempted(struct queue_attempt *a, enum err e)
-{
-	struct attempt_wait *wait = CONTAINER_OF(a, struct attempt_wait, attempt);
-
-	wait->done = true;
-	wait->error = e;
-}
-
-static void
-start(struct world *w, struct queue_item *item, bool alone)
-{
-	struct attempt_wait wait = {
-		.attempt = { .item = item, .alone = alone, .on_done = on_attempted }
-	};
-
-	queue_attempt(queue_end(w->store, item->mail->worker), &wait.attempt);
-	world_wait(w, &wait.done);
-	assert_int_equal(wait.error, ERR_OK);
-}
-
-static void
-an_orderly_end_closes_a_start(void **state)
-{
-	struct world *w = open_empty(state, 1);
-	struct queue_item *item;
-
-	world_put_waiting(w, 0, 1, 10);
-	world_stop(w);
-	world_open(w, *state, 1);
-	world_claim_one(w, 1, &item);
-	assert_true(item->recovered);
-	start(w, item, true);
-	assert_int_equal(item->open_starts, 1);
-	assert_true(item->had_run_alone);
-	queue_release(queue_end(w->store, 0), item, 0);
-	world_stop(w);
-	world_open(w, *state, 1);
-	world_claim_one(w, 1, &item);
-	assert_int_equal(item->open_starts, 0);
-	start(w, item, false);
-	assert_int_equal(world_record(w, item, RECIPIENT_PENDING, 0, "4"), ERR_OK);
-	world_claim_one(w, 1, &item);
-	assert_int_equal(item->open_starts, 0);
-	assert_false(item->recovered);
-	queue_release(queue_end(w->store, 0), item, 0);
-	world_stop(w);
-}
-
-struct rows {
-	unsigned seen[200];
-	unsigned count;
-};
-
-static bool
-on_row(void *context, const struct queue_row *row)
-{
-	struct rows *rows = context;
-
-	rows->seen[row->accepted_at_ms - 1000]++;
-	rows->count++;
-	return rows->count % 7 != 0; /* a page is full now and then */
-}
-
-static void
-a_listing_shows_each_item_once(void **state)
-{
-	struct world *w = open_empty(state, 1);
-	struct rows rows = { 0 };
-	const struct queue_filter all = { 0 };
-	const struct queue_filter one = { .by_id = true, .id = world_id(33) };
-	const struct queue_filter held = { .state = QUEUE_HELD };
-	uint64_t cursor = 0;
-
-	for (unsigned i = 0; i < 200; i++)
-		world_put_waiting(w, 0, i, 10);
-	assert_int_equal(world_act(w, 0, world_id(5), QUEUE_HOLD), ERR_OK);
-	while (queue_list(queue_end(w->store, 0), &all, &cursor, 200, on_row, &rows))
-		;
-	assert_int_equal(rows.count, 200);
-	for (unsigned i = 0; i < 200; i++)
-		assert_int_equal(rows.seen[i], 1);
-	cursor = rows.count = 0;
-	while (queue_list(queue_end(w->store, 0), &one, &cursor, 200, on_row, &rows))
-		;
-	assert_int_equal(rows.count, 1);
-	assert_int_equal(rows.seen[33], 2);
-	cursor = rows.count = 0;
-	while (queue_list(queue_end(w->store, 0), &held, &cursor, 200, on_row, &rows))
-		;
-	assert_int_equal(rows.count, 1);
-	assert_int_equal(rows.seen[5], 2);
 	world_stop(w);
 }
 
@@ -958,7 +957,7 @@ many_at_once_are_all_kept(void **state)
 	assert_int_equal(done, COUNT);
 	world_stop(w);
 	world_open(w, *state, 3);
-	assert_int_equal(world_count(w).items_waiting, COUNT);
+	world_expect(w, items_waiting, COUNT);
 	world_stop(w);
 }
 
@@ -977,8 +976,6 @@ queue_suite_run(const struct queue_suite_store *kind)
 		TEST(state_survives_with_any_number_of_workers),
 		TEST(rerouted_items_go_where_site_of_says),
 		TEST(a_rerouted_item_may_come_apart),
-		TEST(an_orderly_end_closes_a_start),
-		TEST(a_listing_shows_each_item_once),
 		TEST(a_stopped_queue_takes_nothing_new),
 		TEST(many_at_once_are_all_kept),
 	};

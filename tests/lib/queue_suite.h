@@ -11,6 +11,8 @@
 #ifndef TESTS_LIB_QUEUE_SUITE_H
 #define TESTS_LIB_QUEUE_SUITE_H
 
+#include <stddef.h>
+
 #include "core/worker.h"
 #include "queue/queue.h"
 
@@ -25,6 +27,11 @@ struct queue_suite_store {
 	struct queue_store *(*open)(struct worker **workers, unsigned worker_count,
 				    const struct queue_hooks *hooks, struct buf *why);
 	uint64_t file_threshold; /* bodies above are kept another way; both are tried */
+	/* Nodes share it. Mails are in no process: after a start any worker may get any of them,
+	 * numbers lag behind, those of single items and recipients are not known, a stop hands
+	 * over what was kept (nothing is `recovered` then), and a death does when a lease has run
+	 * out. What is due in more than ten seconds no worker keeps. */
+	bool is_shared;
 };
 
 struct world {
@@ -53,6 +60,20 @@ void world_turn(struct world *w);
 /* A mail by number: its id, sender, body and recipients follow from it. Recipient i goes to site
  * `sites[i]`. */
 struct mail_id world_id(unsigned number);
+/* When it was accepted says which one it is: a shared store, which keeps times by the clock of
+ * others, gives them back to some milliseconds. */
+enum { WORLD_FIRST = 1000, WORLD_PAUSE_MS = 1000 };
+static inline unsigned
+world_number(uint64_t accepted_at_ms)
+{
+	return (unsigned)((accepted_at_ms + WORLD_PAUSE_MS / 2) / WORLD_PAUSE_MS - WORLD_FIRST);
+}
+/* Behind all that were accepted before it, and not behind it. */
+static inline uint64_t
+world_about_ms(unsigned number)
+{
+	return (WORLD_FIRST + number) * (uint64_t)WORLD_PAUSE_MS - WORLD_PAUSE_MS / 2;
+}
 /* The sender of the next mails; NULL: each has its own. One that begins with "heavy" has the
  * weight 3. */
 extern const char *world_sender;
@@ -79,11 +100,26 @@ enum err world_record_notice(struct world *w, struct queue_item *item,
 			     const struct queue_result *results, uint32_t count,
 			     const struct world_notice *notice, struct list *items);
 enum err world_act(struct world *w, unsigned worker, struct mail_id id, enum queue_action action);
+/* Of a mail that nobody has claimed: in a shared store it may be on its way there, ERR_AGAIN. */
+enum err world_act_soon(struct world *w, unsigned worker, struct mail_id id,
+			enum queue_action action);
 /* Is the body of this item the one of mail `number`? Read in pieces by `reader`. */
 bool world_body_is(struct world *w, unsigned reader, const struct queue_item *item, unsigned number,
 		   enum err *error);
+/* By all workers, to the end. */
+void world_list(struct world *w, struct queue_filter f,
+		bool (*on_row)(void *context, const struct queue_row *row), void *context);
 /* Of all workers. */
 struct queue_numbers world_count(struct world *w);
+/* Is it this time? To the millisecond, or in a shared store to half a pause. */
+bool world_is_time(const struct world *w, uint64_t is_ms, uint64_t ms);
+/* In a shared store, what is not due soon goes where all see it, and is in two places meanwhile:
+ * waits until only `kept` items are left here. */
+void world_settle(struct world *w, unsigned kept);
+/* Is it this number? In a shared store: does it become this number? */
+#define world_expect(w, field, number) \
+	world_expect_number(w, offsetof(struct queue_numbers, field), #field, number)
+void world_expect_number(struct world *w, size_t offset, const char *name, uint64_t number);
 
 int queue_suite_run(const struct queue_suite_store *kind);
 

@@ -179,23 +179,26 @@ very_many_senders_are_all_served(void **state)
 	struct list items;
 	struct queue_item *item;
 	enum err error;
-	size_t claimed;
 	unsigned count = 0;
 
 	for (unsigned i = 0; i < COUNT; i++)
 		seen[i] = false;
 	put_many(w, NULL, 0, COUNT, 10);
-	while ((claimed = world_claim(w, 0, 1, 100, &items, &error)) > 0) {
+	/* A mail that the store moves just now comes later. */
+	uint64_t end_ms = clock_monotonic_ms() + 20 * 1000;
+	while (count < COUNT && clock_monotonic_ms() < end_ms) {
+		world_claim(w, 0, 1, 100, &items, &error);
 		while ((item = shift_item(&items)) != NULL) {
-			unsigned number = (unsigned)(item->mail->envelope->accepted_at_ms - 1000);
+			unsigned number = world_number(item->mail->envelope->accepted_at_ms);
 			assert_false(seen[number]);
 			seen[number] = true;
-			queue_release(queue_end(w->store, 0), item, UINT64_MAX / 2);
+			queue_release(queue_end(w->store, 0), item, (uint64_t)1 << 43);
 			count++;
 		}
 	}
 	assert_int_equal(count, COUNT);
-	assert_int_equal(world_count(w).items_waiting, COUNT);
+	assert_int_equal(world_claim(w, 0, 1, 100, &items, &error), 0);
+	world_expect(w, items_waiting, COUNT);
 	world_stop(w);
 }
 
@@ -240,7 +243,7 @@ one_mail_is_claimed_by_its_id_due_or_not(void **state)
 {
 	struct world *w = open_empty(state, 1);
 	const uint32_t sites[] = { 1, 2 };
-	uint64_t later_ms = clock_wall_ms() + 3600 * 1000;
+	uint64_t later_ms = clock_wall_ms() + (w->kind->is_shared ? 8000U : 3600000U);
 	struct list items;
 	enum err error;
 
@@ -261,7 +264,7 @@ one_mail_is_claimed_by_its_id_due_or_not(void **state)
 	assert_int_equal(item->site.number, 1);
 	assert_int_equal(item->recipient_count, 1);
 	assert_int_equal(claim_by_id(w, 1, 2, &items), 0); /* it does not wait */
-	assert_int_equal(world_count(w).items_claimed, 1);
+	world_expect(w, items_claimed, 1);
 	queue_release(queue_end(w->store, 0), item, later_ms);
 	assert_int_equal(claim_by_id(w, 1, 2, &items), 1);
 	assert_int_equal(world_record(w, shift_item(&items), RECIPIENT_FAILED, 0, "554 over"),
@@ -269,7 +272,7 @@ one_mail_is_claimed_by_its_id_due_or_not(void **state)
 	assert_int_equal(claim_by_id(w, 1, 2, &items), 0);
 	assert_int_equal(claim_by_id(w, 2, 2, &items), 1);
 	assert_int_equal(world_record(w, shift_item(&items), RECIPIENT_DELIVERED, 0, ""), ERR_OK);
-	assert_int_equal(world_count(w).mails, 2);
+	world_expect(w, mails, 2);
 	world_stop(w);
 }
 

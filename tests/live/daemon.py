@@ -230,15 +230,17 @@ class Ringpost:
             raise AssertionError(f"{failure}\n{self.output()}") from None
         return self
 
-    def wait_ready(self, timeout_s=30):
+    def wait_ready(self, timeout_s=30, status=200):
+        """Until /readyz answers so: 200 where it takes mail, 503 where it does not."""
         wait_connectable(self.host, self.metrics_port, self.process, timeout_s)
         deadline = time.monotonic() + timeout_s
         watch = select.poll()
         pidfd = os.pidfd_open(self.process.pid)
         watch.register(pidfd, select.POLLIN)
         try:
-            while self.http("/readyz")[0] != 200:
-                assert time.monotonic() < deadline, f"not ready: {self.http('/readyz')}"
+            while self.http("/readyz")[0] != status:
+                assert time.monotonic() < deadline, \
+                    f"not {status}: {self.http('/readyz')}"
                 assert not watch.poll(20), f"ended with {self.process.wait()}"
         finally:
             os.close(pidfd)

@@ -40,7 +40,7 @@ def line_of(relay, text):
     ({"limits": {"message_size_max": "25 parsecs"}}, "message_size_max", "parsecs"),
     ({"timeouts": {"drain": "soon"}}, "drain", "soon"),
     ({"workers": "many"}, "workers", "auto"),
-    ({"queue": {"store": "redis"}}, "store", "later"),
+    ({"queue": {"store": "redis"}}, "spool:", "sentinels"),
     ({"routes": [{"domain": "*", "to": "smtp://mail_example.org"}]}, "mail_example.org", "host"),
     ({"routes": [{"domain": "*", "to": ["mx", "smtp://10.0.0.1"]}]}, "mx", "alone"),
     ({"relay": {"networks": ["127.0.0.0/99"]}}, "127.0.0.0/99", "127.0.0.0/99"),

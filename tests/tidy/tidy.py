@@ -30,7 +30,7 @@ PURE = ("relay/smtp", "relay/message")
 PURE_FILES = tuple(
     f"dns/{name}.c" for name in
     "name packet hosts_file resolv_conf mx spf spf_begin spf_record spf_macro idn".split()
-) + ("tls/dane.c",)
+) + ("tls/dane.c", "queue/redis/pack.c")
 # What a folder may include: folders, or single headers. A folder that is not named here may hold
 # no C file.
 MAY_INCLUDE = {
@@ -42,8 +42,9 @@ MAY_INCLUDE = {
     "dns": BASE + ("core", "dns"),
     "tls": BASE + ("core", "dns", "tls"),
     "queue": BASE + ("core", "dns", "tls", "queue"),
-    "queue/spool": BASE + ("core", "dns", "tls", "queue", "queue/spool"),
-    "queue/redis": BASE + ("core", "dns", "tls", "queue", "queue/redis"),
+    "queue/turns": BASE + ("core", "dns", "tls", "queue", "queue/turns"),
+    "queue/spool": BASE + ("core", "dns", "tls", "queue", "queue/turns", "queue/spool"),
+    "queue/redis": BASE + ("core", "dns", "tls", "queue", "queue/turns", "queue/redis"),
     "relay/flow": BASE + PURE + ("core", "dns", "tls", "queue", "relay/flow"),
     "relay/admin": BASE + ("queue/mail.h", "relay/admin"),
     "relay/ctl": BASE + ("relay/smtp", "core/config.h", "core/file.h", "dns", "relay/admin",
@@ -61,8 +62,8 @@ MAY_INCLUDE = {
 MAY_INCLUDE_TOO = {"queue/queue.c": ("queue/spool", "queue/redis")}
 PRODUCTION = ("core", "dns", "tls", "queue", "relay", "bench")
 SKIP_FOLDERS = {".git", "build", "node_modules", "__pycache__", ".pytest_cache"}
-TEXT_SUFFIXES = {".c", ".h", ".def", ".py", ".sh", ".js", ".css", ".html", ".txt", ".cmake", ".md",
-                 ".yaml", ".yml", ".smtp", ".dict", ".json"}
+TEXT_SUFFIXES = {".c", ".h", ".def", ".lua", ".py", ".sh", ".js", ".css", ".html", ".txt",
+                 ".cmake", ".md", ".yaml", ".yml", ".smtp", ".dict", ".json"}
 
 
 class Finding:
@@ -340,11 +341,12 @@ def read_exemptions(root):
 def own_headers(f):
     """The headers that a .c file may be a body of: the one of its name, those with a name that its
     own begins with (sender_command.c is a part of sender.h), and the one with the name of its
-    folder (everything in queue/spool is behind spool.h)."""
+    folder, or of what that is (everything in queue/spool is behind spool.h, in queue/redis behind
+    store.h)."""
     folder, stem = f.path[:-2].rsplit("/", 1)
     words = stem.split("_")
     parts = {f"{folder}/{'_'.join(words[:count])}.h" for count in range(1, len(words) + 1)}
-    return parts | {f"{folder}/{folder.rsplit('/', 1)[-1]}.h"}
+    return parts | {f"{folder}/{folder.rsplit('/', 1)[-1]}.h", f"{folder}/store.h"}
 
 
 def modules_are_tested(root, files):

@@ -40,6 +40,7 @@ static struct {
 	uint64_t loads;
 	struct task *full; /* waits for room in a draft that is full once */
 	bool fill;
+	uint64_t ids; /* given out */
 	bool tight;
 } store;
 
@@ -61,13 +62,22 @@ static uint8_t original[100 * 1000];
 
 /* ---- the store ---- */
 
+static struct mail_id
+id_beside(struct queue *q, struct mail_id of)
+{
+	(void)q;
+	assert_true(mail_id_eq(of, envelope.id));
+	return (struct mail_id){ of.high, ++store.ids };
+}
+
 static struct queue_draft *
 draft_new(struct queue *q, struct mail_id id, uint64_t hint)
 {
 	struct draft *d = calloc(1, sizeof *d);
 
-	(void)id;
 	(void)hint;
+	assert_int_equal(id.high, envelope.id.high);
+	assert_in_range(id.low, 1, store.ids);
 	assert_non_null(d);
 	d->draft = (struct queue_draft){ QUEUE_DRAFT_MAGIC, q->driver };
 	store.drafts_open++;
@@ -138,6 +148,7 @@ drop_body(struct queue *q, struct queue_mail *m)
 
 static const struct queue_driver driver = {
 	.name = "bounce",
+	.id_beside = id_beside,
 	.draft_new = draft_new,
 	.draft_append = draft_append,
 	.draft_is_full = draft_is_full,

@@ -269,8 +269,52 @@ static const struct {
 	{ "metrics: 9925\n",
 	  "test.yaml:3: metrics has options of its own; write metrics: { name: value }" },
 	{ "queue: { store: redis }\n",
-	  "test.yaml:3: queue.store: 'redis' cannot be used yet; the distributed queue comes in a "
-	  "later version; use spool" },
+	  "test.yaml:3: queue.redis.server: is left out, and nothing else says where Redis is; "
+	  "name one of server, sentinels, cluster" },
+	{ "queue: { store: redis, redis: { server: redis } }\n",
+	  "test.yaml:3: queue.redis.server: 'redis' is no server; write one such as redis:6379, "
+	  "127.0.0.1:6379 or unix:/run/redis/redis.sock" },
+	{ "queue: { store: redis, redis: { server: \"a:1\", cluster: [\"b:1\"] } }\n",
+	  "test.yaml:3: queue.redis.cluster: is one place too many; keep one of server, sentinels, "
+	  "cluster" },
+	{ "queue: { store: redis, redis: { sentinels: [\"a:1\"] } }\n",
+	  "test.yaml:3: queue.redis.master: is left out; write the name that the Sentinels watch" },
+	{ "queue: { store: redis, redis: { sentinels: [\"unix:/x\"], master: m } }\n",
+	  "test.yaml:3: queue.redis.sentinels: 'unix:/x' is no server; write one such as "
+	  "redis-1:6379, 192.0.2.1:6379 or \"[2001:db8::1]:6379\"" },
+	{ "queue: { store: redis, redis: { server: \"a:1\", master: m } }\n",
+	  "test.yaml:3: queue.redis.master: is not used without sentinels; name them, or remove "
+	  "it" },
+	{ "queue: { store: redis, redis: { cluster: [\"a:1\"], database: 1 } }\n",
+	  "test.yaml:3: queue.redis.database: is not 0, which a Cluster has alone; remove it" },
+	{ "queue: { store: redis, redis: { cluster: [\"a:1\"], durability: disk } }\n",
+	  "test.yaml:3: queue.redis.durability: is disk, but a fail-over loses what no replica "
+	  "has; write replica, or disk-no-failover where that may be" },
+	{ "queue: { store: redis, redis: { server: \"a:1\", durability: disk-no-failover } }\n",
+	  "test.yaml:3: queue.redis.durability: is for sentinels and cluster; write disk" },
+	{ "queue: { store: redis, redis: { server: \"a:1\", password: x } }\n",
+	  "test.yaml:3: queue.redis.password does not stand here, where others may read it; write "
+	  "it into a file that only its owner can read, and name that in "
+	  "queue.redis.password_file" },
+	{ "queue: { store: redis, redis: { server: \"a:1\", user: post } }\n",
+	  "test.yaml:3: queue.redis.user: has no password; name a file with it in password_file" },
+	{ "queue: { store: redis, redis: { server: \"a:1\", sentinel_password_file: /x } }\n",
+	  "test.yaml:3: queue.redis.sentinel_password_file: is not used without sentinels; name "
+	  "them, or remove it" },
+	{ "queue: { store: redis, redis: { server: \"unix:/x\", tls: true } }\n",
+	  "test.yaml:3: queue.redis.tls: is not spoken over a unix socket; remove it" },
+	{ "queue: { store: redis, redis: { server: \"a:1\", tls: true, ca_file: none } }\n",
+	  "test.yaml:3: queue.redis.ca_file: is none, so that nobody would be believed; name a "
+	  "file, or auto" },
+	{ "queue: { store: redis, redis: { server: \"a:1\", deadline: 5s, lease: 5s } }\n",
+	  "test.yaml:3: queue.redis.deadline: is not shorter than lease, which would run out while "
+	  "a silent server is waited for; shorten it" },
+	{ "queue: { store: redis, redis: { server: \"a:1\", prefix: \"{a}\" } }\n",
+	  "test.yaml:3: queue.redis.prefix: '{a}' is no word of up to 48 letters, digits and - _ . "
+	  ": @ + /; write one such as ringpost" },
+	{ "durability: memory\nqueue: { store: redis, redis: { server: \"a:1\" } }\n",
+	  "test.yaml:3: durability: is for the spool; remove it, or ask for less with "
+	  "queue.redis.durability" },
 	{ "relay:\n  networks:\n    - 10.0.0.0/8\n    - 10.0.0.1/8\n",
 	  "test.yaml:6: relay.networks: '10.0.0.1/8' is no network; write one such as 192.0.2.0/24 "
 	  "or "
@@ -547,10 +591,18 @@ static const char full[] =
 static void
 what_is_printed_parses_to_the_same(void **state)
 {
-	static const char *const texts[] = { HEAD, full };
+	static const char *const texts[] = {
+		HEAD, full,
+		HEAD "queue: { store: redis, redis: { server: \"unix:/run/redis.sock\" } }\n",
+		HEAD "queue:\n  store: redis\n  redis:\n    sentinels: [\"s-1:26379\", "
+		     "\"[::1]:26379\"]\n"
+		     "    master: post\n    user: relay\n    password_file: /etc/ringpost/redis\n"
+		     "    prefix: mail/1\n    tls: true\n    durability: disk-no-failover\n"
+		     "    promises: declared\n    compress: false\n"
+	};
 
 	(void)state;
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
 		struct buf first = buf_of(memory, sizeof memory / 2);
 		struct buf second = buf_of(memory + sizeof memory / 2, sizeof memory / 2);
 		const struct config *a = must_parse(texts[i]);

@@ -37,7 +37,9 @@ open_spool(struct worker **workers, unsigned worker_count, const struct queue_ho
 	return queue_open(&options, workers, worker_count, hooks, why);
 }
 
-static const struct queue_suite_store kind = { "spool", reset, open_spool, BULK };
+static const struct queue_suite_store kind = {
+	.name = "spool", .reset = reset, .open = open_spool, .file_threshold = BULK
+};
 
 struct wait {
 	struct queue_put put;

@@ -65,7 +65,9 @@ open_spool(struct worker **workers, unsigned worker_count, const struct queue_ho
 	return queue_open(&options, workers, worker_count, &all, why);
 }
 
-static const struct queue_suite_store kind = { "spool, lives", reset, open_spool, FILE_THRESHOLD };
+static const struct queue_suite_store kind = {
+	.name = "spool, lives", .reset = reset, .open = open_spool, .file_threshold = FILE_THRESHOLD
+};
 
 static void
 wait_for_room(struct world *w, unsigned before)

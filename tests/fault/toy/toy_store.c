@@ -337,6 +337,13 @@ admit(struct queue *q, uint64_t size)
 	return q != NULL && size < UINT64_MAX ? ERR_OK : ERR_NO_ROOM;
 }
 
+static struct mail_id
+id_beside(struct queue *q, struct mail_id of)
+{
+	ASSERT(q != NULL && of.high + of.low != 0);
+	return (struct mail_id){ random_u64(), random_u64() };
+}
+
 static struct queue_draft *
 draft_new(struct queue *q, struct mail_id id, uint64_t size_hint)
 {
@@ -753,10 +760,15 @@ show(struct queue *q, struct queue_show *s)
 }
 
 static bool
-always(struct queue *q)
+may_deliver(struct queue *q)
 {
-	(void)q;
-	return true;
+	return q != NULL;
+}
+
+static bool
+lease_is_valid(struct queue *mine, const struct queue_mail *m)
+{
+	return mine != NULL && m != NULL;
 }
 
 static bool
@@ -826,6 +838,7 @@ const struct queue_driver toy_driver = {
 	.stop = toy_stop,
 	.close = toy_close_store,
 	.admit = admit,
+	.id_beside = id_beside,
 	.draft_new = draft_new,
 	.draft_append = draft_append,
 	.draft_is_full = draft_is_full,
@@ -840,8 +853,8 @@ const struct queue_driver toy_driver = {
 	.drop_body = drop_body,
 	.memory_is_tight = memory_is_tight,
 	.record = record,
-	.may_deliver = always,
-	.lease_is_valid = always,
+	.may_deliver = may_deliver,
+	.lease_is_valid = lease_is_valid,
 	.attempt = attempt,
 	.list = list,
 	.show = show,

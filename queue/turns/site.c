@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What waits, by site, and whose turn it is there. Sites come and go with the items that name them:
- * numbers are the caller's, who is told when one is not named any more.
+ * Sites: whose turn it is at one, and who is told of it.
  *
  * The lanes of a site (one a sender, lane.c) in which nothing is due yet are a heap by the time of
  * their first item. The others are in a ring and have turns (deficit round robin): at its turn a
@@ -12,7 +11,7 @@
 #include <stdlib.h>
 
 #include "core/base/assert.h"
-#include "queue/spool/internal.h"
+#include "queue/turns/internal.h"
 
 /* In units of COST_UNIT bytes and one more for each mail. */
 enum { QUANTUM = 4, COST_UNIT = 16 * 1024, HEAP_LEAST = 4 };
@@ -22,112 +21,109 @@ enum { QUANTUM = 4, COST_UNIT = 16 * 1024, HEAP_LEAST = 4 };
 static void
 on_tell_due(struct task *t)
 {
-	struct spool_site *s = CONTAINER_OF(t, struct spool_site, tell);
-	const struct queue_hooks *hooks = &s->end->spool->store.hooks;
+	struct turns_site *s = CONTAINER_OF(t, struct turns_site, tell);
 
-	if (!s->end->stopping)
-		hooks->on_due(&s->end->queue, s->id);
+	if (s->turns->runs)
+		turns_hooks(s->turns)->on_due(s->turns->queue, s->id);
 }
 
 static void
 on_site_timer(struct timer *t)
 {
-	site_look(CONTAINER_OF(t, struct spool_site, timer));
+	turns_site_look(CONTAINER_OF(t, struct turns_site, timer));
 }
 
-static struct spool_site **
-place_of(struct spool_end *e, struct site_id id)
+static struct turns_site **
+place_of(struct turns *t, struct site_id id)
 {
-	struct spool_site **at = &e->sites[id.number % SPOOL_SITE_BUCKETS];
+	struct turns_site **at = &t->sites[id.number % TURNS_SITE_BUCKETS];
 
 	while (*at != NULL && (*at)->id.number != id.number)
 		at = &(*at)->next;
 	return at;
 }
 
-static void
-site_free(struct spool_site *s)
+void
+turns_site_free(struct turns_site *s)
 {
-	struct spool_end *e = s->end;
+	struct turns *t = s->turns;
 
 	ASSERT(s->items == 0 && s->lane_count == 0);
 	ASSERT(s->heap_count == 0 && s->ring_count == 0);
-	*place_of(e, s->id) = s->next;
-	timer_stop(&e->queue.worker->timers, &s->timer);
-	task_cancel(&s->tell);
-	task_cancel(&s->leave);
-	e->memory_bytes -= sizeof *s + s->heap_capacity * sizeof *s->heap;
+	*place_of(t, s->id) = s->next;
+	turns_site_stop(s);
+	t->memory_bytes -= sizeof *s + s->heap_capacity * sizeof *s->heap;
 	free(s->heap);
 	free(s);
 }
 
 static void
-on_leave(struct task *t)
+on_leave(struct task *task)
 {
-	struct spool_site *s = CONTAINER_OF(t, struct spool_site, leave);
-	struct spool_end *e = s->end;
-	const struct queue_hooks *hooks = &e->spool->store.hooks;
+	struct turns_site *s = CONTAINER_OF(task, struct turns_site, leave);
+	struct turns *t = s->turns;
+	const struct queue_hooks *hooks = turns_hooks(t);
 	struct site_id id = s->id;
 
-	if (s->items > 0 || e->stopping)
+	if (s->items > 0 || !t->runs)
 		return;
-	site_free(s);
+	turns_site_free(s);
 	if (hooks->on_site_unused != NULL && id.number != 0)
-		hooks->on_site_unused(&e->queue, id);
+		hooks->on_site_unused(t->queue, id);
 }
 
-struct spool_site *
-site_find(struct spool_end *e, struct site_id id)
+struct turns_site *
+turns_find(struct turns *t, struct site_id id)
 {
-	return *place_of(e, id);
+	return *place_of(t, id);
 }
 
-struct spool_site *
-site_get(struct spool_end *e, struct site_id id)
+struct turns_site *
+turns_site_get(struct turns *t, struct site_id id)
 {
-	struct spool_site **at = place_of(e, id);
+	struct turns_site **at = place_of(t, id);
 
 	if (*at == NULL) {
-		struct spool_site *s = calloc(1, sizeof *s);
+		struct turns_site *s = calloc(1, sizeof *s);
 		if (s == NULL)
 			return NULL;
-		s->end = e;
+		s->turns = t;
 		s->id = id;
 		timer_init(&s->timer, on_site_timer);
 		task_init(&s->tell, on_tell_due);
 		task_init(&s->leave, on_leave);
 		list_init(&s->ring);
 		s->least = UINT32_MAX;
-		e->memory_bytes += sizeof *s;
+		t->memory_bytes += sizeof *s;
 		*at = s;
 	}
 	return *at;
 }
 
 void
-site_leave(struct spool_site *s)
+turns_site_leave(struct turns_site *s)
 {
-	if (s->items == 0 && s->end->started)
-		worker_soon(s->end->queue.worker, &s->leave);
+	if (s->items == 0 && s->turns->runs)
+		worker_soon(turns_worker(s->turns), &s->leave);
 }
 
 /* ---- lanes in which nothing is due ---- */
 
 static uint64_t
-due_of(struct spool_lane *l)
+due_of(struct turns_lane *l)
 {
-	return lane_first(l)->item.due_at_ms;
+	return turns_lane_first(l)->item.due_at_ms;
 }
 
 static void
-heap_set(struct spool_site *s, uint32_t at, struct spool_lane *l)
+heap_set(struct turns_site *s, uint32_t at, struct turns_lane *l)
 {
 	s->heap[at] = l;
 	l->place = at;
 }
 
 static void
-heap_up(struct spool_site *s, uint32_t at, struct spool_lane *l)
+heap_up(struct turns_site *s, uint32_t at, struct turns_lane *l)
 {
 	while (at > 0 && due_of(s->heap[(at - 1) / 2]) > due_of(l)) {
 		heap_set(s, at, s->heap[(at - 1) / 2]);
@@ -137,7 +133,7 @@ heap_up(struct spool_site *s, uint32_t at, struct spool_lane *l)
 }
 
 static void
-heap_down(struct spool_site *s, uint32_t at, struct spool_lane *l)
+heap_down(struct turns_site *s, uint32_t at, struct turns_lane *l)
 {
 	for (;;) {
 		uint32_t child = 2 * at + 1;
@@ -156,7 +152,7 @@ heap_down(struct spool_site *s, uint32_t at, struct spool_lane *l)
 
 /* Where its neighbours say that it belongs. */
 static void
-heap_place(struct spool_site *s, uint32_t at, struct spool_lane *l)
+heap_place(struct turns_site *s, uint32_t at, struct turns_lane *l)
 {
 	if (at > 0 && due_of(s->heap[(at - 1) / 2]) > due_of(l))
 		heap_up(s, at, l);
@@ -165,27 +161,27 @@ heap_place(struct spool_site *s, uint32_t at, struct spool_lane *l)
 }
 
 static void
-heap_remove(struct spool_site *s, struct spool_lane *l)
+heap_remove(struct turns_site *s, struct turns_lane *l)
 {
 	uint32_t at = l->place;
 
 	ASSERT(at < s->heap_count && s->heap[at] == l);
-	struct spool_lane *last = s->heap[--s->heap_count];
-	l->place = SPOOL_LANE_NOWHERE;
+	struct turns_lane *last = s->heap[--s->heap_count];
+	l->place = TURNS_LANE_NOWHERE;
 	if (last != l)
 		heap_place(s, at, last);
 }
 
 bool
-site_reserve(struct spool_site *s)
+turns_site_reserve(struct turns_site *s)
 {
 	if (s->lane_count < s->heap_capacity)
 		return true;
 	uint32_t capacity = s->heap_capacity + s->heap_capacity / 4 + HEAP_LEAST;
-	struct spool_lane **larger = realloc(s->heap, capacity * sizeof *larger);
+	struct turns_lane **larger = realloc(s->heap, capacity * sizeof *larger);
 	if (larger == NULL)
 		return false;
-	s->end->memory_bytes += (capacity - s->heap_capacity) * sizeof *larger;
+	s->turns->memory_bytes += (capacity - s->heap_capacity) * sizeof *larger;
 	s->heap = larger;
 	s->heap_capacity = capacity;
 	return true;
@@ -194,46 +190,45 @@ site_reserve(struct spool_site *s)
 /* ---- lanes in which something is due ---- */
 
 static void
-ring_enter(struct spool_lane *l)
+ring_enter(struct turns_lane *l)
 {
-	ASSERT(l->place == SPOOL_LANE_NOWHERE);
-	lane_weigh(l);
-	l->place = SPOOL_LANE_IN_RING;
+	ASSERT(l->place == TURNS_LANE_NOWHERE);
+	turns_lane_weigh(l);
+	l->place = TURNS_LANE_IN_RING;
 	l->has_turn = false;
 	list_append(&l->site->ring, &l->link);
 	l->site->ring_count++;
 }
 
 static void
-ring_leave(struct spool_lane *l)
+ring_leave(struct turns_lane *l)
 {
 	list_unlink(&l->link);
 	l->site->ring_count--;
-	l->place = SPOOL_LANE_NOWHERE;
+	l->place = TURNS_LANE_NOWHERE;
 	l->account = 0;
 }
 
 static void
-ring_turn(struct spool_site *s)
+ring_turn(struct turns_site *s)
 {
 	struct list_node *n = list_shift(&s->ring);
 
-	LIST_ITEM(n, struct spool_lane, link)->has_turn = false;
+	LIST_ITEM(n, struct turns_lane, link)->has_turn = false;
 	list_append(&s->ring, n);
 }
 
-/* Its first item is another one: where does it belong now? */
-static void
-settle(struct spool_lane *l)
+void
+turns_site_settle(struct turns_lane *l)
 {
-	struct spool_site *s = l->site;
-	struct spool_item *first = lane_first(l);
+	struct turns_site *s = l->site;
+	struct turns_item *first = turns_lane_first(l);
 
-	if (l->place == SPOOL_LANE_IN_RING) {
-		if (first != NULL && first->item.due_at_ms <= s->end->queue.worker->now_wall_ms)
+	if (l->place == TURNS_LANE_IN_RING) {
+		if (first != NULL && first->item.due_at_ms <= turns_worker(s->turns)->now_wall_ms)
 			return;
 		ring_leave(l);
-	} else if (l->place != SPOOL_LANE_NOWHERE) {
+	} else if (l->place != TURNS_LANE_NOWHERE) {
 		if (first == NULL)
 			heap_remove(s, l);
 		else
@@ -245,26 +240,27 @@ settle(struct spool_lane *l)
 }
 
 static void
-admit_due(struct spool_site *s, uint64_t now_ms)
+admit_due(struct turns_site *s, uint64_t now_ms)
 {
 	while (s->heap_count > 0 && due_of(s->heap[0]) <= now_ms) {
-		struct spool_lane *l = s->heap[0];
+		struct turns_lane *l = s->heap[0];
 		heap_remove(s, l);
 		ring_enter(l);
 	}
 }
 
 static uint32_t
-cost_of(const struct spool_item *i)
+cost_of(const struct turns_item *i)
 {
-	uint64_t cost = 1 + spool_mail_of(i->item.mail)->body_size / COST_UNIT;
+	const struct turns *t = i->lane->site->turns;
+	uint64_t cost = 1 + t->size_of(i->item.mail) / COST_UNIT;
 
 	return cost < UINT32_MAX / 4 ? (uint32_t)cost : UINT32_MAX / 4;
 }
 
 /* What so many turns are worth. */
 static void
-credit(struct spool_lane *l, uint64_t turns)
+credit(struct turns_lane *l, uint64_t turns)
 {
 	uint64_t account = l->account + turns * QUANTUM * l->weight;
 
@@ -274,23 +270,23 @@ credit(struct spool_lane *l, uint64_t turns)
 /* A whole round has paid for nothing: so many rounds as the nearest lane needs, less one, at once.
  */
 static void
-skip_rounds(struct spool_site *s)
+skip_rounds(struct turns_site *s)
 {
 	for (struct list_node *n = list_first(&s->ring); n != NULL; n = list_next(&s->ring, n))
-		credit(LIST_ITEM(n, struct spool_lane, link), s->least - 1);
+		credit(LIST_ITEM(n, struct turns_lane, link), s->least - 1);
 	s->passed = 0;
 	s->least = UINT32_MAX;
 }
 
-struct spool_item *
-site_next(struct spool_site *s, uint64_t now_ms)
+struct turns_item *
+turns_next(struct turns_site *s, uint64_t now_ms)
 {
 	admit_due(s, now_ms);
 	while (s->ring_count > 0) {
-		struct spool_lane *l = LIST_ITEM(list_first(&s->ring), struct spool_lane, link);
-		struct spool_item *i = lane_first(l);
+		struct turns_lane *l = LIST_ITEM(list_first(&s->ring), struct turns_lane, link);
+		struct turns_item *i = turns_lane_first(l);
 		if (i->item.due_at_ms > now_ms) { /* the clock was set back */
-			settle(l);
+			turns_site_settle(l);
 			continue;
 		}
 		uint32_t cost = cost_of(i);
@@ -315,9 +311,9 @@ site_next(struct spool_site *s, uint64_t now_ms)
 }
 
 void
-site_add(struct spool_item *i)
+turns_site_pay_back(struct turns_item *i)
 {
-	struct spool_lane *l = i->lane;
+	struct turns_lane *l = i->lane;
 
 	/* It was not tried, so it has cost its sender nothing. */
 	if (i->was_paid) {
@@ -325,34 +321,18 @@ site_add(struct spool_item *i)
 		l->account = account < UINT32_MAX / 2 ? (uint32_t)account : UINT32_MAX / 2;
 	}
 	i->was_paid = 0;
-	lane_push(i);
-	if (lane_first(l) == i) {
-		settle(l);
-		site_look(l->site);
-	}
-}
-
-void
-site_remove(struct spool_item *i)
-{
-	struct spool_lane *l = i->lane;
-	bool was_first = lane_first(l) == i;
-
-	lane_pull(i);
-	if (was_first)
-		settle(l);
 }
 
 /* ---- telling ---- */
 
 void
-site_look(struct spool_site *s)
+turns_site_look(struct turns_site *s)
 {
 	enum { LOOK_AGAIN_MS = 60 * 1000 };
-	struct worker *w = s->end->queue.worker;
+	struct worker *w = turns_worker(s->turns);
 	bool is_empty = s->heap_count == 0 && s->ring_count == 0;
 
-	if (s->told || is_empty || !s->end->started || s->end->stopping) {
+	if (s->told || is_empty || !s->turns->runs) {
 		timer_stop(&w->timers, &s->timer);
 		return;
 	}
@@ -370,33 +350,9 @@ site_look(struct spool_site *s)
 }
 
 void
-sites_look(struct spool_end *e)
+turns_site_stop(struct turns_site *s)
 {
-	for (unsigned i = 0; i < SPOOL_SITE_BUCKETS; i++) {
-		for (struct spool_site *s = e->sites[i]; s != NULL; s = s->next) {
-			site_look(s);
-			site_leave(s); /* what it was asked for is over */
-		}
-	}
-}
-
-void
-sites_stop(struct spool_end *e)
-{
-	for (unsigned i = 0; i < SPOOL_SITE_BUCKETS; i++) {
-		for (struct spool_site *s = e->sites[i]; s != NULL; s = s->next) {
-			timer_stop(&e->queue.worker->timers, &s->timer);
-			task_cancel(&s->tell);
-			task_cancel(&s->leave);
-		}
-	}
-}
-
-void
-sites_fini(struct spool_end *e)
-{
-	for (unsigned i = 0; i < SPOOL_SITE_BUCKETS; i++) {
-		while (e->sites[i] != NULL)
-			site_free(e->sites[i]);
-	}
+	timer_stop(&turns_worker(s->turns)->timers, &s->timer);
+	task_cancel(&s->tell);
+	task_cancel(&s->leave);
 }

@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What becomes of mails that we own: outcomes and starts of attempts.
+ *
+ * A change is sent when it is made and again with every new connection until it is answered: what
+ * is repeated changes nothing. So an outcome never fails because Redis is away; it is as late as
+ * that. Memory follows when Redis has answered, not before. An outcome after which all that is left
+ * of the mail has to wait gives it back with the same command.
+ */
+#include <stdlib.h>
+
+#include "core/base/assert.h"
+#include "queue/redis/internal.h"
+
+enum { STATE_TEXT = PACK_REPLY_MOST + 64, CHANGE_TEXT = 512, AGAIN_MS = 1000 };
+
+void
+finish_later(struct redis_end *e, struct queue_request *r, const struct queue_request_kind *kind,
+	     enum err error)
+{
+	*r = (struct queue_request){ .kind = kind, .error = error };
+	list_append(&e->finishing, &r->node);
+	worker_soon(e->queue.worker, &e->finish_task);
+}
+
+/* ---- sending ---- */
+
+static void on_changed(struct redis_call *c, enum err error, const struct redisReply *reply);
+
+static void
+wait_for_link(struct redis_end *e, struct redis_item *i)
+{
+	list_append(&e->unsent, &i->node);
+	end_try_again(e, AGAIN_MS);
+}
+
+static void
+change_send(struct redis_end *e, struct redis_item *i)
+{
+	const struct redis_mail *m = redis_mail_of(i->turn.item.mail);
+	struct redis_link *link = redis_servers_link(e->servers, m->shard);
+
+	if (link == NULL || redis_link_is_full(link) || !i->kind->build(e, i)) {
+		wait_for_link(e, i);
+		return;
+	}
+	i->call = (struct redis_call){ .on_reply = on_changed };
+	args_send(e, link, &i->call);
+}
+
+static void
+change_begin(struct redis_end *e, struct redis_item *i, struct queue_request *r,
+	     const struct redis_change_kind *kind)
+{
+	i->request = r;
+	i->kind = kind;
+	i->was_sent = false;
+	i->leaves = false;
+	change_send(e, i);
+}
+
+void
+changes_resend(struct redis_end *e)
+{
+	struct list now;
+	struct list_node *node;
+
+	list_init(&now);
+	list_take_all(&now, &e->unsent);
+	while ((node = list_shift(&now)) != NULL)
+		change_send(e, LIST_ITEM(node, struct redis_item, node));
+}
+
+void
+changes_give_up(struct redis_end *e)
+{
+	struct list_node *node;
+
+	while ((node = list_shift(&e->unsent)) != NULL) {
+		struct redis_item *i = LIST_ITEM(node, struct redis_item, node);
+		e->counters.records_given_up++;
+		i->kind->done(e, i, ERR_AWAY, 0);
+	}
+}
+
+/* {"OK" | "LOST" | "GONE" | "NOBODY", recipients left} */
+static void
+on_changed(struct redis_call *c, enum err error, const struct redisReply *reply)
+{
+	struct redis_item *i = CONTAINER_OF(c, struct redis_item, call);
+	struct redis_end *e = i->end;
+	struct span word = redis_text(redis_at(reply, 0));
+	int64_t left = 0;
+
+	e->calls_open--;
+	if (error == ERR_AGAIN || error == ERR_NO_ROOM || error == ERR_IN_DOUBT) {
+		i->was_sent |= error == ERR_IN_DOUBT;
+		e->counters.records_repeated += error == ERR_IN_DOUBT;
+		wait_for_link(e, i);
+		return;
+	}
+	if (error != ERR_OK || !redis_number(redis_at(reply, 1), &left) || left < 0) {
+		i->kind->done(e, i, ERR_STORAGE, 0);
+		return;
+	}
+	/* What we sent before and heard no answer to may be why it is gone. */
+	bool is_done = span_eq(word, SPAN("OK")) || (span_eq(word, SPAN("GONE")) && i->was_sent);
+	if (is_done)
+		i->kind->done(e, i, ERR_OK, (uint64_t)left);
+	else
+		i->kind->done(e, i, span_eq(word, SPAN("NOBODY")) ? ERR_AWAY : ERR_LOST, 0);
+}
+
+/* ---- giving back with an outcome ---- */
+
+/* When the mail is due after these outcomes, and which recipient; UINT64_MAX: never. */
+static uint64_t
+due_after(const struct redis_mail *m, const struct queue_record *r, uint32_t *recipient)
+{
+	uint64_t due_at_ms = owned_due_at_ms(m, recipient);
+
+	for (uint32_t n = 0; n < r->result_count; n++) {
+		const struct queue_result *one = &r->results[n];
+		if (one->state != RECIPIENT_PENDING || one->retry_at_ms >= due_at_ms)
+			continue;
+		due_at_ms = one->retry_at_ms;
+		*recipient = one->recipient;
+	}
+	return due_at_ms;
+}
+
+static uint64_t
+ms_until(const struct redis_end *e, uint64_t wall_ms)
+{
+	uint64_t now_ms = e->queue.worker->now_wall_ms;
+
+	return wall_ms > now_ms ? wall_ms - now_ms : 0;
+}
+
+/* release_ms and lane */
+static void
+args_leaving(struct redis_end *e, struct redis_item *i, const struct queue_record *r)
+{
+	struct redis_mail *m = redis_mail_of(i->turn.item.mail);
+	uint32_t recipient = 0;
+	uint64_t due_at_ms =
+		r == NULL || r->notice != NULL ? UINT64_MAX : due_after(m, r, &recipient);
+	uint64_t wait_ms = ms_until(e, due_at_ms);
+
+	if (!i->leaves) {
+		i->leaves = due_at_ms != UINT64_MAX && m->busy == 1 && !m->leaving &&
+			    (wait_ms > REDIS_KEEP_MS || e->stopping);
+		for (struct redis_item *k = m->items; k != NULL && i->leaves; k = k->next) {
+			if (k->turn.state == ITEM_WAITING)
+				owned_item_take(e, k, ITEM_LEAVING);
+		}
+		m->leaving |= i->leaves;
+	}
+	if (!i->leaves) {
+		args_span(e, span_none());
+		args_span(e, span_none());
+		return;
+	}
+	args_number(e, wait_ms);
+	args_lane(e, m, recipient);
+}
+
+/* ---- outcomes ---- */
+
+static struct pack_state
+state_after(const struct redis_mail *m, const struct queue_result *r)
+{
+	struct pack_state s = owned_state(m, r->recipient);
+	bool counts = r->state == RECIPIENT_PENDING && r->tried && s.attempts < UINT16_MAX;
+
+	s.state = r->state;
+	s.notified = s.notified || r->notified;
+	s.attempts = (uint16_t)(s.attempts + counts);
+	s.closed = s.starts;
+	s.retry_at_ms = r->retry_at_ms;
+	s.reply = span_first(r->reply, PACK_REPLY_MOST);
+	return s;
+}
+
+static struct queue_record *
+record_of(const struct redis_item *i)
+{
+	return CONTAINER_OF(i->request, struct queue_record, request);
+}
+
+static bool
+outcome_build(struct redis_end *e, struct redis_item *i)
+{
+	const struct queue_record *r = record_of(i);
+	const struct redis_mail *m = redis_mail_of(i->turn.item.mail);
+	size_t notice = r->notice == NULL ? 0 : notice_text_size(r->notice);
+	unsigned count = 5 + 2 * r->result_count + 4;
+
+	if (!args_begin(e, "rp_record", m->shard, count,
+			CHANGE_TEXT + notice + r->result_count * (size_t)STATE_TEXT))
+		return false;
+	args_incarnation(e);
+	args_id(e, m->mail.id);
+	args_leaving(e, i, r);
+	args_number(e, r->result_count);
+	for (uint32_t n = 0; n < r->result_count; n++) {
+		struct pack_state s = state_after(m, &r->results[n]);
+		args_number(e, r->results[n].recipient);
+		args_state(e, &s);
+	}
+	return r->notice == NULL || notice_args(e, r->notice);
+}
+
+static void
+apply_outcome(struct redis_end *e, struct redis_item *i, const struct queue_record *r)
+{
+	struct redis_mail *m = redis_mail_of(i->turn.item.mail);
+	uint64_t due_at_ms = UINT64_MAX;
+	bool tried = false;
+
+	for (uint32_t n = 0; n < r->result_count; n++) {
+		const struct queue_result *one = &r->results[n];
+		struct pack_state s = state_after(m, one);
+		tried |= one->tried || one->state != RECIPIENT_PENDING;
+		owned_set_state(m, one->recipient, &s);
+	}
+	for (uint32_t n = 0; n < m->envelope.recipient_count; n++) {
+		const struct mail_recipient *to = &m->envelope.recipients[n];
+		if (to->state == RECIPIENT_PENDING && to->site.number == i->turn.item.site.number &&
+		    to->retry_at_ms < due_at_ms)
+			due_at_ms = to->retry_at_ms;
+	}
+	i->turn.item.open_starts = 0;
+	i->turn.item.recovered = i->turn.item.had_run_alone = false;
+	i->turn.started = 0;
+	i->turn.was_paid = i->turn.was_paid && !tried;
+	if (due_at_ms == UINT64_MAX)
+		owned_item_busy(e, i, ITEM_NEW); /* it goes when on_done has returned */
+	else
+		owned_item_wait(e, i, due_at_ms);
+}
+
+static void
+outcome_failed(struct redis_end *e, struct redis_item *i, enum err error)
+{
+	struct redis_mail *m = redis_mail_of(i->turn.item.mail);
+	struct queue_record *r = record_of(i);
+
+	if (r->notice != NULL)
+		notice_end(e, r->notice, error);
+	if (i->leaves) {
+		m->leaving = false;
+		for (struct redis_item *k = m->items; k != NULL; k = k->next) {
+			if (k->turn.state == ITEM_LEAVING)
+				owned_item_wait(e, k, k->turn.item.due_at_ms);
+		}
+	}
+	if (error != ERR_LOST) {
+		owned_item_busy(e, i, ITEM_CLAIMED);
+		r->on_done(r, error);
+		return;
+	}
+	e->counters.records_lost++;
+	r->on_done(r, error);
+	owned_item_busy(e, i, ITEM_NEW);
+	owned_lose(e, m);
+}
+
+static void
+outcome_done(struct redis_end *e, struct redis_item *i, enum err error, uint64_t left)
+{
+	struct redis_mail *m = redis_mail_of(i->turn.item.mail);
+	struct queue_record *r = record_of(i);
+	bool leaves = i->leaves;
+
+	if (error != ERR_OK) {
+		outcome_failed(e, i, error);
+		return;
+	}
+	e->counters.records++;
+	apply_outcome(e, i, r);
+	bool is_over = i->turn.state == ITEM_NEW;
+	if (r->notice != NULL)
+		notice_end(e, r->notice, ERR_OK);
+	/* Only then may the mail go: on_done reads it for its events, and ends `r`. */
+	r->on_done(r, ERR_OK);
+	if (leaves || left == 0) {
+		e->counters.released_mails += leaves && left > 0;
+		if (leaves)
+			atomic_store(&e->store->leases[m->shard].changed, true);
+		owned_lose(e, m);
+		return;
+	}
+	if (is_over)
+		owned_item_free(e, i);
+	if (m->items == NULL)
+		owned_forget(e, m);
+	else
+		owned_may_leave(e, m);
+}
+
+static const struct redis_change_kind outcome_kind = { outcome_build, outcome_done };
+
+static enum err
+record_begin(struct redis_end *e, struct redis_item *i, struct queue_record *r)
+{
+	owned_item_busy(e, i, ITEM_RECORDING);
+	return r->notice == NULL ? ERR_OK : notice_begin(e, r->notice);
+}
+
+static void
+failed_record_done(struct redis_end *e, struct queue_request *request)
+{
+	struct queue_record *r = CONTAINER_OF(request, struct queue_record, request);
+	struct redis_item *i = redis_item_of(r->item);
+
+	i->request = request;
+	i->leaves = false;
+	outcome_failed(e, i, request->error);
+}
+
+static const struct queue_request_kind failed_record_kind = { failed_record_done };
+
+void
+redis_record(struct queue *q, struct queue_record *r)
+{
+	struct redis_end *e = redis_end_of(q);
+	struct redis_item *i = redis_item_of(r->item);
+
+	ASSERT(i->turn.state == ITEM_CLAIMED);
+	enum err error = record_begin(e, i, r);
+	if (error != ERR_OK)
+		finish_later(e, &r->request, &failed_record_kind, error);
+	else
+		change_begin(e, i, &r->request, &outcome_kind);
+}
+
+/* ---- starts ---- */
+
+/* The states of an item's recipients after a start, or (attempt NULL) after its end. */
+static bool
+states_build(struct redis_end *e, const struct redis_item *i, const struct queue_attempt *attempt)
+{
+	const struct redis_mail *m = redis_mail_of(i->turn.item.mail);
+	uint32_t count = i->turn.item.recipient_count;
+
+	if (!args_begin(e, "rp_record", m->shard, 5 + 2 * count,
+			CHANGE_TEXT + count * (size_t)STATE_TEXT))
+		return false;
+	args_incarnation(e);
+	args_id(e, m->mail.id);
+	args_span(e, span_none());
+	args_span(e, span_none());
+	args_number(e, count);
+	for (uint32_t n = 0; n < count; n++) {
+		struct pack_state s = owned_state(m, i->turn.item.recipients[n]);
+		if (attempt == NULL) {
+			s.closed = s.starts;
+		} else {
+			s.starts++;
+			s.alone = attempt->alone;
+		}
+		args_number(e, i->turn.item.recipients[n]);
+		args_state(e, &s);
+	}
+	return true;
+}
+
+static bool
+start_build(struct redis_end *e, struct redis_item *i)
+{
+	return states_build(e, i, CONTAINER_OF(i->request, struct queue_attempt, request));
+}
+
+static void
+start_done(struct redis_end *e, struct redis_item *i, enum err error, uint64_t left)
+{
+	struct queue_attempt *a = CONTAINER_OF(i->request, struct queue_attempt, request);
+	struct redis_mail *m = redis_mail_of(i->turn.item.mail);
+
+	(void)left;
+	for (uint32_t n = 0; n < i->turn.item.recipient_count && error == ERR_OK; n++) {
+		struct redis_recipient *to = &m->recipients[i->turn.item.recipients[n]];
+		to->starts++;
+		to->alone = a->alone;
+	}
+	if (error == ERR_OK) {
+		i->turn.item.open_starts++;
+		i->turn.item.had_run_alone = a->alone;
+		i->turn.started = 1;
+	}
+	owned_item_busy(e, i, ITEM_CLAIMED);
+	a->on_done(a, error);
+	if (error != ERR_LOST)
+		return;
+	e->counters.records_lost++;
+	owned_item_busy(e, i, ITEM_NEW);
+	owned_lose(e, m);
+}
+
+static const struct redis_change_kind start_kind = { start_build, start_done };
+
+void
+redis_attempt(struct queue *q, struct queue_attempt *a)
+{
+	struct redis_end *e = redis_end_of(q);
+	struct redis_item *i = redis_item_of(a->item);
+
+	ASSERT(i->turn.state == ITEM_CLAIMED);
+	owned_item_busy(e, i, ITEM_RECORDING);
+	change_begin(e, i, &a->request, &start_kind);
+}
+
+/* ---- a start that ended in an orderly way ---- */
+
+static bool
+close_build(struct redis_end *e, struct redis_item *i)
+{
+	return states_build(e, i, NULL);
+}
+
+static void
+close_done(struct redis_end *e, struct redis_item *i, enum err error, uint64_t left)
+{
+	struct redis_mail *m = redis_mail_of(i->turn.item.mail);
+
+	(void)left;
+	for (uint32_t n = 0; n < i->turn.item.recipient_count; n++) {
+		struct redis_recipient *to = &m->recipients[i->turn.item.recipients[n]];
+		to->closed = to->starts;
+	}
+	i->turn.item.open_starts = 0;
+	i->turn.started = 0;
+	if (error == ERR_LOST) {
+		e->counters.records_lost++;
+		owned_item_busy(e, i, ITEM_NEW);
+		owned_lose(e, m);
+		return;
+	}
+	owned_item_wait(e, i, i->release_at_ms);
+	owned_may_leave(e, m);
+}
+
+static const struct redis_change_kind close_kind = { close_build, close_done };
+
+void
+start_close(struct redis_end *e, struct redis_item *i, uint64_t due_at_ms)
+{
+	i->release_at_ms = due_at_ms;
+	owned_item_busy(e, i, ITEM_RECORDING);
+	change_begin(e, i, NULL, &close_kind);
+}

@@ -1,0 +1,703 @@
+#!lua name=ringpost_1
+-- SPDX-License-Identifier: Apache-2.0
+--
+-- What the Redis server does for the store: every change of a mail's state, each one function,
+-- atomic, over the keys of one shard, all of which begin with KEYS[1] ("{prefix:shard}", "tag"
+-- below). Times are milliseconds of the server's clock. The keys:
+--
+--   tag:m:ID        HASH  a mail: e envelope, n recipients pending, b pieces of the body, o owner
+--                         (absent: it waits), d due at and k lane (of when it waited last; with k
+--                         it is in the index), h hold revision (odd: held), r0 r1 ... state of a
+--                         recipient (pack.h)
+--   tag:b:ID:N      STRING  piece N of its body
+--   tag:x:ID        STRING  tombstone: this id was cancelled, a late commit of it is refused
+--   tag:due:LANE    ZSET  ids that wait, by due time
+--   tag:heads       ZSET  lanes that have such, by the least due time in them
+--   tag:held        ZSET  ids that are held, by due time
+--   tag:own:INC     SET   ids that an incarnation of a node owns
+--   tag:leases      HASH  incarnation -> end of its lease; there while it owns anything
+--   tag:last:INC    LIST  ids that its last claim or take was given; goes with the lease
+--   tag:index       ZSET  ids that have waited once, all with score 0: in their order
+--   tag:waiting     STRING  how many ids are in all the due:LANE together
+--
+-- Each mail is in exactly one of due:LANE, held and own:INC. A function reads, decides, and only
+-- then writes: an error in the middle would not be rolled back. Flags: all but rp_commit run when
+-- the server is out of memory, since nothing else would ever free any.
+
+local VERSION = 1
+local ORPHAN_S = 3600 -- a tombstone; a body that nobody committed has the same from its SET
+local LAST_S = 7 * 86400 -- what was given last: longer than any outage behind which it is asked for
+local SLICE = 1000 -- arguments at a time: unpack() and one command have limits
+local PENDING, DELIVERED = 80, 68 -- first bytes of a state: 'P', 'D'
+local AT_ONCE = '\0\0\0\0\0\0\0\0' -- bytes 8 to 15 of a state: when to try again
+
+-- While the library is loaded nothing of this is there yet; each function begins with start().
+local call, floor, byte, sub, min, match
+
+local function start()
+	call = redis.call
+	floor, min = math.floor, math.min
+	byte, sub, match = string.byte, string.sub, string.match
+end
+
+local function now_ms()
+	local t = call('TIME')
+	return t[1] * 1000 + floor(t[2] / 1000)
+end
+
+-- One command over a list of arguments that may be long.
+local function over(command, key, list, count)
+	for from = 1, count, SLICE do
+		call(command, key, unpack(list, from, min(count, from + SLICE - 1)))
+	end
+end
+
+local function number(text, name)
+	local n = tonumber(text)
+	if not n or n < 0 or n ~= floor(n) then
+		error({ err = 'ERR ' .. name .. ' is not a number' })
+	end
+	return n
+end
+
+-- Until when: -1 never, 0 now or before.
+local function until_ms(at, now)
+	if not at then
+		return -1
+	end
+	at = tonumber(at) - now
+	return at > 0 and at or 0
+end
+
+local function next_due_ms(tag, now)
+	return until_ms(call('ZRANGE', tag .. ':heads', 0, 0, 'WITHSCORES')[2], now)
+end
+
+-- Of all incarnations but `inc`.
+local function next_expiry_ms(tag, inc, now)
+	local leases = call('HGETALL', tag .. ':leases')
+	local least
+	for i = 1, #leases, 2 do
+		local at = leases[i] ~= inc and tonumber(leases[i + 1])
+		if at and (not least or at < least) then
+			least = at
+		end
+	end
+	return until_ms(least, now)
+end
+
+-- After it, a lease is certain for five sixths of its length.
+local function ensure_lease(tag, inc, lease_ms, now)
+	local at = call('HGET', tag .. ':leases', inc)
+	if not at or at - now < lease_ms - floor(lease_ms / 6) then
+		call('HSET', tag .. ':leases', inc, now + lease_ms)
+	end
+end
+
+-- Is there one no more that was there? What was given last goes too.
+local function end_lease(tag, inc)
+	call('UNLINK', tag .. ':last:' .. inc)
+	return call('HDEL', tag .. ':leases', inc) == 1
+end
+
+-- After ids have left a lane: its head is the least due time of those that are left.
+local function settle_lane(tag, lane, left_count)
+	local head = call('ZRANGE', tag .. ':due:' .. lane, 0, 0, 'WITHSCORES')
+	if head[1] then
+		call('ZADD', tag .. ':heads', head[2], lane)
+	else
+		call('ZREM', tag .. ':heads', lane)
+	end
+	call('DECRBY', tag .. ':waiting', left_count)
+end
+
+local function enter_lane(tag, lane, due, id)
+	call('ZADD', tag .. ':due:' .. lane, due, id)
+	call('ZADD', tag .. ':heads', 'LT', due, lane)
+	call('INCR', tag .. ':waiting')
+end
+
+local function is_odd(h)
+	return h and h % 2 == 1
+end
+
+-- A mail without an owner leaves the set in which it waits.
+local function stop_waiting(tag, id, lane, h)
+	if is_odd(h) then
+		call('ZREM', tag .. ':held', id)
+	else
+		call('ZREM', tag .. ':due:' .. lane, id)
+		settle_lane(tag, lane, 1)
+	end
+end
+
+-- An owned mail has no owner any more. `lane_before`: it was in the index already.
+local function start_waiting(tag, m, inc, id, due, lane, lane_before, h)
+	call('HDEL', m, 'o')
+	call('SREM', tag .. ':own:' .. inc, id)
+	if not lane_before then
+		call('ZADD', tag .. ':index', 0, id)
+	end
+	if is_odd(h) then
+		call('ZADD', tag .. ':held', due, id)
+	else
+		enter_lane(tag, lane, due, id)
+	end
+end
+
+local function forget(tag, m, id, pieces)
+	if pieces == '1' then
+		call('UNLINK', m, tag .. ':b:' .. id .. ':0')
+		return
+	end
+	local keys = {}
+	for i = 1, tonumber(pieces) do
+		keys[i] = tag .. ':b:' .. id .. ':' .. i - 1
+	end
+	over('UNLINK', m, keys, #keys)
+	if #keys == 0 then
+		call('UNLINK', m)
+	end
+end
+
+-- The mail is no more.
+local function remove(tag, m, id, owner, pieces, lane, h)
+	forget(tag, m, id, pieces)
+	if owner then
+		call('SREM', tag .. ':own:' .. owner, id)
+	else
+		stop_waiting(tag, id, lane, h)
+	end
+	if lane then
+		call('ZREM', tag .. ':index', id)
+	end
+end
+
+-- Something is due at once: tells the nodes, if they could believe that nothing is. Before the
+-- lanes are changed. tag is "{prefix:shard}".
+local function wake(tag, now)
+	if next_due_ms(tag, now) ~= 0 then
+		local prefix, shard = match(tag, '^{(.*):(%d+)}$')
+		if prefix then
+			call('PUBLISH', '{' .. prefix .. '}:wake', shard)
+		end
+	end
+end
+
+-- One piece is the rule, and 'pieces' of '1' the fast way.
+local function persist(tag, id, pieces)
+	for i = 0, pieces - 1 do
+		call('PERSIST', tag .. ':b:' .. id .. ':' .. i)
+	end
+end
+
+local function body_is_there(tag, id, pieces)
+	for i = 0, pieces - 1 do
+		if call('EXISTS', tag .. ':b:' .. id .. ':' .. i) == 0 then
+			return false
+		end
+	end
+	return true
+end
+
+-- Makes a mail, all of it or nothing: DONE | GONE | NOBODY | and of one that is there: OK it is
+-- inc's, LOST it is not. Whoever asks again has sent the body again, with an expiry.
+local function commit(tag, inc, id, pieces, pending, envelope)
+	local m = tag .. ':m:' .. id
+	local body = tag .. ':b:' .. id .. ':0'
+	if call('EXISTS', m, tag .. ':x:' .. id) > 0 then
+		if call('EXISTS', m) == 0 then
+			return 'GONE'
+		end
+		persist(tag, id, pieces)
+		return call('HGET', m, 'o') == inc and 'OK' or 'LOST'
+	end
+	if pieces == '1' then
+		-- 0 is the answer also where it is permanent already.
+		if call('PERSIST', body) == 0 and call('EXISTS', body) == 0 then
+			return 'NOBODY'
+		end
+	elseif body_is_there(tag, id, pieces) then
+		persist(tag, id, pieces)
+	else
+		return 'NOBODY'
+	end
+	call('HSET', m, 'e', envelope, 'n', pending, 'b', pieces, 'o', inc)
+	call('SADD', tag .. ':own:' .. inc, id)
+	return 'DONE'
+end
+
+-- inc lease_ms id pieces pending envelope -> OK | GONE cancelled | NOBODY a piece is missing |
+-- LOST it was committed, and is another's or nobody's now
+local function rp_commit(keys, args)
+	if not call then start() end
+	local tag, inc = keys[1], args[1]
+	local lease_ms = number(args[2], 'lease')
+	number(args[4], 'pieces')
+	number(args[5], 'pending')
+	if #args ~= 6 then
+		error({ err = 'ERR wrong number of arguments' })
+	end
+
+	local verdict = commit(tag, inc, args[3], args[4], args[5], args[6])
+	if verdict == 'DONE' then
+		ensure_lease(tag, inc, lease_ms, now_ms())
+		verdict = 'OK'
+	end
+	return verdict
+end
+
+-- Reads what a record needs to know: owner, pending, pieces, lane, hold, and the states that are
+-- there of the recipients that args name from `first` on, by position.
+local function read_mail(m, args, first, last)
+	if first == last - 1 then
+		return call('HMGET', m, 'o', 'n', 'b', 'k', 'h', 'r' .. args[first])
+	end
+	local mail = call('HMGET', m, 'o', 'n', 'b', 'k', 'h')
+	local fields, count = {}, 0
+	for i = first, last - 1, 2 do
+		count = count + 1
+		fields[count] = 'r' .. args[i]
+	end
+	for from = 1, count, SLICE do
+		local states = call('HMGET', m, unpack(fields, from, min(count, from + SLICE - 1)))
+		for i = 1, #states do
+			mail[4 + from + i] = states[i]
+		end
+	end
+	return mail
+end
+
+-- Is this value news? A final state stays as it is; a former owner is believed only that it
+-- delivered.
+local function is_news(old, new, mine)
+	return (not old or byte(old) == PENDING and old ~= new) and
+		(mine or byte(new) == DELIVERED)
+end
+
+-- What of the values is to be written, as a list of fields and values, and how many recipients end
+-- with it.
+local function merge(mail, args, first, last, mine)
+	if first == last - 1 then
+		local new = args[last]
+		if not is_news(mail[6], new, mine) then
+			return {}, 0, 0
+		end
+		return { 'r' .. args[first], new }, 2, byte(new) == PENDING and 0 or 1
+	end
+	local writes, count, ended, seen = {}, 0, 0, {}
+	for i = first, last - 1, 2 do
+		local new = args[i + 1]
+		if is_news(mail[6 + (i - first) / 2], new, mine) then
+			writes[count + 1], writes[count + 2] = 'r' .. args[i], new
+			count = count + 2
+			if byte(new) ~= PENDING then
+				ended = ended + 1
+			end
+		end
+		if seen[args[i]] then
+			error({ err = 'ERR a recipient is named twice' })
+		end
+		seen[args[i]] = true
+	end
+	return writes, count, ended
+end
+
+-- inc id release_ms lane count (index value)*count [notice_id pieces pending envelope]
+--   -> {OK, left} | {LOST, left} not the owner's: only values 'D' were merged | {GONE, 0} |
+--      {NOBODY, left} the notice can not be committed, and nothing was changed
+local function rp_record(keys, args)
+	if not call then start() end
+	local tag, inc, id, lane = keys[1], args[1], args[2], args[4]
+	local count = number(args[5], 'count')
+	local last = 5 + 2 * count
+	local release_ms = args[3] ~= '' and number(args[3], 'release')
+	local m = tag .. ':m:' .. id
+	local notice = args[last + 1]
+	if #args ~= (notice and last + 4 or last) then
+		error({ err = 'ERR wrong number of arguments' })
+	end
+
+	local mail = read_mail(m, args, 6, last)
+	local owner, left, h = mail[1], mail[2], mail[5]
+	if not left then
+		return { 'GONE', 0 }
+	end
+	local mine = owner == inc
+	local writes, written, ended = merge(mail, args, 6, last, mine)
+	left = left - ended
+
+	if notice and mine then
+		number(args[last + 2], 'pieces')
+		number(args[last + 3], 'pending')
+		local verdict = commit(tag, inc, notice, args[last + 2], args[last + 3],
+			args[last + 4])
+		-- Where all is known already, this is a repetition: the notice has gone its way.
+		if (verdict == 'NOBODY' or verdict == 'GONE') and (count == 0 or written > 0) then
+			return { 'NOBODY', left + ended }
+		end
+	end
+
+	if left <= 0 then
+		remove(tag, m, id, owner, mail[3], mail[4], h)
+		return { mine and 'OK' or 'LOST', 0 }
+	end
+	local due = mine and release_ms and now_ms() + release_ms
+	if due then
+		writes[written + 1], writes[written + 2] = 'd', due
+		writes[written + 3], writes[written + 4] = 'k', lane
+		written = written + 4
+	end
+	if ended > 0 then
+		writes[written + 1], writes[written + 2] = 'n', left
+		written = written + 2
+	end
+	over('HSET', m, writes, written)
+	if due then
+		start_waiting(tag, m, inc, id, due, lane, mail[4], h)
+	end
+	return { mine and 'OK' or 'LOST', left }
+end
+
+-- inc (id release_ms lane)* -> how many were released; others' are skipped
+local function rp_release(keys, args)
+	if not call then start() end
+	local tag, inc = keys[1], args[1]
+	for i = 3, #args, 3 do
+		number(args[i], 'release')
+	end
+	if #args % 3 ~= 1 then
+		error({ err = 'ERR wrong number of arguments' })
+	end
+	local now, released = now_ms(), 0
+	for i = 2, #args, 3 do
+		local id, lane = args[i], args[i + 2]
+		local m = tag .. ':m:' .. id
+		local mail = call('HMGET', m, 'o', 'k', 'h')
+		if mail[1] == inc then
+			local due = now + args[i + 1]
+			call('HSET', m, 'd', due, 'k', lane)
+			start_waiting(tag, m, inc, id, due, lane, mail[2], mail[3])
+			released = released + 1
+		end
+	end
+	return released
+end
+
+-- What a claim or a take gives is noted, since its answer may be lost: asked `again`, it gives what
+-- it gave before and is still the incarnation's.
+local function note_given(tag, inc, ids, count)
+	local last = tag .. ':last:' .. inc
+	call('UNLINK', last)
+	over('RPUSH', last, ids, count)
+	call('EXPIRE', last, LAST_S)
+end
+
+local function give_again(tag, inc, out)
+	local ids = call('LRANGE', tag .. ':last:' .. inc, 0, -1)
+	for i = 1, #ids do
+		local m = tag .. ':m:' .. ids[i]
+		if call('HGET', m, 'o') == inc then
+			out[#out + 1] = { ids[i], call('HGETALL', m) }
+		end
+	end
+	return out
+end
+
+-- inc lease_ms most [again] -> {now, next due in ms or -1, {id, {field, value, ...}}, ...}
+local function rp_claim(keys, args)
+	if not call then start() end
+	local tag, inc = keys[1], args[1]
+	local lease_ms, most = number(args[2], 'lease'), number(args[3], 'most')
+	local now = now_ms()
+	if args[4] == '1' then
+		return give_again(tag, inc, { now, 0 })
+	end
+	local out, own, taken = { now, -1 }, {}, 0
+	local portion = floor(most / 8) + 1
+	local lanes = most == 0 and {} or
+		call('ZRANGEBYSCORE', tag .. ':heads', '-inf', now, 'LIMIT', 0, most)
+
+	for i = 1, #lanes do
+		local lane, room = lanes[i], min(portion, most - taken)
+		if room == 0 then
+			break
+		end
+		local due = tag .. ':due:' .. lane
+		local ids = call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, room)
+		for j = 1, #ids do
+			local id = ids[j]
+			local m = tag .. ':m:' .. id
+			local fields = call('HGETALL', m)
+			if fields[1] then
+				call('HSET', m, 'o', inc)
+				taken = taken + 1
+				out[2 + taken], own[taken] = { id, fields }, id
+			else -- it was deleted behind the functions' back
+				call('ZREM', tag .. ':index', id)
+			end
+		end
+		if ids[1] then
+			call('ZREMRANGEBYRANK', due, 0, #ids - 1)
+		end
+		settle_lane(tag, lane, #ids)
+	end
+	if taken > 0 then
+		over('SADD', tag .. ':own:' .. inc, own, taken)
+		note_given(tag, inc, own, taken)
+		ensure_lease(tag, inc, lease_ms, now)
+	end
+	out[2] = next_due_ms(tag, now)
+	return out
+end
+
+-- inc lease_ms most [again]
+--   -> {now, next expiry in ms or -1, {id, {field, value, ...}, former owner}, ...}
+local function rp_take(keys, args)
+	if not call then start() end
+	local tag, inc = keys[1], args[1]
+	local lease_ms, most = number(args[2], 'lease'), number(args[3], 'most')
+	local now = now_ms()
+	if args[4] == '1' then
+		return give_again(tag, inc, { now, 0 })
+	end
+	local out, own, taken = { now, -1 }, {}, 0
+	local leases = call('HGETALL', tag .. ':leases')
+
+	for i = 1, #leases, 2 do
+		local former = leases[i]
+		if former ~= inc and tonumber(leases[i + 1]) <= now then
+			local theirs = tag .. ':own:' .. former
+			local ids = call('SPOP', theirs, most - taken)
+			for j = 1, #ids do
+				local m = tag .. ':m:' .. ids[j]
+				local fields = call('HGETALL', m)
+				if fields[1] then
+					call('HSET', m, 'o', inc)
+					taken = taken + 1
+					out[2 + taken] = { ids[j], fields, former }
+					own[taken] = ids[j]
+				else
+					call('ZREM', tag .. ':index', ids[j])
+				end
+			end
+			if call('EXISTS', theirs) == 0 then
+				end_lease(tag, former)
+			end
+		end
+	end
+	if taken > 0 then
+		over('SADD', tag .. ':own:' .. inc, own, taken)
+		note_given(tag, inc, own, taken)
+		ensure_lease(tag, inc, lease_ms, now)
+	end
+	out[2] = next_expiry_ms(tag, inc, now)
+	return out
+end
+
+-- inc lease_ms -> {now, mails owned, next due in ms or -1, next expiry of another in ms or -1}
+local function rp_renew(keys, args)
+	if not call then start() end
+	local tag, inc = keys[1], args[1]
+	local lease_ms = number(args[2], 'lease')
+	local now = now_ms()
+	local owned = call('SCARD', tag .. ':own:' .. inc)
+	if owned > 0 or call('HEXISTS', tag .. ':leases', inc) == 1 then
+		call('HSET', tag .. ':leases', inc, now + lease_ms)
+	end
+	return { now, owned, next_due_ms(tag, now), next_expiry_ms(tag, inc, now) }
+end
+
+-- -> {now, next due in ms or -1, next expiry of any lease in ms or -1}
+local function rp_look(keys)
+	if not call then start() end
+	local tag, now = keys[1], now_ms()
+	return { now, next_due_ms(tag, now), next_expiry_ms(tag, nil, now) }
+end
+
+-- inc most -> how many it still owns. The others are due at once, in the lane of before.
+local function rp_retire(keys, args)
+	if not call then start() end
+	local tag, inc, most = keys[1], args[1], number(args[2], 'most')
+	local own, now = tag .. ':own:' .. inc, now_ms()
+	local ids = call('SRANDMEMBER', own, most)
+	if ids[1] then
+		wake(tag, now)
+	end
+	for i = 1, #ids do
+		local m = tag .. ':m:' .. ids[i]
+		local mail = call('HMGET', m, 'k', 'h', 'n')
+		local lane = mail[1] or '-'
+		if mail[3] then
+			call('HSET', m, 'd', now, 'k', lane)
+			start_waiting(tag, m, inc, ids[i], now, lane, mail[1], mail[2])
+		else
+			call('SREM', own, ids[i])
+			call('ZREM', tag .. ':index', ids[i])
+		end
+	end
+	local left = call('SCARD', own)
+	-- What was released right before has told nobody, even where it is due.
+	if left == 0 and end_lease(tag, inc) and not ids[1] then
+		wake(tag, 0)
+	end
+	return left
+end
+
+-- inc id -> OK. Whatever is committed under this id goes, unless another owns it, and nothing will
+-- be committed under it for an hour.
+local function rp_cancel(keys, args)
+	if not call then start() end
+	local tag, inc, id = keys[1], args[1], args[2]
+	local m = tag .. ':m:' .. id
+	local mail = call('HMGET', m, 'o', 'b', 'k', 'h')
+	call('SET', tag .. ':x:' .. id, '1', 'EX', ORPHAN_S)
+	local piece = 0
+	if mail[2] then
+		if mail[1] and mail[1] ~= inc then
+			return 'OK'
+		end
+		remove(tag, m, id, mail[1], mail[2], mail[3], mail[4])
+		piece = tonumber(mail[2])
+	end
+	while call('UNLINK', tag .. ':b:' .. id .. ':' .. piece) == 1 do
+		piece = piece + 1
+	end
+	return 'OK'
+end
+
+-- The states of pending recipients anew: to be tried at once; `forgiving`: starts that never ended
+-- count as ended (bytes 1 and 2 over 3 and 4).
+local function refresh(m, forgiving)
+	local fields = call('HGETALL', m)
+	local writes, count = {}, 0
+	for i = 1, #fields, 2 do
+		local name, old = fields[i], fields[i + 1]
+		if byte(name) == 114 and byte(old) == PENDING and #old >= 16 then
+			local closed = forgiving and sub(old, 2, 3) or sub(old, 4, 5)
+			local new = sub(old, 1, 3) .. closed .. sub(old, 6, 8) .. AT_ONCE ..
+				sub(old, 17)
+			if new ~= old then
+				writes[count + 1], writes[count + 2] = name, new
+				count = count + 2
+			end
+		end
+	end
+	over('HSET', m, writes, count)
+end
+
+local actions = {}
+
+function actions.hold(tag, m, id, mail)
+	local lane, h = mail[3], mail[4] or 0
+	if not is_odd(h) then
+		stop_waiting(tag, id, lane, h)
+		call('ZADD', tag .. ':held', mail[5], id)
+		call('HSET', m, 'h', h + 1)
+	end
+end
+
+function actions.unhold(tag, m, id, mail)
+	local lane, h = mail[3], mail[4] or 0
+	if is_odd(h) then
+		local now = now_ms()
+		refresh(m, true)
+		stop_waiting(tag, id, lane, h)
+		call('HSET', m, 'h', h + 1, 'd', now)
+		wake(tag, now)
+		enter_lane(tag, lane, now, id)
+	end
+end
+
+-- One that is held stays held.
+function actions.requeue(tag, m, id, mail)
+	local lane, now = mail[3], now_ms()
+	refresh(m, false)
+	if tonumber(mail[5]) <= now then
+		return
+	end
+	call('HSET', m, 'd', now)
+	if is_odd(mail[4]) then
+		call('ZADD', tag .. ':held', now, id)
+	else
+		wake(tag, now)
+		call('ZADD', tag .. ':due:' .. lane, now, id)
+		call('ZADD', tag .. ':heads', 'LT', now, lane)
+	end
+end
+
+function actions.remove(tag, m, id, mail)
+	remove(tag, m, id, nil, mail[2], mail[3], mail[4])
+end
+
+-- id hold|unhold|requeue|remove -> OK | NONE no such mail | OWNED a node has it now
+local function rp_act(keys, args)
+	if not call then start() end
+	local tag, id, action = keys[1], args[1], actions[args[2]]
+	if not action then
+		error({ err = 'ERR no such action' })
+	end
+	local m = tag .. ':m:' .. id
+	local mail = call('HMGET', m, 'o', 'b', 'k', 'h', 'd')
+	if not mail[2] then
+		return 'NONE'
+	end
+	if mail[1] then
+		return 'OWNED'
+	end
+	action(tag, m, id, mail)
+	return 'OK'
+end
+
+-- -> {now, waiting, held, owned, of these owned under a lease that has expired}
+local function rp_count(keys)
+	if not call then start() end
+	local tag, now = keys[1], now_ms()
+	local leases = call('HGETALL', tag .. ':leases')
+	local owned, expired = 0, 0
+	for i = 1, #leases, 2 do
+		local count = call('SCARD', tag .. ':own:' .. leases[i])
+		owned = owned + count
+		if tonumber(leases[i + 1]) <= now then
+			expired = expired + count
+		end
+	end
+	return { now, tonumber(call('GET', tag .. ':waiting') or 0), call('ZCARD', tag .. ':held'),
+		owned, expired }
+end
+
+-- after most -> {{id, {field, value, ...}}, ...}: mails that have waited once, in the order of
+-- their ids, behind `after` (a part of an id, or nothing). Fewer than `most`: these are
+-- the last.
+local function rp_scan(keys, args)
+	if not call then start() end
+	local tag, most = keys[1], number(args[2], 'most')
+	local out = {}
+	local ids = call('ZRANGEBYLEX', tag .. ':index', '(' .. args[1], '+', 'LIMIT', 0, most)
+	for i = 1, #ids do
+		out[i] = { ids[i], call('HGETALL', tag .. ':m:' .. ids[i]) }
+	end
+	return out
+end
+
+local function rp_version()
+	return VERSION
+end
+
+local function register(name, callback, ...)
+	redis.register_function{ function_name = name, callback = callback, flags = { ... } }
+end
+
+register('rp_commit', rp_commit)
+register('rp_record', rp_record, 'allow-oom')
+register('rp_release', rp_release, 'allow-oom')
+register('rp_claim', rp_claim, 'allow-oom')
+register('rp_take', rp_take, 'allow-oom')
+register('rp_renew', rp_renew, 'allow-oom')
+register('rp_look', rp_look, 'no-writes')
+register('rp_retire', rp_retire, 'allow-oom')
+register('rp_cancel', rp_cancel, 'allow-oom')
+register('rp_act', rp_act, 'allow-oom')
+register('rp_count', rp_count, 'no-writes')
+register('rp_scan', rp_scan, 'no-writes')
+register('rp_version', rp_version, 'no-writes')

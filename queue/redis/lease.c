@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Leases, one for each shard in which this node owns mails. Worker 0 renews them on links of its
+ * own; all workers read until when they are certainly valid: since the sending of the last renewal
+ * that was answered, by the monotonic clock. Functions that make mails ours lengthen a lease that
+ * has less than LONG of its length left, so right after them that much is certain.
+ */
+#include <stdlib.h>
+
+#include "core/base/assert.h"
+#include "core/base/clock.h"
+#include "queue/redis/internal.h"
+
+struct lease_call {
+	struct redis_call call;
+	struct redis_end *end;
+	unsigned shard;
+	uint64_t sent_ms;
+	bool open;
+};
+
+static void
+lease_certain_until(struct redis_store *s, unsigned shard, uint64_t until_ms)
+{
+	atomic_uint_fast64_t *valid = &s->leases[shard].valid_until_ms;
+	uint_fast64_t known = atomic_load(valid);
+
+	while (known < until_ms && !atomic_compare_exchange_weak(valid, &known, until_ms)) {
+	}
+}
+
+void
+lease_note_change(struct redis_store *s, unsigned shard, uint64_t sent_ms)
+{
+	uint64_t lease_ms = s->redis.lease_ms;
+
+	lease_certain_until(s, shard, sent_ms + lease_ms - lease_ms / REDIS_LEASE_PARTS);
+}
+
+bool
+lease_is_valid(const struct redis_store *s, unsigned shard, uint64_t now_ms)
+{
+	return now_ms + s->redis.lease_ms / 3 < atomic_load(&s->leases[shard].valid_until_ms);
+}
+
+static void
+on_renewed(struct redis_call *c, enum err error, const struct redisReply *reply)
+{
+	struct lease_call *l = CONTAINER_OF(c, struct lease_call, call);
+	struct redis_end *e = l->end;
+	int64_t now_ms;
+
+	l->open = false;
+	e->calls_open--;
+	if (error != ERR_OK || !redis_number(redis_at(reply, 0), &now_ms))
+		return; /* the next one will tell */
+	lease_certain_until(e->store, l->shard, l->sent_ms + e->store->redis.lease_ms);
+	end_note_time(e, now_ms);
+}
+
+static void
+renew(struct redis_end *e, struct lease_call *l)
+{
+	struct redis_link *link = redis_servers_link(e->servers, l->shard);
+
+	if (l->open || link == NULL || atomic_load(&e->store->leases[l->shard].owned) == 0)
+		return;
+	if (!args_begin(e, "rp_renew", l->shard, 2, 32))
+		return;
+	args_incarnation(e);
+	args_number(e, e->store->redis.lease_ms);
+	l->open = true;
+	l->sent_ms = clock_monotonic_ms();
+	args_send(e, link, &l->call);
+}
+
+void
+leases_renew(struct redis_end *e)
+{
+	struct worker *w = e->queue.worker;
+
+	if (e->lease_calls == NULL)
+		return;
+	for (unsigned i = 0; i < e->store->redis.shards; i++)
+		renew(e, &e->lease_calls[i]);
+	timer_set(&w->timers, &e->lease_timer,
+		  w->now_ms + e->store->redis.lease_ms / REDIS_LEASE_PARTS);
+}
+
+static void
+on_lease_timer(struct timer *t)
+{
+	leases_renew(CONTAINER_OF(t, struct redis_end, lease_timer));
+}
+
+bool
+leases_init(struct redis_end *e)
+{
+	unsigned shards = e->store->redis.shards;
+
+	timer_init(&e->lease_timer, on_lease_timer);
+	if (e->queue.worker->number != 0)
+		return true;
+	e->lease_calls = calloc(shards, sizeof *e->lease_calls);
+	for (unsigned i = 0; i < shards && e->lease_calls != NULL; i++) {
+		e->lease_calls[i] = (struct lease_call){
+			.call = { .on_reply = on_renewed },
+			.end = e,
+			.shard = i,
+		};
+	}
+	return e->lease_calls != NULL;
+}

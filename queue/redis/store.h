@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * store: the distributed store: every mail lives in Redis, many nodes share them, and any of them
+ * may die. What stands outside of queue.h: opening, counters, what a take-over means.
+ *
+ * A mail lives in one shard (its id says which: mail_shard), whole: envelope, states, body. It is
+ * either somebody's, whose incarnation (128 random bits, one a process) is noted with it, or waits
+ * for its time in the shard's schedule, or is held. Whoever puts a mail owns it, delivers it, and
+ * gives it back when all that is left of it has to wait for longer than REDIS_KEEP_MS. Each shard
+ * is looked after by one worker of a node, which claims what is due there while there is room.
+ *
+ * A node holds a lease on each shard in which it owns something, renewed every sixth of its length.
+ * When it runs out, others take its mails over; what it then records is refused (ERR_LOST), but
+ * for `delivered`, which is a fact. Before the end of data the relay asks whether the lease is
+ * valid for a third of its length more, by this machine's monotonic clock (queue_lease_is_valid).
+ *
+ * Times in Redis are of Redis's clock. This end adds its offset (wall clock less Redis's time, as
+ * of the last answer that told it) where a time comes in, and takes it off where one goes out.
+ *
+ * Promise: on_done(ERR_OK) of a put comes when the commit was answered, and in durability `replica`
+ * when WAIT on the same connection said that enough replicas have it. A commit without an answer is
+ * ERR_IN_DOUBT and is followed by rp_cancel, sent until it is answered; what cannot be cancelled
+ * before the stop is counted. Outcomes wait for Redis as long as it is away and are sent again:
+ * they never fail for that, and are idempotent. Intake is refused meanwhile (ERR_AWAY).
+ */
+#ifndef QUEUE_REDIS_STORE_H
+#define QUEUE_REDIS_STORE_H
+
+#include "queue/queue.h"
+#include "queue/redis/servers.h"
+
+enum {
+	REDIS_KEEP_MS = 10 * 1000, /* what is due sooner is not given back */
+	REDIS_SHARDS_MOST = 256,
+	REDIS_PREFIX_MOST = 48,
+};
+
+/* Of one worker since its start; written by it alone. */
+struct redis_counters {
+	uint64_t commits;
+	uint64_t records;
+	uint64_t claimed_mails;
+	uint64_t released_mails;
+	uint64_t taken_over_mails;
+	uint64_t taken_over_doubtful; /* recipients that who died may have had in delivery */
+	uint64_t in_doubt;            /* puts without an answer */
+	uint64_t cancels;             /* of them, cancelled */
+	uint64_t errands_given_up;    /* cancels and the like, not before the stop */
+	uint64_t records_repeated;    /* sent again after a connection was lost */
+	uint64_t records_lost;        /* refused: another node has the mail */
+	uint64_t records_given_up;    /* not before the stop: may be delivered again */
+	uint64_t away;                /* refused: Redis cannot be reached */
+	uint64_t no_room;             /* refused: Redis is full */
+	uint64_t no_memory;
+	uint64_t too_many;
+	uint64_t unreplicated;             /* puts refused: too few replicas */
+	uint64_t corrupt;                  /* mails that can not be read */
+	uint64_t body_bytes, stored_bytes; /* bodies before and after compression */
+};
+
+struct queue_store *redis_open(const struct queue_options *options, struct worker **workers,
+			       unsigned worker_count, const struct queue_hooks *hooks,
+			       struct buf *why);
+/* On the worker of q, or when no worker runs. */
+const struct redis_counters *redis_counters(struct queue *q);
+/* Can mail be taken in? Else `problem` says in a line why not. */
+bool redis_is_up(struct queue *q, struct span *problem);
+
+#endif

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The layer `redis`: the driver of the store, over the store whose mails are in a modelled Redis.
+ * The server outlives the relay; a crash takes all memory of the relay and breaks its connections.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/assert.h"
+#include "queue/queue.h"
+#include "queue/redis/servers.h"
+#include "tests/fault/drive.h"
+#include "tests/fault/sim_redis.h"
+
+enum { SHARDS = 4, LEASE_MS = 30 * 1000, DEADLINE_MS = 5 * 1000, SLACK_MS = 10 * 1000 };
+
+static unsigned
+rate(unsigned present_per_mille, unsigned most)
+{
+	return sim_chance(present_per_mille) ? (unsigned)sim_between(1, most) : 0;
+}
+
+void
+drive_plan_redis(struct drive_plan *plan)
+{
+	const struct sim_redis_faults faults = {
+		.drops_before = rate(400, 20),
+		.drops_after = rate(400, 20),
+		.delays = rate(300, 100),
+		.answers_late = rate(300, 100),
+		.restarts = rate(300, 5),
+		.no_memory = rate(200, 5),
+		.no_disk = rate(200, 5),
+		.delay_us = sim_between(1000, 2000000),
+		.down_us = sim_between(1000, 5000000),
+		.trouble_us = sim_between(1000, 5000000),
+	};
+	struct net_address address;
+
+	ASSERT(net_address_parse(SPAN("127.0.0.1:6379"), &address));
+	plan->redis = sim_redis_new(&address, &faults);
+	/* What one write to a disk is, is here a dozen pieces of a stream. */
+	for (unsigned i = 0; i < plan->incarnations; i++)
+		plan->crash_after[i] *= sim_between(4, 64);
+	plan->moves *= 8;
+	sim_redis_move_clock(plan->redis, (int64_t)sim_below(7200 * 1000) - 3600 * 1000);
+}
+
+void
+drive_redis_calm(struct drive_plan *plan)
+{
+	sim_redis_calm(plan->redis);
+}
+
+void
+drive_redis_options(const struct drive_plan *plan, struct queue_options *options)
+{
+	static const struct span address = { (const uint8_t *)"127.0.0.1:6379", 14 };
+	static const struct redis_options redis = {
+		.kind = REDIS_SINGLE,
+		.addresses = &address,
+		.address_count = 1,
+		.prefix = { (const uint8_t *)"ringpost", 8 },
+		.shards = SHARDS,
+		.durability = REDIS_DISK,
+		.deadline_ms = DEADLINE_MS,
+		.lease_ms = LEASE_MS,
+		.compress = true,
+	};
+
+	*options = (struct queue_options){ .redis = &redis, .body_memory = plan->body_memory };
+}
+
+static int64_t
+ask(const struct drive_plan *plan, const struct span *words, unsigned count, unsigned from)
+{
+	struct text reply = { 0 };
+	int64_t sum = 0;
+
+	sim_redis_ask(plan->redis, words, count, &reply);
+	text_append(&reply, "", 1);
+	/* ":1" or "*5", ":now", ":waiting", ... */
+	const char *line = (const char *)reply.data;
+	for (unsigned i = 0; line != NULL && *line != '\0'; i++) {
+		if (strncmp(line, "-ERR Function not found", 23) == 0)
+			break; /* no relay has made it ready yet */
+		if (*line != ':' && *line != '*')
+			sim_fail("the server says %.40s", line);
+		if (*line == ':' && i >= from && i < from + 3)
+			sum += strtoll(line + 1, NULL, 10);
+		line = strchr(line, '\n');
+		line = line == NULL ? NULL : line + 1;
+	}
+	text_fini(&reply);
+	return sum;
+}
+
+bool
+drive_redis_has(const struct drive_plan *plan, struct mail_id id)
+{
+	char key[96];
+
+	snprintf(key, sizeof key, "{ringpost:%u}:m:%016llx%016llx", (unsigned)(id.low % SHARDS),
+		 (unsigned long long)id.high, (unsigned long long)id.low);
+	const struct span words[] = { SPAN("EXISTS"), span_of_string(key) };
+	return ask(plan, words, 2, 0) == 1;
+}
+
+uint64_t
+drive_redis_count(const struct drive_plan *plan)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < SHARDS; i++) {
+		char tag[32];
+		snprintf(tag, sizeof tag, "{ringpost:%u}", i);
+		const struct span words[] = { SPAN("FCALL"), SPAN("rp_count"), SPAN("1"),
+					      span_of_string(tag) };
+		/* Behind the count of elements and the time: waiting, held, owned. */
+		sum += (uint64_t)ask(plan, words, 4, 2);
+	}
+	return sum;
+}
+
+bool
+drive_is_time(const struct drive_plan *plan, uint64_t is_ms, uint64_t ms)
+{
+	uint64_t slack_ms = plan->redis == NULL ? 0 : SLACK_MS;
+
+	return is_ms + slack_ms >= ms && is_ms <= ms + slack_ms;
+}

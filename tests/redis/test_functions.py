@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the random sequences can not show of the functions of the Redis store: limits, other keys,
+memory, errors, and time that really passes."""
+import re
+
+import pytest
+from server import FUNCTIONS, RedisError
+
+TAG = "{ringpost:3}"
+INC, OTHER = "a" * 32, "b" * 32
+LEASE_MS = 30000
+STATE = bytes(15) + b"451 4.7.1 come back later"
+
+
+def mail_id(number):
+    return f"{number:032x}"
+
+
+def as_sets(rows):
+    return [(id, set(zip(fields[::2], fields[1::2]))) for id, fields in rows]
+
+
+class Node:
+    """An incarnation that works on one shard."""
+
+    def __init__(self, client, inc=INC):
+        self.client, self.inc = client, inc
+
+    def ask(self, name, *arguments):
+        return self.client.call("FCALL", name, 1, TAG, *arguments)
+
+    def put(self, id, pieces=1, pending=1, lease_ms=LEASE_MS, envelope=b"e" * 150):
+        for number in range(pieces):
+            self.client.call("SET", f"{TAG}:b:{id}:{number}", b"0body", "EX", 3600)
+        return self.ask("rp_commit", self.inc, lease_ms, id, pieces, pending, envelope)
+
+    def record(self, id, values, release_ms="", lane="", notice=()):
+        flat = [x for pair in values for x in pair]
+        return self.ask("rp_record", self.inc, id, release_ms, lane, len(values), *flat, *notice)
+
+
+@pytest.fixture
+def node(redis):
+    return Node(redis)
+
+
+def test_every_function_is_there_with_its_flags(redis):
+    library = redis.call("FUNCTION", "LIST", "LIBRARYNAME", "ringpost_1")[0]
+    rows = dict(zip(library[::2], library[1::2]))[b"functions"]
+    flags = {row[1].decode(): set(row[5]) for row in rows}
+    reads = {"rp_look", "rp_count", "rp_scan", "rp_version"}
+    assert {name for name in flags if flags[name] == {b"no-writes"}} == reads
+    writes = "commit record release claim take renew retire cancel act".split()
+    assert set(flags) - reads == {"rp_" + name for name in writes}
+    # What frees memory must run when there is none.
+    assert {name for name in flags if not flags[name]} == {"rp_commit"}
+    assert redis.call("FCALL", "rp_version", 1, TAG) == 1
+
+
+def test_no_key_is_named_outside_its_shard():
+    """Every key is made from the tag; in a cluster another one would be refused."""
+    text = FUNCTIONS.read_text()
+    keys = re.findall(r"call\('[A-Z]+', ([^,)]+)", text)
+    assert len(keys) > 50
+    for key in keys:
+        assert key.startswith("tag .. ':") or key in ("m", "due", "own", "theirs", "body", "last",
+                                                      "'{' .. prefix .. '}:wake'"), key
+
+
+def test_many_pieces_and_many_recipients(node):
+    """More than what fits one command: 2500 pieces (640 MiB), 3000 recipients."""
+    id = mail_id(1)
+    assert node.put(id, pieces=2500, pending=3000) == b"OK"
+    assert node.client.call("PTTL", f"{TAG}:b:{id}:2499") == -1
+    values = [(index, b"P" + STATE) for index in range(3000)]
+    assert node.record(id, values) == [b"OK", 3000]
+    assert node.record(id, [(i, b"D" + STATE) for i in range(0, 3000, 2)]) == [b"OK", 1500]
+    assert node.client.call("HGET", f"{TAG}:m:{id}", "r2998") == b"D" + STATE
+    assert node.client.call("HGET", f"{TAG}:m:{id}", "r2999") == b"P" + STATE
+    assert node.record(id, [(i, b"F" + STATE) for i in range(3000)]) == [b"OK", 0]
+    assert node.client.call("KEYS", "*") == [f"{TAG}:leases".encode()]
+
+
+def test_a_missing_piece_makes_none_of_them_permanent(node):
+    id = mail_id(1)
+    node.client.call("SET", f"{TAG}:b:{id}:0", b"0", "EX", 3600)
+    node.client.call("SET", f"{TAG}:b:{id}:2", b"0", "EX", 3600)
+    assert node.ask("rp_commit", INC, LEASE_MS, id, 3, 1, b"e") == b"NOBODY"
+    assert 0 < node.client.call("TTL", f"{TAG}:b:{id}:0") <= 3600
+    assert node.client.call("EXISTS", f"{TAG}:m:{id}", f"{TAG}:own:{INC}") == 0
+
+
+def test_lanes_are_served_in_turn(node):
+    """A thousand mails of one lane, all due before, hold up nobody."""
+    for number in range(100):
+        node.put(mail_id(number))
+        node.record(mail_id(number), [], 0, "big.example")
+    for number in range(100, 103):
+        node.put(mail_id(number))
+        node.record(mail_id(number), [], 0, f"small{number}.example")
+    reply = node.ask("rp_claim", OTHER, LEASE_MS, 16)
+    lanes = [dict(zip(row[1][::2], row[1][1::2]))[b"k"] for row in reply[2:]]
+    assert lanes.count(b"big.example") == 3
+    assert len(lanes) == 6
+    assert reply[1] == 0  # more is due
+
+
+def test_wrong_arguments_change_nothing(node):
+    id = mail_id(1)
+    node.client.call("SET", f"{TAG}:b:{id}:0", b"0", "EX", 3600)
+    wrong = [
+        ("rp_commit", INC, LEASE_MS, id, "x", 1, b"e"),
+        ("rp_commit", INC, "soon", id, 1, 1, b"e"),
+        ("rp_commit", INC, LEASE_MS, id, 1, 1.5, b"e"),
+        ("rp_commit", INC, LEASE_MS, id, 1, 1),
+        ("rp_record", INC, id, "", "", 2, 0, b"D"),
+        ("rp_record", INC, id, "-1", "", 0),
+        ("rp_release", INC, id, 10),
+        ("rp_claim", INC, LEASE_MS, "all"),
+        ("rp_act", id, "burn"),
+        ("rp_scan", "", "all"),
+    ]
+    for request in wrong:
+        with pytest.raises(RedisError):
+            node.ask(*request)
+    assert node.client.call("KEYS", "*") == [f"{TAG}:b:{id}:0".encode()]
+    assert node.put(id, pending=2) == b"OK"
+    with pytest.raises(RedisError, match="twice"):
+        node.record(id, [(0, b"D"), (0, b"D")])
+    assert node.client.call("HGET", f"{TAG}:m:{id}", "n") == b"2"
+
+
+def test_mails_deleted_behind_its_back_are_passed_over(clocked):
+    client, clock, _ = clocked
+    node = Node(client)
+
+    def delete(*numbers):
+        client.call("DEL", *[f"{TAG}:m:{mail_id(number)}" for number in numbers])
+
+    def there(rows):
+        return sorted(int(row[0], 16) for row in rows)
+    for number in range(7):
+        node.put(mail_id(number))
+    for number in range(3):
+        node.record(mail_id(number), [], 0, "a.example")
+    delete(0, 4)
+    assert there(node.ask("rp_claim", OTHER, LEASE_MS, 64)[2:]) == [1, 2]
+    assert node.ask("rp_retire", INC, 64) == 0
+    assert there(node.ask("rp_claim", OTHER, LEASE_MS, 64)[2:]) == [3, 5, 6]
+    assert node.ask("rp_count")[1:] == [0, 0, 5, 0]
+    delete(1)
+    clock.move(LEASE_MS)
+    assert there(node.ask("rp_take", INC, LEASE_MS, 64)[2:]) == [2, 3, 5, 6]
+    delete(3)
+    assert node.ask("rp_retire", INC, 64) == 0
+    assert there(node.ask("rp_scan", "", 64)) == [2, 5, 6]
+
+
+def test_a_lease_ends_and_another_takes_over(node):
+    """In real time. The other waits for as long as the server says, and no longer."""
+    node.put(mail_id(1), lease_ms=150)
+    node.put(mail_id(2), lease_ms=150)
+    other = Node(node.client, OTHER)
+    now, expiry, *rows = other.ask("rp_take", OTHER, LEASE_MS, 10)
+    assert rows == [] and 0 < expiry <= 150
+    assert other.ask("rp_look")[2] <= expiry
+    assert node.client.call("BLPOP", "nothing", expiry / 1000) is None
+    while expiry > 0:  # the server wakes up for the next millisecond, or just before
+        expiry = other.ask("rp_look")[2]
+    rows = other.ask("rp_take", OTHER, LEASE_MS, 10)[2:]
+    assert sorted((row[0].decode(), row[2].decode()) for row in rows) == [
+        (mail_id(1), INC), (mail_id(2), INC)]
+    # What the former owner still knows: that it delivered.
+    assert node.record(mail_id(1), [(0, b"F" + STATE)], 0, "x") == [b"LOST", 1]
+    assert node.record(mail_id(2), [(0, b"D" + STATE)], 0, "x") == [b"LOST", 0]
+    assert node.client.call("EXISTS", f"{TAG}:m:{mail_id(2)}") == 0
+    assert other.record(mail_id(2), [(0, b"D" + STATE)]) == [b"GONE", 0]
+
+
+def test_a_mail_that_was_taken_over_is_seen_when_it_waits(clocked):
+    client, clock, _ = clocked
+    node, other = Node(client), Node(client, OTHER)
+    for number in range(3):
+        node.put(mail_id(number))
+    clock.move(LEASE_MS)
+    assert len(other.ask("rp_take", OTHER, LEASE_MS, 64)) == 5
+    assert client.call("EXISTS", f"{TAG}:index") == 0
+    assert other.record(mail_id(0), [(0, b"D" + STATE)]) == [b"OK", 0]
+    assert other.record(mail_id(1), [(0, b"P" + STATE)], 0, "a.example") == [b"OK", 1]
+    assert other.ask("rp_retire", OTHER, 64) == 0
+    assert [row[0].decode() for row in other.ask("rp_scan", "", 64)] == [mail_id(1), mail_id(2)]
+    for number in (1, 2):
+        assert other.ask("rp_act", mail_id(number), "remove") == b"OK"
+    # Nothing is left over but a number.
+    assert client.call("KEYS", "*") == [f"{TAG}:waiting".encode()]
+
+
+def test_what_was_given_is_given_again(clocked):
+    client, clock, _ = clocked
+    node, other = Node(client), Node(client, OTHER)
+    for number in range(4):
+        node.put(mail_id(number))
+        node.record(mail_id(number), [], 0, "a.example")
+    claimed = other.ask("rp_claim", OTHER, LEASE_MS, 16)[2:]
+    assert len(claimed) == 3
+    owned = [[row[0], row[1] + [b"o", OTHER.encode()]] for row in claimed]
+    clock.move(7 * 86400 * 1000)  # the outage behind which it asks
+    again = other.ask("rp_claim", OTHER, LEASE_MS, 16, 1)
+    assert again[1] == 0 and as_sets(again[2:]) == as_sets(owned)
+    assert as_sets(other.ask("rp_take", OTHER, LEASE_MS, 16, 1)[2:]) == as_sets(owned)
+    assert other.ask("rp_claim", OTHER, LEASE_MS, 16, 0)[2][0] == mail_id(3).encode()
+    assert len(other.ask("rp_claim", OTHER, LEASE_MS, 16, 1)) == 3
+    assert other.record(mail_id(3), [(0, b"D" + STATE)]) == [b"OK", 0]
+    assert other.ask("rp_claim", OTHER, LEASE_MS, 16, 1)[2:] == []
+    clock.move(7 * 86400 * 1000 + 1)
+    assert client.call("EXISTS", f"{TAG}:last:{OTHER}") == 0
+    # It goes with the lease, too, whoever ends that.
+    clock.move(LEASE_MS)
+    assert len(node.ask("rp_take", INC, LEASE_MS, 64)) == 5
+    clock.move(LEASE_MS)
+    assert len(other.ask("rp_take", OTHER, LEASE_MS, 64)) == 5
+    assert client.call("EXISTS", f"{TAG}:last:{INC}") == 0
+    assert client.call("EXISTS", f"{TAG}:last:{OTHER}") == 1
+    assert other.ask("rp_retire", OTHER, 64) == 0
+    assert client.call("EXISTS", f"{TAG}:last:{OTHER}") == 0
+
+
+def test_a_lease_is_certain_for_five_sixths(clocked):
+    client, clock, _ = clocked
+    node = Node(client)
+
+    def lease():
+        return int(client.call("HGET", f"{TAG}:leases", INC)) - clock.now
+    node.put(mail_id(1))
+    clock.move(LEASE_MS // 6)
+    node.put(mail_id(2))
+    assert lease() == LEASE_MS - LEASE_MS // 6
+    clock.move(1)
+    node.put(mail_id(3))
+    assert lease() == LEASE_MS
+
+
+def test_who_has_nothing_left_wakes_for_what_it_released(clocked):
+    client, _, wakes_of = clocked
+    node, wakes = Node(client), wakes_of("{ringpost}:wake")
+    node.put(mail_id(1))
+    assert node.ask("rp_release", INC, mail_id(1), 0, "a.example") == 1
+    assert node.ask("rp_retire", INC, 64) == 0
+    assert node.ask("rp_retire", INC, 64) == 0  # no lease: it has told
+    assert wakes.count(client, b"3") == 1
+
+
+def test_an_outcome_and_its_notice_are_one_change(node):
+    mail, notice = mail_id(1), mail_id(2)
+    assert node.put(mail) == b"OK"
+    asked = (notice, 1, 1, b"e")
+    failed = [(0, b"F" + STATE)]
+    assert node.record(mail, failed, notice=asked) == [b"NOBODY", 1]
+    assert node.client.call("HEXISTS", f"{TAG}:m:{mail}", "r0") == 0
+    node.client.call("SET", f"{TAG}:b:{notice}:0", b"0", "EX", 3600)
+    assert node.record(mail, failed, notice=asked) == [b"OK", 0]
+    assert node.client.call("EXISTS", f"{TAG}:m:{mail}") == 0
+    assert node.client.call("HGET", f"{TAG}:m:{notice}", "o") == INC.encode()
+    assert node.client.call("PTTL", f"{TAG}:b:{notice}:0") == -1
+
+
+@pytest.mark.parametrize("letter", [b"F", b"P"])
+def test_a_repeated_record_finds_its_notice_gone(node, letter):
+    """The reply was lost; meanwhile the notice (of a failure, of a delay) was delivered."""
+    mail, notice = mail_id(1), mail_id(2)
+    node.put(mail, pending=2)
+    left = 1 if letter == b"F" else 2
+    node.client.call("SET", f"{TAG}:b:{notice}:0", b"0", "EX", 3600)
+    asked = dict(values=[(0, letter + STATE)], notice=(notice, 1, 1, b"e"))
+    assert node.record(mail, **asked) == [b"OK", left]
+    assert node.record(notice, [(0, b"D" + STATE)]) == [b"OK", 0]
+    assert node.record(mail, **asked) == [b"OK", left]
+    assert node.client.call("EXISTS", f"{TAG}:m:{notice}") == 0
+
+
+def test_a_cancelled_mail_is_not_committed_late(node):
+    id = mail_id(1)
+    node.client.call("SET", f"{TAG}:b:{id}:0", b"0", "EX", 3600)
+    assert node.ask("rp_cancel", INC, id) == b"OK"
+    assert node.put(id) == b"GONE"
+    assert 0 < node.client.call("TTL", f"{TAG}:b:{id}:0") <= 3600
+    assert 3590 < node.client.call("TTL", f"{TAG}:x:{id}") <= 3600
+    other = mail_id(2)
+    assert node.put(other) == b"OK"
+    assert node.ask("rp_cancel", OTHER, other) == b"OK"  # not the canceller's: it stays
+    assert node.client.call("HGET", f"{TAG}:m:{other}", "o") == INC.encode()
+    assert node.ask("rp_cancel", INC, other) == b"OK"
+    assert node.client.call("EXISTS", f"{TAG}:m:{other}", f"{TAG}:b:{other}:0") == 0
+
+
+def test_bodies_that_nobody_commits_expire(clocked):
+    client, clock, _ = clocked
+    node = Node(client)
+    node.put(mail_id(1))
+    client.call("SET", f"{TAG}:b:{mail_id(2)}:0", b"0", "EX", 3600)
+    node.ask("rp_cancel", INC, mail_id(3))
+    clock.move(3600 * 1000 + 1)
+    assert client.call("EXISTS", f"{TAG}:b:{mail_id(1)}:0") == 1
+    assert client.call("EXISTS", f"{TAG}:b:{mail_id(2)}:0", f"{TAG}:x:{mail_id(3)}") == 0
+
+
+def test_without_memory_outcomes_are_still_recorded(node):
+    node.put(mail_id(1))
+    node.put(mail_id(2))
+    node.client.call("CONFIG", "SET", "maxmemory", 1)
+    try:
+        with pytest.raises(RedisError, match="OOM"):
+            node.ask("rp_commit", INC, LEASE_MS, mail_id(3), 0, 1, b"e")
+        with pytest.raises(RedisError, match="OOM"):
+            node.client.call("SET", f"{TAG}:b:{mail_id(3)}:0", b"0", "EX", 3600)
+        assert node.record(mail_id(1), [(0, b"P" + STATE)], 0, "a.example") == [b"OK", 1]
+        assert len(node.ask("rp_claim", OTHER, LEASE_MS, 8)) == 3
+        assert node.ask("rp_renew", INC, LEASE_MS)[1] == 1
+        assert node.record(mail_id(2), [(0, b"D" + STATE)]) == [b"OK", 0]
+    finally:
+        node.client.call("CONFIG", "SET", "maxmemory", 0)
+
+
+def test_memory_of_a_waiting_mail(node, capsys):
+    """Envelope of 150 bytes, state with a reply of 60, body apart: what the rest takes."""
+    count, body = 10000, b"0" * 1000
+    node.put(mail_id(count))
+    node.record(mail_id(count), [], 10 ** 9, "a.example")
+    before = int(node.client.info("memory")["used_memory"])
+    for number in range(count):
+        id = mail_id(number)
+        node.client.pipe([
+            ("SET", f"{TAG}:b:{id}:0", body, "EX", 3600),
+            ("FCALL", "rp_commit", 1, TAG, INC, LEASE_MS, id, 1, 1, b"e" * 150),
+            ("FCALL", "rp_record", 1, TAG, INC, id, 10 ** 9, f"d{number % 1000}.example", 1, 0,
+             b"P" + bytes(15) + b"r" * 60)])
+    used = (int(node.client.info("memory")["used_memory"]) - before) / count
+    whole = node.client.call("MEMORY", "USAGE", f"{TAG}:b:{mail_id(0)}:0")
+    envelope = node.client.call("MEMORY", "USAGE", f"{TAG}:m:{mail_id(0)}")
+    with capsys.disabled():
+        print(f" {used:.0f} bytes a mail, of these hash {envelope}, body {whole}")
+    assert node.ask("rp_count")[1] == count + 1
+    assert used - whole < 1200
