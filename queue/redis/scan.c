@@ -55,7 +55,9 @@ recipient_matches(const struct queue_filter *f, const struct mail_recipient *r)
 		return false;
 	if (f->recipient.size > 0 && !span_eq_nocase(r->address, f->recipient))
 		return false;
-	return f->reply.size == 0 ||
+	if (f->reply.size == 0)
+		return true;
+	return r->reply.size >= f->reply.size &&
 	       memmem(r->reply.data, r->reply.size, f->reply.data, f->reply.size) != NULL;
 }
 

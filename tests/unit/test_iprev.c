@@ -95,7 +95,8 @@ on_done(struct iprev *i, const struct iprev_outcome *o)
 	assert_true(o->name.size < sizeof one.name);
 	one.is_done = true;
 	one.result = o->result;
-	memcpy(one.name, o->name.data, o->name.size);
+	if (o->name.size > 0)
+		memcpy(one.name, o->name.data, o->name.size);
 	one.name[o->name.size] = 0;
 }
 
