@@ -389,21 +389,6 @@ redis_end_number(struct queue_store *s, unsigned number)
 	return &((struct redis_store *)(void *)s)->ends[number].queue;
 }
 
-const struct redis_counters *
-redis_counters(struct queue *q)
-{
-	return &redis_end_of(q)->counters;
-}
-
-bool
-redis_is_up(struct queue *q, struct span *problem)
-{
-	struct redis_end *e = redis_end_of(q);
-
-	*problem = e->servers == NULL ? SPAN("not started") : redis_servers_problem(e->servers);
-	return problem->size == 0;
-}
-
 const struct queue_driver redis_driver = {
 	.name = "redis",
 	.end = redis_end_number,

@@ -7,7 +7,8 @@
  *   draft.c    bodies on their way in, put   piece.c    pieces of bodies: compressing, reading
  *   change.c   outcomes, attempts            leave.c    mails given back, cancelled
  *   claim.c    handing out, loading          fetch.c    claims from Redis, take-over
- *   lease.c    leases and their validity     see.c      seeing and acting
+ *   lease.c    leases and their validity     see.c      one mail, acting, numbers
+ *   scan.c     rows of the whole cluster     report.c   metrics and events
  *
  * Everything of a struct redis_end is touched by its worker alone. Another worker reads, of a
  * claimed item only, the public part of its mail, `shard` and `pieces`. struct redis_store is

@@ -3,7 +3,7 @@
  * store: the distributed store: every mail lives in Redis, many nodes share them, and any of them
  * may die. What stands outside of queue.h: opening, counters, what a take-over means.
  *
- * A mail lives in one shard (its id says which: mail_shard), whole: envelope, states, body. It is
+ * A mail lives in one shard (its id says which), whole: envelope, states, body. It is
  * either somebody's, whose incarnation (128 random bits, one a process) is noted with it, or waits
  * for its time in the shard's schedule, or is held. Whoever puts a mail owns it, delivers it, and
  * gives it back when all that is left of it has to wait for longer than REDIS_KEEP_MS. Each shard
@@ -20,8 +20,12 @@
  * Promise: on_done(ERR_OK) of a put comes when the commit was answered, and in durability `replica`
  * when WAIT on the same connection said that enough replicas have it. A commit without an answer is
  * ERR_IN_DOUBT and is followed by rp_cancel, sent until it is answered; what cannot be cancelled
- * before the stop is counted. Outcomes wait for Redis as long as it is away and are sent again:
- * they never fail for that, and are idempotent. Intake is refused meanwhile (ERR_AWAY).
+ * before the stop is counted. Outcomes wait for Redis as long as it is away and are sent again,
+ * which changes nothing twice; they fail for that (ERR_AWAY) only after queue_give_up, or when a
+ * stop has waited long enough. Intake is refused meanwhile (ERR_AWAY).
+ *
+ * Not done: an outcome that Redis had answered and lost in a fail-over is not sent again. Its mail
+ * is still noted as this incarnation's, which knows nothing of it, and waits until that stops.
  */
 #ifndef QUEUE_REDIS_STORE_H
 #define QUEUE_REDIS_STORE_H
@@ -61,9 +65,5 @@ struct redis_counters {
 struct queue_store *redis_open(const struct queue_options *options, struct worker **workers,
 			       unsigned worker_count, const struct queue_hooks *hooks,
 			       struct buf *why);
-/* On the worker of q, or when no worker runs. */
-const struct redis_counters *redis_counters(struct queue *q);
-/* Can mail be taken in? Else `problem` says in a line why not. */
-bool redis_is_up(struct queue *q, struct span *problem);
 
 #endif
