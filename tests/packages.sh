@@ -21,7 +21,7 @@ test=(clang libclang-rt-14-dev clang-format llvm git curl e2fsprogs mount util-l
 	python3 python3-pytest python3-spf python3-yaml python3-aiosmtpd python3-cryptography
 	openssl chromium
 	libpcre2-8-0 libgnutls30 libgnutls-dane0 libnsl2 libdb5.3 libidn12 libidn2-0
-	redis-server redis-tools haproxy
+	redis-server redis-tools haproxy faketime
 	ldnsutils libevent-2.1-7 libfstrm0 libprotobuf-c1 libssl3 libsystemd0)
 quickstart=(curl python3 swaks)
 # deploy/cluster/local.sh. Where systemd runs, their own services start, on loopback.

@@ -9,6 +9,10 @@
 #include "core/file.h"
 #include "tls/tls.h"
 
+/* Two commands of each worker to each server: what an idle cluster may cost (ten commands a second
+ * in all) bounds it from below, what a weaker setting may lose from above. */
+enum { ASK_AGAIN_MS = 30 * 1000 };
+
 struct loaded {
 	struct redis_options options; /* first */
 	const struct config *config;  /* one reference */
@@ -119,6 +123,7 @@ fill(struct redis_options *o, const struct config_queue_redis *r)
 		.promises_declared = r->promises == PROMISES_DECLARED,
 		.deadline_ms = r->deadline_ms,
 		.lease_ms = r->lease_ms,
+		.ask_again_ms = ASK_AGAIN_MS,
 		.compress = r->compress,
 	};
 	fill_place(o, r);

@@ -5,7 +5,8 @@
  *
  * One object a worker, on its thread alone. It makes every link ready: loads the functions where
  * they are missing or older (functions.h), compares {prefix}:format, asks what the server promises
- * (promise.h); a server that promises less is rejected with one line that names the remedy.
+ * (promise.h); a server that promises less is rejected with one line that names the remedy. While a
+ * link lasts this is asked again now and then, since settings can be changed under it.
  */
 #ifndef QUEUE_REDIS_SERVERS_H
 #define QUEUE_REDIS_SERVERS_H
@@ -42,7 +43,8 @@ struct redis_options {
 	bool promises_declared; /* the server hides CONFIG: the operator vouches for it */
 	uint64_t deadline_ms;   /* of a silent server */
 	uint64_t lease_ms;
-	bool compress; /* bodies, where it saves something */
+	uint64_t ask_again_ms; /* so often a ready server is asked what it promises; 0: not again */
+	bool compress;         /* bodies, where it saves something */
 };
 
 struct redis_servers_events {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One server that holds shards, and what makes its link ready: it must promise what is asked for,
- * have our functions, and hold a queue of our form. Each is one flight of questions.
+ * have our functions, and hold a queue of our form. Each is one flight of questions. What it
+ * promises is asked again while the link is ready, and a server that promises less by then is left.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -122,11 +123,21 @@ format_key(const struct redis_node *n, uint8_t memory[SERVER_ADDRESS_MOST])
 }
 
 static void
+set_ask_again(struct redis_node *n)
+{
+	struct worker *w = n->servers->worker;
+
+	if (n->servers->options->ask_again_ms > 0)
+		timer_set(&w->timers, &n->ask_again, w->now_ms + n->servers->options->ask_again_ms);
+}
+
+static void
 use(struct redis_node *n)
 {
 	redis_link_ready(n->link);
 	if (!redis_link_is_ready(n->link))
 		return;
+	set_ask_again(n);
 	say_up(n);
 	servers_note_problem(n->servers);
 	n->servers->events->on_up(n->servers, n->servers->context);
@@ -280,7 +291,7 @@ look_at_functions(struct redis_node *n)
 		    4);
 }
 
-/* ---- the first flight ---- */
+/* ---- the first flight, and what of it is asked again ---- */
 
 static void
 look_at_answers(struct redis_node *n)
@@ -288,10 +299,12 @@ look_at_answers(struct redis_node *n)
 	uint8_t memory[SERVERS_PROBLEM_MOST];
 	struct buf why = buf_of(memory, sizeof memory);
 
-	if (promise_holds(&n->setup.facts, n->servers->options, n->name, &why))
-		look_at_functions(n);
-	else
+	if (!promise_holds(&n->setup.facts, n->servers->options, n->name, &why))
 		reject(n, buf_span(&why));
+	else if (redis_link_is_ready(n->link))
+		set_ask_again(n);
+	else
+		look_at_functions(n);
 }
 
 static void
@@ -342,13 +355,11 @@ ask_all(struct redis_node *n, struct redis_call *c, reply_fn on_reply, struct sp
 }
 
 static void
-on_login(struct redis_link *l, void *context)
+ask_promises(struct redis_node *n)
 {
-	struct redis_node *n = context;
 	unsigned count;
 	const struct span *more = promise_sections(&count);
 
-	(void)l;
 	ASSERT(n->setup.left == 0);
 	n->setup = (struct redis_setup){ .version = 0 };
 	ask_all(n, &n->setup.questions[0], on_info, SPAN("INFO"), span_none(), more, count);
@@ -356,8 +367,27 @@ on_login(struct redis_link *l, void *context)
 	if (promise_asks_settings(n->servers->options))
 		ask_all(n, &n->setup.questions[1], on_settings, SPAN("CONFIG"), SPAN("GET"), more,
 			count);
+}
+
+static void
+on_login(struct redis_link *l, void *context)
+{
+	struct redis_node *n = context;
+
+	(void)l;
+	ask_promises(n);
 	ask(n, &n->setup.questions[2], on_version,
 	    (struct span[]){ SPAN("FCALL"), SPAN("rp_version"), SPAN("0") }, 3);
+}
+
+/* One whose link is not ready is asked when it is made so. */
+static void
+on_ask_again(struct timer *t)
+{
+	struct redis_node *n = CONTAINER_OF(t, struct redis_node, ask_again);
+
+	if (n->link != NULL && redis_link_is_ready(n->link))
+		ask_promises(n);
 }
 
 /* ---- up and down ---- */
@@ -436,6 +466,7 @@ node_new(struct redis_servers *s, struct span name)
 	n->name = span_of(n->text, name.size);
 	n->said = buf_of(n->said_memory, sizeof n->said_memory);
 	n->servers = s;
+	timer_init(&n->ask_again, on_ask_again);
 	struct redis_link_options o = servers_link_options(s);
 	o.servers = &n->name;
 	o.server_count = 1;
@@ -457,6 +488,7 @@ node_close(struct redis_node *n)
 
 	if (l == NULL)
 		return;
+	timer_stop(&n->servers->worker->timers, &n->ask_again);
 	n->link = NULL;
 	redis_link_close(l, on_link_ended, n);
 }

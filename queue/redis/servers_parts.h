@@ -43,7 +43,8 @@ struct redis_node {
 	struct redis_link *link; /* NULL: it is leaving, and its link has not ended yet */
 	unsigned shards;         /* that it holds */
 	struct redis_setup setup;
-	struct span name; /* of text */
+	struct timer ask_again; /* what it promises */
+	struct span name;       /* of text */
 	uint8_t text[SERVER_ADDRESS_MOST];
 	struct buf said; /* the last problem that was logged */
 	uint8_t said_memory[SERVERS_PROBLEM_MOST];

@@ -24,6 +24,7 @@ class Redis:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.host, self.port = host or ports.address(), port or ports.free_port()
         self.options = {**SAFE, **(options or {})}
+        self.sentinel = []  # lines that make it a Sentinel, which keeps no data
         self.process = None
 
     @property
@@ -32,12 +33,14 @@ class Redis:
 
     def start(self):
         lines = [f"bind {self.host}", f"port {self.port}", f"dir {self.folder}", "daemonize no",
-                 *(f"{key} {value}" for key, value in self.options.items())]
+                 *([*self.sentinel, "protected-mode no"] if self.sentinel else
+                   [f"{key} {value}" for key, value in self.options.items()])]
         path = self.folder / "redis.conf"
         path.write_text("\n".join(lines) + "\n")
         with open(self.folder / "redis.log", "ab") as log:
-            self.process = subprocess.Popen(["redis-server", str(path)], stdout=log, stderr=log,
-                                            stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                ["redis-server", str(path), *(["--sentinel"] if self.sentinel else [])],
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         wait_connectable(self.host, self.port, self.process)
         return self
 

@@ -232,6 +232,47 @@ what_promises_less_is_not_used_until_it_does(void **state)
 	close_servers();
 }
 
+/* An operator weakens it while it is in use: seen without a reconnect, and used again when it keeps
+ * what is asked for. */
+static void
+what_promises_less_later_is_left(void **state)
+{
+	(void)state;
+	options.ask_again_ms = 100;
+	begin(DURABLE);
+	UNTIL(ups == 1);
+	redis_server_ask(&server, "CONFIG SET appendfsync no");
+	UNTIL(downs == 1);
+	assert_null(redis_servers_link(servers, 0));
+	UNTIL(problem_has("may lose mail: appendfsync is no; set `appendfsync always`"));
+	redis_server_ask(&server, "CONFIG SET appendfsync always");
+	UNTIL(ups == 2);
+	redis_server_ask(&server, "CONFIG SET maxmemory-policy allkeys-lru");
+	UNTIL(downs == 2);
+	UNTIL(problem_has("maxmemory-policy is allkeys-lru"));
+	close_servers();
+}
+
+/* Asked again and again, with the same answer: nothing happens. */
+static void
+who_keeps_its_promises_stays(void **state)
+{
+	(void)state;
+	options.ask_again_ms = 10;
+	begin(DURABLE);
+	UNTIL(ups == 1);
+	redis_server_ask(&server, "CONFIG RESETSTAT");
+	for (unsigned long calls = 0; calls < 20;) {
+		const char *text = redis_server_ask(&server, "INFO commandstats");
+		const char *at = strstr(text, "cmdstat_config|get:calls=");
+		calls = at == NULL ? 0 : strtoul(strchr(at, '=') + 1, NULL, 10);
+		worker_turn(&w, 10 * 1000);
+	}
+	assert_int_equal(downs, 0);
+	assert_int_equal(ups, 1);
+	close_servers();
+}
+
 /* What the log says of this server, in the order of the lines: "redis_up redis_down". */
 static void
 expect_log(const char *path, const char *events_in_order)
@@ -601,6 +642,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_fresh_server_is_made_ready),
 		TEST(what_promises_less_is_not_used_until_it_does),
+		TEST(what_promises_less_later_is_left),
+		TEST(who_keeps_its_promises_stays),
 		TEST(the_log_tells_what_changes),
 		TEST(a_hidden_server_can_be_declared),
 		TEST(a_queue_keeps_its_shards),
