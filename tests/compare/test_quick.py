@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole comparison of ringpostd, over disk and over Redis, and Postfix with some hundred mails."""
+"""A whole comparison of ringpostd, over disk and over Redis, with Postfix: some hundred mails."""
 import json
 import os
 import pathlib
