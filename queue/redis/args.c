@@ -148,6 +148,18 @@ args_mail_key(struct redis_end *e, struct mail_id id, unsigned shard)
 }
 
 void
+args_own_key(struct redis_end *e, unsigned shard)
+{
+	struct buf *text = &e->args.text;
+	size_t from = text->size;
+
+	buf_append_string(text, e->store->tags[shard]);
+	buf_append_string(text, ":own:");
+	buf_append(text, span_of((uint8_t *)e->store->incarnation, REDIS_INCARNATION_SIZE));
+	args_text_since(e, from);
+}
+
+void
 args_send(struct redis_end *e, struct redis_link *l, struct redis_call *c)
 {
 	ASSERT(!e->args.text.overflow);

@@ -83,6 +83,23 @@ changes_give_up(struct redis_end *e)
 	}
 }
 
+/* Redis does not have the mail. Where somebody is still to get it that is told: another has
+ * finished it, or it is lost. What has left with a change sent before may have ended elsewhere. */
+static void
+note_gone(struct redis_end *e, const struct redis_item *i)
+{
+	const struct redis_mail *m = redis_mail_of(i->turn.item.mail);
+	const struct queue_record *r = i->kind->outcomes == NULL ? NULL : i->kind->outcomes(i);
+	uint64_t pending = 0;
+
+	for (uint32_t n = 0; n < m->envelope.recipient_count; n++)
+		pending += m->envelope.recipients[n].state == RECIPIENT_PENDING;
+	for (uint32_t n = 0; r != NULL && n < r->result_count; n++)
+		pending -= r->results[n].state != RECIPIENT_PENDING;
+	if (pending > 0 && !(i->was_sent && i->leaves))
+		report_gone(e, m->mail.id, pending);
+}
+
 /* {"OK" | "LOST" | "GONE" | "NOBODY", recipients left} */
 static void
 on_changed(struct redis_call *c, enum err error, const struct redisReply *reply)
@@ -103,8 +120,11 @@ on_changed(struct redis_call *c, enum err error, const struct redisReply *reply)
 		i->kind->done(e, i, ERR_STORAGE, 0);
 		return;
 	}
+	bool is_gone = span_eq(word, SPAN("GONE"));
+	if (is_gone)
+		note_gone(e, i);
 	/* What we sent before and heard no answer to may be why it is gone. */
-	bool is_done = span_eq(word, SPAN("OK")) || (span_eq(word, SPAN("GONE")) && i->was_sent);
+	bool is_done = span_eq(word, SPAN("OK")) || (is_gone && i->was_sent);
 	if (is_done)
 		i->kind->done(e, i, ERR_OK, (uint64_t)left);
 	else
@@ -180,6 +200,12 @@ state_after(const struct redis_mail *m, const struct queue_result *r)
 	s.retry_at_ms = r->retry_at_ms;
 	s.reply = span_first(r->reply, PACK_REPLY_MOST);
 	return s;
+}
+
+static const struct queue_record *
+outcomes_of(const struct redis_item *i)
+{
+	return CONTAINER_OF(i->request, struct queue_record, request);
 }
 
 static struct queue_record *
@@ -299,7 +325,7 @@ outcome_done(struct redis_end *e, struct redis_item *i, enum err error, uint64_t
 		owned_may_leave(e, m);
 }
 
-static const struct redis_change_kind outcome_kind = { outcome_build, outcome_done };
+static const struct redis_change_kind outcome_kind = { outcome_build, outcome_done, outcomes_of };
 
 static enum err
 record_begin(struct redis_end *e, struct redis_item *i, struct queue_record *r)
@@ -398,7 +424,7 @@ start_done(struct redis_end *e, struct redis_item *i, enum err error, uint64_t l
 	owned_lose(e, m);
 }
 
-static const struct redis_change_kind start_kind = { start_build, start_done };
+static const struct redis_change_kind start_kind = { start_build, start_done, NULL };
 
 void
 redis_attempt(struct queue *q, struct queue_attempt *a)
@@ -441,7 +467,7 @@ close_done(struct redis_end *e, struct redis_item *i, enum err error, uint64_t l
 	owned_may_leave(e, m);
 }
 
-static const struct redis_change_kind close_kind = { close_build, close_done };
+static const struct redis_change_kind close_kind = { close_build, close_done, NULL };
 
 void
 start_close(struct redis_end *e, struct redis_item *i, uint64_t due_at_ms)

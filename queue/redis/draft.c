@@ -27,6 +27,7 @@ struct redis_piece {
 
 struct redis_draft {
 	struct queue_draft draft; /* first */
+	struct list_node all;     /* end->drafts_all */
 	struct redis_end *end;
 	struct mail_id id;
 	unsigned shard;
@@ -157,6 +158,7 @@ draft_free(struct redis_draft *d)
 	if (d->mail != NULL)
 		owned_free(e, d->mail);
 	OBJ_FINI(&d->draft, QUEUE_DRAFT_MAGIC);
+	list_unlink(&d->all);
 	e->drafts_open--;
 	pool_put(&e->drafts, d);
 }
@@ -178,8 +180,17 @@ redis_draft_new(struct queue *q, struct mail_id id, uint64_t size_hint)
 	}
 	OBJ_INIT(&d->draft, QUEUE_DRAFT_MAGIC);
 	d->draft.driver = &redis_driver;
+	list_append(&e->drafts_all, &d->all);
 	e->drafts_open++;
 	return &d->draft;
+}
+
+void
+drafts_name(struct redis_end *e, void (*on_id)(void *context, struct mail_id id), void *context)
+{
+	for (struct list_node *n = list_first(&e->drafts_all); n != NULL;
+	     n = list_next(&e->drafts_all, n))
+		on_id(context, LIST_ITEM(n, struct redis_draft, all)->id);
 }
 
 enum err

@@ -85,6 +85,7 @@ on_up(struct redis_servers *s, void *context)
 	leases_renew(e);
 	try_again(e);
 	fetch_up(e);
+	reconcile_look(e);
 	if (e->room_wanted && redis_admit_silently(e, REDIS_ANY_SHARD) == ERR_OK) {
 		e->room_wanted = false;
 		if (e->store->store.hooks.on_room != NULL)
@@ -96,7 +97,7 @@ static void
 on_down(struct redis_servers *s, void *context)
 {
 	(void)s;
-	(void)context; /* every call has been answered */
+	reconcile_suspect(context);
 }
 
 static void
@@ -223,6 +224,7 @@ on_upkeep(struct timer *t)
 	}
 	leaves_look(e);
 	fetch_count(e);
+	reconcile_look(e);
 	if (e->room_wanted && redis_admit_silently(e, REDIS_ANY_SHARD) == ERR_OK) {
 		e->room_wanted = false;
 		if (hooks->on_room != NULL)
@@ -271,6 +273,7 @@ redis_end_init(struct redis_end *e, struct redis_store *s, struct worker *w)
 	list_init(&e->errands);
 	list_init(&e->finishing);
 	list_init(&e->waits);
+	list_init(&e->drafts_all);
 	e->budget.most_bytes = s->options.body_memory / count;
 	e->mails_most = s->options.items_max / count;
 	mails = e->mails_most < REDIS_MAILS_MOST ? e->mails_most : REDIS_MAILS_MOST;
@@ -283,7 +286,7 @@ redis_end_init(struct redis_end *e, struct redis_store *s, struct worker *w)
 	timer_init(&e->upkeep, on_upkeep);
 	timer_init(&e->again, on_again);
 	return turns_init(&e->turns, &e->queue, s->hash_seed, size_of) && pieces_init(e) &&
-	       leases_init(e) && fetch_init(e) && pages_init(e);
+	       leases_init(e) && fetch_init(e) && pages_init(e) && reconcile_init(e);
 }
 
 void
@@ -297,6 +300,7 @@ redis_end_fini(struct redis_end *e)
 		}
 	}
 	pages_fini(e);
+	reconcile_fini(e);
 	turns_fini(&e->turns);
 	pieces_fini(e);
 	free(e->lease_calls);

@@ -115,24 +115,45 @@ owned_find_sites(struct redis_end *e, struct redis_mail *m)
 	return any;
 }
 
-/* Recipients that whoever died may have been delivering to: what was due then. */
+/* Recipients that somebody may have been delivering to: what was due by then. */
 static uint64_t
-doubtful_of(const struct redis_mail *m, uint64_t now_ms)
+doubtful_of(const struct redis_mail *m, uint64_t due_by_ms)
 {
 	uint64_t count = 0;
 
 	for (uint32_t n = 0; n < m->envelope.recipient_count; n++) {
 		const struct mail_recipient *r = &m->envelope.recipients[n];
-		count += r->state == RECIPIENT_PENDING && r->retry_at_ms <= now_ms;
+		count += r->state == RECIPIENT_PENDING && r->retry_at_ms <= due_by_ms;
 	}
 	return count;
 }
 
-/* {id, {field, value, …}, former owner, where it was taken over} */
 static void
-mail_came(struct redis_shard *s, const struct redisReply *one, bool is_taken)
+note_coming(struct redis_end *e, const struct redis_mail *m, const struct redisReply *one,
+	    enum redis_came how)
 {
-	struct redis_end *e = s->end;
+	uint64_t doubtful = 0;
+
+	switch (how) {
+	case CAME_DUE:
+		e->counters.claimed_mails++;
+		return;
+	case CAME_TAKEN:
+		doubtful = doubtful_of(m, e->queue.worker->now_wall_ms);
+		e->counters.taken_over_mails++;
+		e->counters.taken_over_doubtful += doubtful;
+		report_taken_over(e, m->mail.id, redis_text(redis_at(one, 2)), doubtful);
+		return;
+	case CAME_RECOVERED:
+		/* What we did with it is not known, nor why: any of them. */
+		report_recovered(e, m->mail.id, doubtful_of(m, UINT64_MAX));
+		return;
+	}
+}
+
+void
+mail_came(struct redis_end *e, const struct redisReply *one, enum redis_came how)
+{
 	const struct redisReply *fields = redis_at(one, 1);
 	struct mail_id id;
 	enum err why = ERR_CORRUPT;
@@ -145,7 +166,7 @@ mail_came(struct redis_shard *s, const struct redisReply *one, bool is_taken)
 		return; /* given again, and known */
 	struct redis_mail *m = mail_read(e, id, fields, &why);
 	if (m != NULL)
-		m->recovered = is_taken;
+		m->recovered = how != CAME_DUE;
 	if (m == NULL || !owned_find_sites(e, m) || !owned_make_items(e, m)) {
 		if (m != NULL)
 			owned_free(e, m);
@@ -154,13 +175,7 @@ mail_came(struct redis_shard *s, const struct redisReply *one, bool is_taken)
 		errand_add(e, why == ERR_CORRUPT ? ERRAND_HOLD : ERRAND_RETURN, id);
 		return;
 	}
-	e->counters.claimed_mails += !is_taken;
-	e->counters.taken_over_mails += is_taken;
-	if (is_taken) {
-		uint64_t doubtful = doubtful_of(m, e->queue.worker->now_wall_ms);
-		e->counters.taken_over_doubtful += doubtful;
-		report_taken_over(e, id, redis_text(redis_at(one, 2)), doubtful);
-	}
+	note_coming(e, m, one, how);
 	owned_add(e, m);
 	struct redis_item *next;
 	for (struct redis_item *i = m->items; i != NULL; i = next) {
@@ -171,8 +186,8 @@ mail_came(struct redis_shard *s, const struct redisReply *one, bool is_taken)
 
 /* ---- asking ---- */
 
-static bool
-has_room(const struct redis_end *e)
+bool
+fetch_has_room(const struct redis_end *e)
 {
 	const struct body_budget *b = &e->budget;
 
@@ -237,7 +252,7 @@ shard_look(struct redis_shard *s)
 	if (s->in_doubt)
 		s->due_at_ms = now_ms;
 	bool wants = s->expiry_at_ms <= now_ms || s->due_at_ms <= now_ms;
-	if (wants && !has_room(e)) {
+	if (wants && !fetch_has_room(e)) {
 		e->hungry = true;
 		s->expiry_at_ms = s->expiry_at_ms <= now_ms ? UINT64_MAX : s->expiry_at_ms;
 		s->due_at_ms = UINT64_MAX;
@@ -307,7 +322,7 @@ on_fetched(struct redis_call *c, enum err error, const struct redisReply *reply)
 	if (reply->elements > 2 && was != ASKING_LOOK)
 		atomic_store(&e->store->leases[s->number].changed, true);
 	for (size_t i = 2; was != ASKING_LOOK && i < reply->elements; i++)
-		mail_came(s, reply->element[i], was == ASKING_TAKE);
+		mail_came(e, reply->element[i], was == ASKING_TAKE ? CAME_TAKEN : CAME_DUE);
 	shard_look(s);
 	set_timer(e);
 }

@@ -495,6 +495,31 @@ local function rp_take(keys, args)
 	return out
 end
 
+-- inc lease_ms id* -> {now, {id, {field, value, ...}}, ...}: those of the mails that are inc's. For
+-- a node that finds mails noted as its own of which it knows nothing.
+local function rp_recover(keys, args)
+	if not call then start() end
+	local tag, inc = keys[1], args[1]
+	local lease_ms = number(args[2], 'lease')
+	local now, own = now_ms(), tag .. ':own:' .. inc
+	local out = { now }
+
+	for i = 3, #args do
+		local m = tag .. ':m:' .. args[i]
+		local mail = call('HMGET', m, 'o', 'n')
+		if mail[1] == inc then
+			out[#out + 1] = { args[i], call('HGETALL', m) }
+		elseif not mail[2] then -- it was deleted behind the functions' back
+			call('SREM', own, args[i])
+			call('ZREM', tag .. ':index', args[i])
+		end
+	end
+	if out[2] then
+		ensure_lease(tag, inc, lease_ms, now)
+	end
+	return out
+end
+
 -- inc lease_ms -> {now, mails owned, next due in ms or -1, next expiry of another in ms or -1}
 local function rp_renew(keys, args)
 	if not call then start() end
@@ -693,6 +718,7 @@ register('rp_record', rp_record, 'allow-oom')
 register('rp_release', rp_release, 'allow-oom')
 register('rp_claim', rp_claim, 'allow-oom')
 register('rp_take', rp_take, 'allow-oom')
+register('rp_recover', rp_recover, 'allow-oom')
 register('rp_renew', rp_renew, 'allow-oom')
 register('rp_look', rp_look, 'no-writes')
 register('rp_retire', rp_retire, 'allow-oom')

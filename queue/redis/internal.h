@@ -9,6 +9,7 @@
  *   claim.c    handing out, loading          fetch.c    claims from Redis, take-over
  *   lease.c    leases and their validity     see.c      one mail, acting, numbers
  *   scan.c     rows of the whole cluster     report.c   metrics and events
+ *   reconcile.c  mails that are ours and that nobody knows
  *
  * Everything of a struct redis_end is touched by its worker alone. Another worker reads, of a
  * claimed item only, the public part of its mail, `shard` and `pieces`. struct redis_store is
@@ -53,6 +54,7 @@ struct redis_end;
 struct redis_mail;
 struct lease_call;
 struct redis_page;
+struct reconcile;
 
 struct queue_request_kind {
 	void (*done)(struct redis_end *e, struct queue_request *r);
@@ -114,6 +116,7 @@ struct redis_change_kind {
 	bool (*build)(struct redis_end *e, struct redis_item *i);
 	/* Was done, or ERR_LOST: on_done of the request. `left`: recipients still pending. */
 	void (*done)(struct redis_end *e, struct redis_item *i, enum err error, uint64_t left);
+	const struct queue_record *(*outcomes)(const struct redis_item *i); /* NULL: of none */
 };
 
 struct redis_cached {
@@ -149,6 +152,7 @@ struct redis_lease {
 	_Alignas(64) atomic_uint_fast64_t valid_until_ms; /* monotonic */
 	atomic_uint_fast64_t owned;                       /* mails of this node */
 	atomic_bool changed; /* something waits there, or does no more */
+	atomic_bool suspect; /* a connection was lost: reconcile.c */
 };
 
 struct redis_args {
@@ -184,6 +188,7 @@ struct redis_end {
 	struct list waits; /* puts that wait for replicas, in the order of their commits */
 	struct task wait_task;
 	unsigned drafts_open;
+	struct list drafts_all;
 	unsigned loads_open;
 	unsigned calls_open; /* calls of ours that the links have */
 	struct redis_cached cache[REDIS_CACHE];
@@ -194,6 +199,7 @@ struct redis_end {
 	void *compressor, *decompressor; /* ZSTD_CCtx, ZSTD_DCtx */
 
 	struct redis_page *pages;
+	struct reconcile *reconcile;
 	struct redis_shard *shards; /* by number; those that are not ours are unused */
 	struct timer look;
 	struct timer lease_timer; /* of worker 0 */
@@ -274,6 +280,7 @@ void args_incarnation(struct redis_end *e);
 void args_lane(struct redis_end *e, const struct redis_mail *m, uint32_t recipient);
 void args_piece_key(struct redis_end *e, struct mail_id id, unsigned shard, uint32_t number);
 void args_mail_key(struct redis_end *e, struct mail_id id, unsigned shard);
+void args_own_key(struct redis_end *e, unsigned shard);
 /* Counted: on_reply takes one off e->calls_open. */
 void args_send(struct redis_end *e, struct redis_link *l, struct redis_call *c);
 void id_hex(struct buf *out, struct mail_id id);
@@ -343,6 +350,9 @@ size_t notice_text_size(const struct queue_put *p);
 bool notice_args(struct redis_end *e, const struct queue_put *p);
 /* Kept with the outcomes (its items are claimed), or not. */
 void notice_end(struct redis_end *e, struct queue_put *p, enum err error);
+/* Whatever may be committed. */
+void drafts_name(struct redis_end *e, void (*on_id)(void *context, struct mail_id id),
+		 void *context);
 
 /* ---- change.c ---- */
 void redis_record(struct queue *q, struct queue_record *r);
@@ -369,6 +379,8 @@ void leaves_run(struct task *t);
 enum errand_kind { ERRAND_CANCEL, ERRAND_RETURN, ERRAND_HOLD };
 void errand_add(struct redis_end *e, enum errand_kind kind, struct mail_id id);
 void errands_resend(struct redis_end *e);
+void errands_name(struct redis_end *e, void (*on_id)(void *context, struct mail_id id),
+		  void *context);
 void errands_give_up(struct redis_end *e);
 void leaves_look(struct redis_end *e); /* upkeep: what waits for long here goes */
 
@@ -384,9 +396,14 @@ void fetch_up(struct redis_end *e); /* connections are there (again) */
 void fetch_wake(struct redis_end *e, unsigned shard);
 void fetch_look(struct redis_end *e);
 void fetch_run(struct task *t);
+bool fetch_has_room(const struct redis_end *e); /* for as many as a claim gives */
 /* As the fields of its hash say, without items; NULL with why. */
 struct redis_mail *mail_read(struct redis_end *e, struct mail_id id,
 			     const struct redisReply *fields, enum err *why);
+/* {id, {field, value, …}, former owner}: it is ours from now on, where it is not already. DUE: it
+ * has waited; TAKEN: its owner died; RECOVERED: what we did with it was lost. */
+enum redis_came { CAME_DUE, CAME_TAKEN, CAME_RECOVERED };
+void mail_came(struct redis_end *e, const struct redisReply *one, enum redis_came how);
 bool mail_is_held(const struct redisReply *fields);
 struct span mail_owner(const struct redisReply *fields); /* empty: nobody */
 /* The sites of pending recipients; false: none is pending. */
@@ -394,6 +411,13 @@ bool owned_find_sites(struct redis_end *e, struct redis_mail *m);
 /* Counts what waits, where that has changed or was counted long ago. */
 void fetch_count(struct redis_end *e);
 void fetch_stop(struct redis_end *e);
+
+/* ---- reconcile.c ---- */
+bool reconcile_init(struct redis_end *e);
+void reconcile_fini(struct redis_end *e);
+/* A connection of this end was lost, and whatever was under way on it is answered. */
+void reconcile_suspect(struct redis_end *e);
+void reconcile_look(struct redis_end *e); /* begins, or goes on, where it can */
 
 /* ---- see.c ---- */
 bool redis_list(struct queue *q, const struct queue_filter *f, uint64_t *cursor, uint64_t slice_us,
@@ -413,6 +437,8 @@ void redis_close(struct queue_store *s);
 void report_counters(struct redis_end *e);
 void report_taken_over(struct redis_end *e, struct mail_id id, struct span owner,
 		       uint64_t doubtful);
+void report_recovered(struct redis_end *e, struct mail_id id, uint64_t doubtful);
+void report_gone(struct redis_end *e, struct mail_id id, uint64_t pending);
 /* A mail came from Redis and can not be used: it is returned, or held where it is damaged. */
 void report_unread(struct redis_end *e, struct mail_id id, enum err why);
 

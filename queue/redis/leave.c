@@ -280,6 +280,14 @@ errand_add(struct redis_end *e, enum errand_kind kind, struct mail_id id)
 }
 
 void
+errands_name(struct redis_end *e, void (*on_id)(void *context, struct mail_id id), void *context)
+{
+	for (struct list_node *n = list_first(&e->errands); n != NULL;
+	     n = list_next(&e->errands, n))
+		on_id(context, LIST_ITEM(n, struct errand, node)->id);
+}
+
+void
 errands_give_up(struct redis_end *e)
 {
 	struct list_node *next;

@@ -18,6 +18,8 @@ report_counters(struct redis_end *e)
 	if (m == NULL)
 		return;
 	METRIC_SET(m, REDIS_TAKEN_OVER, c->taken_over_mails);
+	METRIC_SET(m, REDIS_RECOVERED, c->recovered_mails);
+	METRIC_SET(m, REDIS_GONE, c->gone_mails);
 	METRIC_SET(m, REDIS_CLAIMED, c->claimed_mails);
 	METRIC_SET(m, REDIS_RELEASED, c->released_mails);
 	METRIC_SET(m, REDIS_OUTCOMES_REPEATED, c->records_repeated);
@@ -29,6 +31,7 @@ report_counters(struct redis_end *e)
 	METRIC_SET_LABEL(m, QUEUE_CANCELS, (unsigned)ERR_OK, c->cancels);
 	METRIC_SET_LABEL(m, QUEUE_CANCELS, (unsigned)ERR_IN_DOUBT, c->errands_given_up);
 	METRIC_SET_LABEL(m, DUPLICATES_POSSIBLE, LABEL_DUPLICATE_PUT_IN_DOUBT, c->in_doubt);
+	METRIC_SET_LABEL(m, DUPLICATES_POSSIBLE, LABEL_DUPLICATE_FAIL_OVER, c->recovered_doubtful);
 	METRIC_SET_LABEL(m, DUPLICATES_POSSIBLE, LABEL_DUPLICATE_OWNER_DIED,
 			 c->taken_over_doubtful + c->records_given_up);
 }
@@ -47,6 +50,36 @@ report_taken_over(struct redis_end *e, struct mail_id id, struct span owner, uin
 							    .owner = owner,
 							    .doubtful = doubtful,
 						    });
+}
+
+void
+report_recovered(struct redis_end *e, struct mail_id id, uint64_t doubtful)
+{
+	uint8_t memory[ID_TEXT_SIZE];
+	struct buf text = buf_of(memory, sizeof memory);
+
+	e->counters.recovered_mails++;
+	e->counters.recovered_doubtful += doubtful;
+	if (e->queue.worker->log == NULL)
+		return;
+	id_write(&text, id.high, id.low);
+	event_mail_recovered(
+		e->queue.worker->log,
+		&(struct event_mail_recovered){ .id = buf_span(&text), .doubtful = doubtful });
+}
+
+void
+report_gone(struct redis_end *e, struct mail_id id, uint64_t pending)
+{
+	uint8_t memory[ID_TEXT_SIZE];
+	struct buf text = buf_of(memory, sizeof memory);
+
+	e->counters.gone_mails++;
+	if (e->queue.worker->log == NULL)
+		return;
+	id_write(&text, id.high, id.low);
+	event_mail_gone(e->queue.worker->log,
+			&(struct event_mail_gone){ .id = buf_span(&text), .pending = pending });
 }
 
 void

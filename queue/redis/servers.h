@@ -51,6 +51,7 @@ struct redis_servers_events {
 	/* The shards of one server can be used (again): on the first time, after a reconnect, after
 	 * a fail-over. `from`, `to`: of shards that changed, all between are looked at. */
 	void (*on_up)(struct redis_servers *s, void *context);
+	/* A server was lost, or left: whatever was under way there has been answered. */
 	void (*on_down)(struct redis_servers *s, void *context);
 	void (*on_wake)(struct redis_servers *s, void *context, unsigned shard); /* {prefix}:wake */
 };

@@ -450,6 +450,8 @@ on_link_ended(void *context)
 	list_unlink(&n->node);
 	s->node_count--;
 	free(n);
+	if (!s->ends)
+		s->events->on_down(s, s->context);
 	servers_link_ended(s);
 }
 

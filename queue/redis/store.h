@@ -24,8 +24,9 @@
  * which changes nothing twice; they fail for that (ERR_AWAY) only after queue_give_up, or when a
  * stop has waited long enough. Intake is refused meanwhile (ERR_AWAY).
  *
- * Not done: an outcome that Redis had answered and lost in a fail-over is not sent again. Its mail
- * is still noted as this incarnation's, which knows nothing of it, and waits until that stops.
+ * An outcome that Redis had answered may be lost with a fail-over: its mail is then noted as this
+ * incarnation's, which knows nothing of it. Such mails are looked for after each connection that
+ * was lost, and become ours again like those of a node that died (reconcile.c).
  */
 #ifndef QUEUE_REDIS_STORE_H
 #define QUEUE_REDIS_STORE_H
@@ -47,6 +48,9 @@ struct redis_counters {
 	uint64_t released_mails;
 	uint64_t taken_over_mails;
 	uint64_t taken_over_doubtful; /* recipients that who died may have had in delivery */
+	uint64_t recovered_mails;     /* noted as ours, and unknown: a fail-over lost an outcome */
+	uint64_t recovered_doubtful;  /* recipients of theirs that may have got them */
+	uint64_t gone_mails;          /* ours, pending, and not in Redis any more */
 	uint64_t in_doubt;            /* puts without an answer */
 	uint64_t cancels;             /* of them, cancelled */
 	uint64_t errands_given_up;    /* cancels and the like, not before the stop */

@@ -239,6 +239,12 @@ class Shard:
                 self.end_lease(other)
         return [self.now, self.next_expiry(inc)] + out
 
+    def recover(self, inc, lease_ms, ids):
+        ids = [id for id in ids if id in self.own(inc)]
+        if ids:
+            self.ensure_lease(inc, lease_ms)
+        return [self.now] + [[u(id), self.mails[id].fields()] for id in ids]
+
     def renew(self, inc, lease_ms):
         owned = len(self.own(inc))
         if owned or inc in self.leases:

@@ -50,7 +50,7 @@ def test_every_function_is_there_with_its_flags(redis):
     flags = {row[1].decode(): set(row[5]) for row in rows}
     reads = {"rp_look", "rp_count", "rp_scan", "rp_version"}
     assert {name for name in flags if flags[name] == {b"no-writes"}} == reads
-    writes = "commit record release claim take renew retire cancel act".split()
+    writes = "commit record release claim take recover renew retire cancel act".split()
     assert set(flags) - reads == {"rp_" + name for name in writes}
     # What frees memory must run when there is none.
     assert {name for name in flags if not flags[name]} == {"rp_commit"}
@@ -88,6 +88,24 @@ def test_a_missing_piece_makes_none_of_them_permanent(node):
     assert node.ask("rp_commit", INC, LEASE_MS, id, 3, 1, b"e") == b"NOBODY"
     assert 0 < node.client.call("TTL", f"{TAG}:b:{id}:0") <= 3600
     assert node.client.call("EXISTS", f"{TAG}:m:{id}", f"{TAG}:own:{INC}") == 0
+
+
+def test_recover_gives_what_is_still_ours_and_forgets_what_is_no_more(node):
+    for number in range(3):
+        node.put(mail_id(number), lease_ms=60)
+    node.record(mail_id(1), [], 0, "small.example")
+    node.client.call("SADD", f"{TAG}:own:{INC}", mail_id(9))  # as if its mail had been deleted
+    ids = [mail_id(number) for number in (0, 1, 2, 9, 10)]
+    rows = as_sets(node.ask("rp_recover", INC, LEASE_MS, *ids)[1:])
+    assert [id.decode() for id, _ in rows] == [mail_id(0), mail_id(2)]
+    assert all((b"o", INC.encode()) in fields and (b"e", b"e" * 150) in fields
+               for _, fields in rows)
+    own = node.client.call("SMEMBERS", f"{TAG}:own:{INC}")
+    assert sorted(own) == [mail_id(0).encode(), mail_id(2).encode()]
+    # Whoever has mails has a lease, and of some length.
+    now = node.ask("rp_look")[0]
+    assert int(node.client.call("HGET", f"{TAG}:leases", INC)) - now > LEASE_MS // 2
+    assert len(node.ask("rp_recover", OTHER, LEASE_MS, *ids)) == 1
 
 
 def test_lanes_are_served_in_turn(node):

@@ -135,6 +135,12 @@ class Walk:
         inc, what = self.any_inc(), self.random.choice(["rp_claim", "rp_take"])
         return (what, inc, LEASE_MS, 64, 1), lambda reply: self.shard.give_again(inc), True
 
+    def op_recover(self):
+        inc = self.any_inc()
+        ids = self.random.sample(self.ids, self.random.randrange(6))
+        return ("rp_recover", inc, LEASE_MS, *ids), lambda reply: self.shard.recover(
+            inc, LEASE_MS, ids), True
+
     def op_renew(self):
         inc = self.any_inc()
         return ("rp_renew", inc, LEASE_MS), lambda reply: self.shard.renew(inc, LEASE_MS), True
@@ -180,13 +186,15 @@ class Walk:
             return as_dicts(reply)
         if request[0] in ("rp_claim", "rp_take"):
             return reply[:2] + as_dicts(reply[2:])
+        if request[0] == "rp_recover":
+            return reply[:1] + as_dicts(reply[1:])
         return reply
 
     def step(self):
         ops = {self.op_commit: 8, self.op_record: 14, self.op_release: 3, self.op_claim: 6,
-               self.op_take: 4, self.op_again: 2, self.op_renew: 4, self.op_look: 1,
-               self.op_count: 1, self.op_scan: 1, self.op_retire: 1, self.op_cancel: 2,
-               self.op_act: 5}
+               self.op_take: 4, self.op_again: 2, self.op_recover: 2, self.op_renew: 4,
+               self.op_look: 1, self.op_count: 1, self.op_scan: 1, self.op_retire: 1,
+               self.op_cancel: 2, self.op_act: 5}
         self.move_clock()
         op = self.random.choices(list(ops), list(ops.values()))[0]
         request, expected, is_idempotent = op()
