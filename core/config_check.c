@@ -199,20 +199,9 @@ refuse_callout(size_t domain, struct span route, config_report_fn report, void *
 	snprintf(name, sizeof name, "relay.domains[%zu].recipients", domain);
 	snprintf(text, sizeof text,
 		 "callout cannot ask where the route of '%.*s' leads; name a server of your own "
-		 "there (lmtp://HOST:PORT, no smtps, no auth), or use a file",
+		 "there (lmtp://HOST:PORT), or use a file",
 		 SPAN_ARG(route));
 	report(context, name, text);
-}
-
-/* Questions are asked in plain text, and without a password. */
-static bool
-can_be_asked(const struct config_route *route)
-{
-	bool implicit = false;
-
-	for (size_t i = 0; i < route->to.hosts_count; i++)
-		implicit |= route->to.hosts[i].tls;
-	return route->to.hosts_count > 0 && !implicit && route->auth.size == 0;
 }
 
 static void
@@ -222,15 +211,15 @@ check_callouts(const struct config *config, config_report_fn report, void *conte
 		const struct config_domain *d = &config->relay.domains[i];
 		const struct config_route *route = config_route_find(config, d->name);
 		if (d->recipients.kind == RECIPIENTS_CALLOUT && route != NULL &&
-		    !can_be_asked(route))
+		    route->to.hosts_count == 0)
 			refuse_callout(i, route->domain, report, context);
 	}
 	/* Below ".example.org" there may be domains with a route of their own. */
 	for (size_t i = 0; i < config->routes_count; i++) {
 		const struct config_route *route = &config->routes[i];
 		const struct config_domain *d = config_domain_find(config, route->domain);
-		if (d != NULL && d->recipients.kind == RECIPIENTS_CALLOUT && !can_be_asked(route) &&
-		    config_route_find(config, d->name) != route)
+		if (d != NULL && d->recipients.kind == RECIPIENTS_CALLOUT &&
+		    route->to.hosts_count == 0 && config_route_find(config, d->name) != route)
 			refuse_callout((size_t)(d - config->relay.domains), route->domain, report,
 				       context);
 	}

@@ -10,6 +10,10 @@
  * nothing was learnt is not kept; but a target none of whose hosts could be asked is left alone
  * for CALLOUT_PAUSE_MS.
  *
+ * The connection is protected as one for mail on the same route (protection.h), AUTH included. A
+ * host that cannot be asked in that way is not asked: the question fails. Where TLS may be left
+ * out, one whose handshake fails is asked in plain text, for a while (delivery.tls_broken_for).
+ *
  * A question that is asked already is joined. Every question ends within the deadline of the
  * options. Who asked and goes away forgets his waiter; the question goes on for the next one.
  * on_answer runs never inside callout_ask, and must not ask.
@@ -83,6 +87,9 @@ struct callout_line {
 	bool looking;
 	unsigned host;        /* of the plan, to try next */
 	unsigned hosts_tried; /* in vain, since one was up */
+	/* Whose handshakes fail, and may be asked in plain text: of the plan's hosts. */
+	uint32_t tls_broken;
+	uint64_t tls_broken_until_ms;
 	uint64_t pause_until_ms;
 	struct task pump;
 	struct timer deadline;

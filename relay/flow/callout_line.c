@@ -11,6 +11,7 @@
 
 enum {
 	NAMED_AGAIN_MS = 5000, /* hosts by name are looked up no more often */
+	ASKED_AGAIN_MS = 1000, /* nor are their TLSA records, whatever these say */
 	SHOWN_MAX = 400,       /* bytes of an outcome, before it is cut */
 };
 
@@ -30,9 +31,8 @@ now_of(const struct callout_line *l)
 
 /* ---- questions ---- */
 
-/* Why the target cannot be asked now. */
-static void
-explain(struct callout_line *l, struct span why)
+void
+callout_explain(struct callout_line *l, struct span why)
 {
 	why = span_first(why, CALLOUT_TEXT_MAX);
 	l->why_size = (uint8_t)why.size;
@@ -86,6 +86,16 @@ show_outcome(const struct sender_outcome *o, struct buf *out)
 		buf_append_byte(out, s.data[i] == '\n' ? ' ' : s.data[i]);
 }
 
+/* Have we said what happened, in better words than its cause has? */
+static bool
+is_explained(const struct callout_line *l, const struct sender_outcome *o)
+{
+	bool ours = o->cause == SENDER_CAUSE_STOPPED || o->cause == SENDER_CAUSE_CONNECT ||
+		    o->cause == SENDER_CAUSE_TLS || o->cause == SENDER_CAUSE_AUTH;
+
+	return ours && l->why_size > 0;
+}
+
 static void
 take_answer(struct callout_conn *c, const struct probe_action *a)
 {
@@ -95,22 +105,25 @@ take_answer(struct callout_conn *c, const struct probe_action *a)
 		[SENDER_PERMANENT] = CALLOUT_UNKNOWN,
 	};
 	const struct sender_outcome *o = &a->outcome;
-	bool stopped = o->cause == SENDER_CAUSE_STOPPED; /* by us: that was explained */
 	struct callout_entry *e = CONTAINER_OF(a->question, struct callout_entry, question);
 	struct callout_line *l = c->line;
+	bool explained = is_explained(l, o);
 	uint8_t memory[SHOWN_MAX + 32];
 	struct buf why = buf_of(memory, sizeof memory);
 
 	ASSERT(e->line == l);
-	show_outcome(o, &why);
+	if (explained)
+		buf_append(&why, span_of(l->why, l->why_size));
+	else
+		show_outcome(o, &why);
 	if (o->class != SENDER_TEMPORARY)
 		l->hosts_tried = 0;
 	/* It will not serve the next question either. */
 	if (o->class == SENDER_TEMPORARY &&
 	    (o->next == SENDER_NEXT_HOST || o->phase != SENDER_PHASE_RCPT)) {
-		c->failed |= o->next != SENDER_NEXT_AGAIN;
-		if (!stopped)
-			explain(l, buf_span(&why));
+		c->failed |= o->next != SENDER_NEXT_AGAIN && !c->plain_next;
+		if (!explained)
+			callout_explain(l, buf_span(&why));
 	}
 	bool again = o->next == SENDER_NEXT_AGAIN || o->next == SENDER_NEXT_HOST;
 	if (o->class == SENDER_TEMPORARY && again && e->tries < CALLOUT_TRIES_MAX &&
@@ -158,18 +171,23 @@ drop_answers(struct callout_line *l)
 static void
 take_plan(struct callout_line *l, uint64_t until_ms)
 {
-	/* Questions are asked in plain text, and about nothing that the hosts publish. */
-	static const struct tls_policy any = { .level = TLS_MAY, .source = TLS_BY_ROUTE };
-	struct plan *p = plan_of_target(l->target, &any, l->way->auth, l->answers, NULL);
+	uint8_t memory[PLAN_WHY_MAX];
+	struct buf why = buf_of(memory, sizeof memory);
+	struct plan *old = l->plan;
 
-	if (l->plan != NULL)
-		plan_put(l->plan);
-	l->plan = p;
+	l->plan = plan_of_target(l->target, &l->way->policy, l->way->auth, l->answers, &why);
+	callout_keep_broken(l, old);
+	if (old != NULL)
+		plan_put(old);
 	l->plan_until_ms = until_ms;
 	l->host = 0;
-	if (p != NULL && p->host_count > 0)
+	if (l->plan != NULL && l->plan->host_count > 0)
 		return;
-	explain(l, SPAN("the next hop's name has no address now"));
+	/* Of the hosts that its policy leaves out. */
+	if (why.size > 0)
+		callout_explain(l, buf_span(&why));
+	else
+		callout_explain(l, SPAN("the next hop's name has no address now"));
 	l->plan_until_ms = 0;
 	fail_waiting(l);
 }
@@ -185,26 +203,41 @@ on_host_found(struct mx_lookup *lookup, struct mx_hosts *found)
 	ask_next_host(l);
 }
 
+/* What was asked for besides addresses (TLSA records) counts for no longer than it says. */
+static uint64_t
+expiry_of_answers(const struct callout_line *l)
+{
+	uint64_t least_ms = UINT64_MAX, again_ms = now_of(l) + NAMED_AGAIN_MS;
+
+	for (size_t i = 0; i < l->target->hosts_count; i++) {
+		const struct mx_hosts *found = l->answers[i];
+		if (found == NULL)
+			continue;
+		least_ms = found->expires_at_ms < least_ms ? found->expires_at_ms : least_ms;
+		if (found->outcome == MX_FOUND && found->hosts[0].tlsa != NULL)
+			again_ms = now_of(l) + ASKED_AGAIN_MS;
+	}
+	return least_ms > again_ms ? least_ms : again_ms;
+}
+
 /* Names are asked for one after the other: they are few, and at hand but for the first time. */
 static void
 ask_next_host(struct callout_line *l)
 {
 	const struct config_target *t = l->target;
-	uint64_t until_ms = now_of(l) + NAMED_AGAIN_MS;
 
 	while (l->looking_for < t->hosts_count && t->hosts[l->looking_for].name.size == 0)
 		l->looking_for++;
 	if (l->looking_for < t->hosts_count) {
-		l->lookup = (struct mx_lookup){ .on_done = on_host_found };
+		l->lookup = (struct mx_lookup){
+			.on_done = on_host_found,
+			.dane = t->kind == TARGET_SMTP && plan_wants_tlsa(&l->way->policy),
+		};
 		mx_lookup_host(&l->lookup, l->flow->worker->resolver, t->hosts[l->looking_for].name,
 			       t->hosts[l->looking_for].port);
 		return;
 	}
-	for (size_t i = 0; i < t->hosts_count; i++) {
-		if (l->answers[i] != NULL && l->answers[i]->expires_at_ms > until_ms)
-			until_ms = l->answers[i]->expires_at_ms;
-	}
-	take_plan(l, until_ms);
+	take_plan(l, expiry_of_answers(l));
 	drop_answers(l);
 	callout_line_wake(l);
 	flow_check_drained(l->flow);
@@ -224,7 +257,7 @@ look(struct callout_line *l)
 	}
 	l->answers = calloc(l->target->hosts_count, sizeof(void *));
 	if (l->answers == NULL) {
-		explain(l, SPAN("out of memory"));
+		callout_explain(l, SPAN("out of memory"));
 		fail_waiting(l);
 		return;
 	}
@@ -246,11 +279,11 @@ retire(struct callout_conn *c, enum close_reason reason)
 	ASSERT(l->conn == c && list_is_empty(&l->asked));
 	l->conn = NULL;
 	c->line = NULL;
-	if (c->failed || (!c->was_up && !ours)) {
+	if (c->failed || (!c->was_up && !ours && !c->plain_next)) {
 		l->hosts_tried++;
 		l->host++;
 		if (l->why_size == 0)
-			explain(l, span_of_string(close_label(reason)));
+			callout_explain(l, span_of_string(close_label(reason)));
 		flow_event_callout_failed(l->flow, l->target->text, &c->plan->hosts[c->host],
 					  span_of(l->why, l->why_size));
 		if (l->hosts_tried >= c->plan->host_count)
@@ -279,6 +312,12 @@ act(struct callout_conn *c, const struct probe_action *a)
 		else
 			conn_close(&c->conn, a->close);
 		return false;
+	case PROBE_START_TLS:
+		callout_start_tls(c);
+		return false;
+	case PROBE_ASK_AUTH:
+		return peer_auth_answer(&c->auth, &a->auth);
+	case PROBE_WAIT:
 	case PROBE_NEED_INPUT:
 		break;
 	}
@@ -303,10 +342,13 @@ flush(struct callout_conn *c, enum close_reason reason)
 	retire(c, reason);
 }
 
-static void
-give_up(struct callout_conn *c, enum close_reason reason)
+void
+callout_give_up(struct callout_conn *c, enum close_reason reason, bool politely)
 {
-	conn_close(&c->conn, reason);
+	if (politely)
+		conn_finish(&c->conn, reason);
+	else
+		conn_close(&c->conn, reason);
 	flush(c, reason);
 }
 
@@ -317,11 +359,12 @@ after_steps(struct callout_conn *c)
 	uint64_t now_ms = c->flow->worker->now_ms;
 	bool idle = probe_is_idle(&c->probe);
 
-	if (c->conn.state != CONN_OPEN || c->line == NULL)
+	/* While a helper computes, what the peer says waits in the kernel. */
+	if (c->conn.state != CONN_OPEN || c->line == NULL || c->auth.deriving)
 		return;
 	c->was_up = c->was_up || probe_is_up(&c->probe);
 	if (conn_input_is_over(&c->conn)) {
-		give_up(c, CLOSE_PEER_CLOSED);
+		callout_give_up(c, CLOSE_PEER_CLOSED, false);
 		return;
 	}
 	conn_deadline(&c->conn, now_ms + (idle ? o->idle_ms : o->deadline_ms));
@@ -332,11 +375,13 @@ after_steps(struct callout_conn *c)
 		callout_line_wake(c->line);
 }
 
-static void
-step(struct callout_conn *c)
+void
+callout_step(struct callout_conn *c)
 {
 	unsigned steps = c->routing->config->worker.steps_per_turn;
 
+	if (c->securing)
+		return;
 	for (unsigned n = 0; n < steps; n++) {
 		struct probe_action action;
 
@@ -344,6 +389,9 @@ step(struct callout_conn *c)
 			return; /* resumed by on_drained */
 		size_t used = probe_step(&c->probe, conn_input(&c->conn), &action);
 		bool more = act(c, &action);
+		/* Its input was dropped with all that was not protected. */
+		if (c->securing)
+			return;
 		/* Last: spans of the action may point into the input. */
 		if (c->conn.state == CONN_OPEN)
 			conn_consume(&c->conn, used);
@@ -369,17 +417,20 @@ on_connected(struct conn *conn, enum err e)
 	struct callout_conn *c = callout_of(conn);
 
 	if (e != ERR_OK) {
-		explain(c->line, span_of_string(err_text(e)));
-		give_up(c, CLOSE_CONNECT_FAILED);
+		callout_explain(c->line, span_of_string(err_text(e)));
+		callout_give_up(c, CLOSE_CONNECT_FAILED, false);
 		return;
 	}
-	step(c);
+	if (c->plan->hosts[c->host].implicit)
+		callout_start_tls(c);
+	else
+		callout_step(c);
 }
 
 static void
 on_input(struct conn *conn)
 {
-	step(callout_of(conn));
+	callout_step(callout_of(conn));
 }
 
 static void
@@ -389,20 +440,24 @@ on_deadline(struct conn *conn)
 
 	if (conn->state == CONN_OPEN && probe_is_idle(&c->probe)) {
 		probe_quit(&c->probe, CLOSE_IDLE);
-		step(c);
+		callout_step(c);
 		return;
 	}
 	METRIC_ADD_LABEL(c->flow->worker->metrics, TIMEOUTS, LABEL_TIMEOUT_CALLOUT, 1);
+	if (c->securing) {
+		callout_tls_failed(c, SPAN("the handshake took too long"), NULL);
+		return;
+	}
 	if (conn->state == CONN_CONNECTING)
-		explain(c->line, span_of_string(err_text(ERR_TIMEOUT)));
-	give_up(c, CLOSE_TIMEOUT);
+		callout_explain(c->line, span_of_string(err_text(ERR_TIMEOUT)));
+	callout_give_up(c, CLOSE_TIMEOUT, false);
 }
 
 static void
 on_lost(struct conn *conn, enum err e)
 {
 	(void)e;
-	give_up(callout_of(conn), CLOSE_RESET);
+	callout_give_up(callout_of(conn), CLOSE_RESET, false);
 }
 
 static void
@@ -414,6 +469,7 @@ on_closed(struct conn *conn)
 	/* Closed by the connection itself, for want of memory: nobody was told yet. */
 	flush(c, conn->reason);
 	METRIC_ADD_LABEL(f->worker->metrics, CONNECTIONS_CLOSED, (unsigned)conn->reason, 1);
+	peer_auth_fini(&c->auth);
 	plan_put(c->plan);
 	routing_put(c->routing);
 	pool_put(&f->callouts.conns, c);
@@ -423,6 +479,7 @@ on_closed(struct conn *conn)
 
 static const struct conn_events callout_events = {
 	.on_connected = on_connected,
+	.on_secured = callout_on_secured,
 	.on_input = on_input,
 	.on_drained = on_input,
 	.on_deadline = on_deadline,
@@ -449,7 +506,7 @@ open_conn(struct callout_line *l)
 	if (fd < 0) {
 		if (c != NULL)
 			pool_put(&f->callouts.conns, c);
-		explain(l, SPAN("no descriptor for a connection to the next hop"));
+		callout_explain(l, SPAN("no descriptor for a connection to the next hop"));
 		return false;
 	}
 	*c = (struct callout_conn){
@@ -460,12 +517,10 @@ open_conn(struct callout_line *l)
 		.host = host,
 	};
 	c->options = (struct probe_options){
-		.hello_name = c->routing->config->hostname,
+		.session = c->routing->sender[l->target->kind == TARGET_LMTP],
 		.sender = c->routing->config->relay.callout.sender,
-		.lmtp = l->target->kind == TARGET_LMTP,
-		.no_pipelining = !c->routing->config->delivery.pipelining,
 	};
-	probe_init(&c->probe, &c->options, &f->scratch);
+	callout_prepare(c);
 	conn_init(&c->conn, f->worker, fd, RING_PEERS, &callout_events);
 	f->callouts.conn_count++;
 	METRIC_ADD(f->worker->metrics, CALLOUT_CONNECTIONS, 1);
@@ -543,7 +598,7 @@ on_timer(struct timer *t)
 	n = list_first(&l->asked);
 	if (n != NULL && LIST_ITEM(n, struct callout_entry, link)->until_ms <= now_of(l)) {
 		METRIC_ADD_LABEL(l->flow->worker->metrics, TIMEOUTS, LABEL_TIMEOUT_CALLOUT, 1);
-		give_up(l->conn, CLOSE_TIMEOUT);
+		callout_give_up(l->conn, CLOSE_TIMEOUT, false);
 	}
 	while ((n = list_first(&l->waiting)) != NULL) {
 		struct callout_entry *e = LIST_ITEM(n, struct callout_entry, link);
@@ -584,10 +639,10 @@ callout_line_stop(struct callout_line *l)
 	struct callout_conn *c = l->conn;
 	if (c != NULL && c->conn.state == CONN_OPEN && probe_may_quit(&c->probe)) {
 		probe_quit(&c->probe, CLOSE_SHUTDOWN);
-		step(c);
+		callout_step(c);
 	}
 	if (l->conn != NULL)
-		give_up(l->conn, CLOSE_SHUTDOWN);
+		callout_give_up(l->conn, CLOSE_SHUTDOWN, false);
 	while ((n = list_first(&l->waiting)) != NULL)
 		callout_settle(LIST_ITEM(n, struct callout_entry, link), CALLOUT_FAILED,
 			       SPAN("shutting down"));

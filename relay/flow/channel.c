@@ -379,7 +379,7 @@ act(struct channel *c, const struct sender_action *a)
 	case SENDER_NEED_INPUT:
 		return false;
 	case SENDER_ASK_AUTH:
-		return channel_answer_auth(c, &a->auth);
+		return peer_auth_answer(&c->auth, &a->auth);
 	}
 	ASSERT(false); /* all kinds are above */
 	return false;
@@ -389,7 +389,7 @@ static void
 after_steps(struct channel *c)
 {
 	/* While a helper computes, what the peer says waits in the kernel. */
-	if (c->conn.state != CONN_OPEN || c->deriving)
+	if (c->conn.state != CONN_OPEN || c->auth.deriving)
 		return;
 	if (sender_phase(&c->sender) != (enum sender_phase)c->phase)
 		channel_restart_deadline(c);
@@ -601,8 +601,7 @@ on_closed(struct conn *conn)
 	flow_event_channel_end(c->flow, conn->reason);
 	routing_put(c->routing);
 	plan_put(c->plan);
-	if (c->login != NULL)
-		peer_login_free(&c->flow->peer_logins, c->login);
+	peer_auth_fini(&c->auth);
 	pool_put(&c->flow->channels, c);
 	site_pump_soon(s);
 }
@@ -651,9 +650,7 @@ channel_open(struct site *s, struct job *j)
 	c->options.recipients_max = site_shaping(s)->recipients_max;
 	c->options.mails_max = site_shaping(s)->mails_per_connection;
 	c->idle_ms = site_shaping(s)->idle_ms;
-	if (c->plan->auth.size > 0)
-		c->options.auth =
-			SASL_BIT(SASL_SCRAM_SHA_256) | SASL_BIT(SASL_PLAIN) | SASL_BIT(SASL_LOGIN);
+	channel_prepare_auth(c);
 	channel_choose_protection(c);
 	sender_init(&c->sender, &c->options, &f->scratch);
 	conn_init(&c->conn, f->worker, fd, RING_PEERS, &channel_events);

@@ -12,7 +12,8 @@
 
 #include "core/conn.h"
 #include "relay/flow/job.h"
-#include "relay/flow/peer_login.h"
+#include "relay/flow/peer_auth.h"
+#include "relay/flow/protection.h"
 #include "relay/smtp/body_out.h"
 #include "relay/smtp/sender.h"
 #include "tls/tls.h"
@@ -26,26 +27,24 @@ struct channel {
 	struct sender_options options; /* of the routing, with what the site takes */
 	uint64_t idle_ms;
 	unsigned host;
-	struct plan *plan;        /* in which it was a host: a reference */
-	struct plan_host peer;    /* it, as it was then */
-	enum tls_level tls_level; /* what it must do */
-	enum tls_source tls_source;
-	uint64_t reported;        /* a hash of the domain whose session was counted last; 0: none */
-	struct job_tls tls;       /* of the handshake, once it is done */
-	struct peer_login *login; /* NULL: AUTH was not asked for */
-	bool deriving;            /* a helper computes for `login` */
-	bool securing;            /* the handshake is under way */
-	bool plain_next;          /* it failed, and the jobs may come back without TLS */
-	bool is_unfit;            /* it failed in a way that rules the host out for its jobs */
-	bool ready;               /* EHLO is done */
-	bool used;                /* it was given a job before */
-	bool sending;             /* `piece` of `body_job` is being sent */
-	bool loading;             /* a part of it is being read from the store */
-	bool closing;             /* sender said CLOSE, or the connection is lost */
-	uint8_t phase;            /* enum sender_phase, of the deadline that is set */
-	unsigned job_count;       /* 0, 1, or 2 with one ahead */
-	struct job *opener;       /* the first job; only until `ready` */
-	struct job *parked;       /* over, but still being read */
+	struct plan *plan;     /* in which it was a host: a reference */
+	struct plan_host peer; /* it, as it was then */
+	struct protection protection;
+	uint64_t reported;  /* a hash of the domain whose session was counted last; 0: none */
+	struct job_tls tls; /* of the handshake, once it is done */
+	struct peer_auth auth;
+	bool securing;      /* the handshake is under way */
+	bool plain_next;    /* it failed, and the jobs may come back without TLS */
+	bool is_unfit;      /* it failed in a way that rules the host out for its jobs */
+	bool ready;         /* EHLO is done */
+	bool used;          /* it was given a job before */
+	bool sending;       /* `piece` of `body_job` is being sent */
+	bool loading;       /* a part of it is being read from the store */
+	bool closing;       /* sender said CLOSE, or the connection is lost */
+	uint8_t phase;      /* enum sender_phase, of the deadline that is set */
+	unsigned job_count; /* 0, 1, or 2 with one ahead */
+	struct job *opener; /* the first job; only until `ready` */
+	struct job *parked; /* over, but still being read */
 	struct job *body_job;
 	struct sender_piece piece;
 	uint64_t piece_sent;

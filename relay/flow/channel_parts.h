@@ -31,8 +31,8 @@ void channel_on_secured(struct conn *conn, enum err e);
 void channel_tls_failed(struct channel *c, struct span why, const char *result_type);
 /* What became of the connection's protection, for the outcomes of this job. */
 void channel_note_protection(const struct channel *c, struct job *j);
-/* Who we are to this host. False: the answer comes later, or never. */
-bool channel_answer_auth(struct channel *c, const struct sender_auth *asked);
+/* Who we are to this host, and so the sender's options. */
+void channel_prepare_auth(struct channel *c);
 
 /* ---- channel_report.c ---- */
 

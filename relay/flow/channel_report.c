@@ -21,7 +21,7 @@ is_reported(const struct channel *c)
 static enum tls_tally_policy
 policy_of(const struct channel *c)
 {
-	if (c->tls_source == TLS_BY_DANE)
+	if (c->protection.source == TLS_BY_DANE)
 		return TALLY_TLSA;
 	return c->plan->policy.source == TLS_BY_STS ? TALLY_STS : TALLY_NO_POLICY;
 }
@@ -96,7 +96,7 @@ fault_in_testing(const struct channel *c, const struct job *j, struct span *why)
 	const struct sts_held *h = j->owner == c->flow ? j->destination->sts.policy : NULL;
 	struct tls_facts facts;
 
-	if (!c->plan->policy.testing || c->tls_source == TLS_BY_DANE)
+	if (!c->plan->policy.testing || c->protection.source == TLS_BY_DANE)
 		return NULL;
 	if (h != NULL && !sts_patterns_match(h->patterns, h->pattern_count, c->peer.name)) {
 		*why = SPAN("the policy does not name this host");

@@ -11,11 +11,7 @@
 #include "relay/flow/events.h"
 #include "relay/flow/flow.h"
 
-enum {
-	KEY_MAX = 800,    /* address, two names, numbers */
-	WHY_SHOWN = 140,  /* of the reason, in the text of an outcome */
-	ADDRESS_MAX = 64, /* an IP address as text */
-};
+enum { WHY_SHOWN = 140 }; /* of the reason, in the text of an outcome */
 
 /* ---- before the connection ---- */
 
@@ -28,95 +24,11 @@ is_broken(const struct channel *c)
 void
 channel_choose_protection(struct channel *c)
 {
-	enum tls_level level = plan_host_level(&c->plan->policy, &c->peer, &c->tls_source);
+	bool plain = c->flow->worker->tls == NULL || is_broken(c);
 
-	/* A port that is all TLS has nothing else to fall back to. */
-	if (c->peer.implicit && level < TLS_ENCRYPT)
-		level = TLS_ENCRYPT;
-	c->tls_level = level;
-	if (level > TLS_MAY)
-		c->options.tls = SENDER_TLS_REQUIRED;
-	else if (level == TLS_MAY && c->flow->worker->tls != NULL && !is_broken(c))
-		c->options.tls = SENDER_TLS_IF_OFFERED;
-	else
-		c->options.tls = SENDER_TLS_NEVER;
+	c->protection = protection_of(c->plan, &c->peer);
+	c->options.tls = (uint8_t)protection_stage(c->protection, plain);
 	c->options.require_tls = c->plan->policy.need == TLS_NEED_REQUIRED && !c->peer.is_local;
-}
-
-/* ---- the wish ---- */
-
-/* The host's name as it is asked for, and as its certificate must have it; empty by number. MTA-STS
- * and REQUIRETLS mean the name in the MX record, wherever that leads (RFC 8461 4.1, RFC
- * 8689 4.2.1).
- */
-static struct span
-server_name(const struct channel *c)
-{
-	if (c->plan->policy.source == TLS_BY_STS && c->tls_source != TLS_BY_DANE)
-		return c->peer.name;
-	if (c->tls_source == TLS_BY_MAIL)
-		return c->peer.name;
-	return c->peer.base.size > 0 ? c->peer.base : c->peer.name;
-}
-
-static void
-add_name(struct tls_wish *w, struct span name)
-{
-	if (name.size > 0 && w->name_count < TLS_NAMES_MAX)
-		w->names[w->name_count++] = name;
-}
-
-static uint64_t
-hash_of_records(const struct channel *c)
-{
-	const struct tls_policy *p = &c->plan->policy;
-	struct span prints = span_of(p->fingerprints, p->fingerprint_count * TLS_FINGERPRINT_SIZE);
-	uint64_t hash = span_hash_nocase(prints, 1);
-
-	for (size_t i = 0; i < c->peer.record_count; i++) {
-		const struct tlsa *r = &c->peer.records[i];
-		hash = span_hash_nocase(r->data,
-					hash + r->usage * 64U + r->selector * 8U + r->matching);
-	}
-	return hash;
-}
-
-/* What was checked once need not be checked again only for who checks the same. */
-static void
-make_session_key(const struct channel *c, const struct tls_wish *w, struct buf *key)
-{
-	net_address_show(&c->peer.address, key);
-	buf_printf(key, " %d %llx", (int)w->level, (unsigned long long)hash_of_records(c));
-	for (unsigned i = 0; i < w->name_count; i++) {
-		buf_append_byte(key, ' ');
-		buf_append(key, w->names[i]);
-	}
-}
-
-static void
-make_wish(const struct channel *c, struct tls_wish *w, struct buf *address, struct buf *key)
-{
-	*w = (struct tls_wish){
-		.level = c->tls_level,
-		.server_name = server_name(c),
-		.records = c->peer.records,
-		.record_count = c->peer.record_count,
-		.fingerprints = c->plan->policy.fingerprints,
-		.fingerprint_count = c->plan->policy.fingerprint_count,
-	};
-	add_name(w, w->server_name);
-	if (w->name_count == 0 && c->peer.address.any.sa_family != AF_UNIX) {
-		net_address_show_ip(&c->peer.address, address);
-		add_name(w, buf_span(address));
-	}
-	/* RFC 7672 3.2.2; then the site is that domain's alone. */
-	if (c->plan->policy.dane_names)
-		add_name(w, c->plan->policy.domain);
-	make_session_key(c, w, key);
-	/* Each session's certificate is looked at where a report is to say what is wrong with it.
-	 */
-	if (!key->overflow && !c->plan->policy.testing)
-		w->session_key = buf_span(key);
 }
 
 /* ---- the handshake ---- */
@@ -124,18 +36,13 @@ make_wish(const struct channel *c, struct tls_wish *w, struct buf *address, stru
 void
 channel_start_tls(struct channel *c)
 {
-	uint8_t address_memory[ADDRESS_MAX], key_memory[KEY_MAX];
-	struct buf address = buf_of(address_memory, sizeof address_memory);
-	struct buf key = buf_of(key_memory, sizeof key_memory);
 	struct tls *tls = c->flow->worker->tls;
-	struct tls_wish wish;
 
 	if (tls == NULL) {
 		channel_tls_failed(c, SPAN("this relay has no TLS"), NULL);
 		return;
 	}
-	make_wish(c, &wish, &address, &key);
-	struct layer *layer = tls_connect(tls, &wish);
+	struct layer *layer = protection_layer(tls, c->plan, &c->peer, c->protection);
 	if (layer == NULL) {
 		channel_abort(c, CLOSE_NO_MEMORY);
 		return;
@@ -174,7 +81,7 @@ channel_tls_failed(struct channel *c, struct span why, const char *result_type)
 {
 	struct site_host *h = &c->site->hosts[c->host];
 	uint64_t now_ms = c->flow->worker->now_ms;
-	bool may_be_plain = c->tls_level == TLS_MAY;
+	bool may_be_plain = c->protection.level == TLS_MAY;
 	const char *type = result_type != NULL ? result_type : "validation-failure";
 	bool known = may_be_plain && h->tls_broken_until_ms > now_ms;
 
@@ -192,7 +99,8 @@ channel_tls_failed(struct channel *c, struct span why, const char *result_type)
 	else
 		known = !c->is_unfit;
 	if (!known)
-		flow_event_peer_tls_failed(c->flow, c, why, type);
+		flow_event_peer_tls_failed(c->flow, c->site->name, &c->peer, c->protection, why,
+					   type, h->tls_broken_until_ms);
 	channel_finish(c, CLOSE_TLS_FAILED);
 }
 
@@ -201,76 +109,41 @@ channel_note_protection(const struct channel *c, struct job *j)
 {
 	j->tls = c->tls;
 	j->tls.known = true;
-	j->tls.level = (uint8_t)c->tls_level;
-	j->tls.source = (uint8_t)c->tls_source;
+	j->tls.level = (uint8_t)c->protection.level;
+	j->tls.source = (uint8_t)c->protection.source;
 }
 
 /* ---- AUTH ---- */
 
-/* Nothing of a secret but its name is told to anybody. */
-static bool
-fail_auth(struct channel *c, const char *what)
+static struct channel *
+channel_of_login(struct peer_auth *a)
 {
-	uint8_t memory[160];
-	struct buf why = buf_of(memory, sizeof memory);
-
-	buf_printf(&why, "the secret '%.*s' %s", SPAN_ARG(c->plan->auth), what);
-	channel_explain(c, "4.7.8", buf_span(&why), "AUTH");
-	sender_auth_failed(&c->sender);
-	return true;
-}
-
-static bool
-say_auth(struct channel *c, enum peer_login_step step, struct span answer)
-{
-	if (step != PEER_LOGIN_SAYS)
-		return fail_auth(c, "was asked for in a way that is not the mechanism's, or by one "
-				    "that does not know it");
-	sender_auth_answer(&c->sender, answer);
-	return true;
+	return CONTAINER_OF(a, struct channel, auth);
 }
 
 static void
-on_derived(struct peer_login *login)
+on_auth_failed(struct peer_auth *a, struct span why)
 {
-	struct channel *c = login->owner;
-	struct span answer;
-
-	conn_unhold(&c->conn);
-	c->deriving = false;
-	if (c->conn.state != CONN_OPEN)
-		return;
-	say_auth(c, peer_login_derived(&c->flow->peer_logins, login, &answer), answer);
-	channel_step(c);
+	channel_explain(channel_of_login(a), "4.7.8", why, "AUTH");
 }
 
-bool
-channel_answer_auth(struct channel *c, const struct sender_auth *asked)
+static void
+on_auth_answered(struct peer_auth *a)
 {
-	struct peer_logins *logins = &c->flow->peer_logins;
-	struct secrets *secrets = c->routing->secrets;
-	const struct secret *secret = secrets_find(secrets, c->plan->auth);
-	struct span answer;
+	channel_step(channel_of_login(a));
+}
 
-	if (secret == NULL)
-		return fail_auth(c, "is not in the file of secrets any more");
-	if (c->login == NULL)
-		c->login = peer_login_new(logins, c, secrets, secret);
-	if (c->login == NULL)
-		return fail_auth(c, "cannot be used for want of memory");
-	enum peer_login_step step = peer_login_answer(logins, c->login, asked, &answer);
-	if (step != PEER_LOGIN_DERIVES)
-		return say_auth(c, step, answer);
-	if (c->flow->worker->helpers == NULL) {
-		peer_login_derive_here(c->login);
-		return say_auth(c, peer_login_derived(logins, c->login, &answer), answer);
-	}
-	conn_hold(&c->conn);
-	c->deriving = true;
-	if (peer_login_derive(c->login, c->flow->worker, on_derived))
-		return false;
-	conn_unhold(&c->conn);
-	c->deriving = false;
-	METRIC_ADD_LABEL(c->flow->worker->metrics, POOL_EXHAUSTED, LABEL_POOL_HELPER_JOBS, 1);
-	return fail_auth(c, "cannot be used now: the helpers are busy");
+void
+channel_prepare_auth(struct channel *c)
+{
+	c->auth = (struct peer_auth){
+		.flow = c->flow,
+		.conn = &c->conn,
+		.sender = &c->sender,
+		.secrets = c->routing->secrets,
+		.entry = c->plan->auth,
+		.on_failed = on_auth_failed,
+		.on_answered = on_auth_answered,
+	};
+	c->options.auth = peer_auth_mechanisms(&c->auth);
 }

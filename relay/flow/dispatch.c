@@ -321,8 +321,8 @@ is_protected(const struct channel *c)
 	if (c->plan == c->site->plan)
 		return true;
 	if (!h->planned)
-		return !policy->dane || c->tls_level >= TLS_DANE;
-	return plan_host_level(policy, &h->host, &source) <= c->tls_level;
+		return !policy->dane || c->protection.level >= TLS_DANE;
+	return plan_host_level(policy, &h->host, &source) <= c->protection.level;
 }
 
 /* Is this the channel of a host that the job may be given to? */

@@ -624,25 +624,25 @@ flow_event_peer_handshake(struct flow *f, const struct tls_facts *facts, enum er
 }
 
 void
-flow_event_peer_tls_failed(struct flow *f, const struct channel *c, struct span why,
-			   const char *result_type)
+flow_event_peer_tls_failed(struct flow *f, struct span destination, const struct plan_host *h,
+			   struct protection p, struct span why, const char *result_type,
+			   uint64_t plain_until_ms)
 {
 	uint8_t memory[PEER_TEXT_MAX];
-	uint64_t until_ms = c->site->hosts[c->host].tls_broken_until_ms;
 	uint64_t now_ms = f->worker->now_ms;
+	bool plain = p.level == TLS_MAY && plain_until_ms > now_ms;
 
-	event_peer_tls_failed(
-		f->worker->log,
-		&(struct event_peer_tls_failed){
-			.destination = c->site->name,
-			.host = c->peer.name,
-			.peer = peer_text(&c->peer.address, memory),
-			.policy = span_of_string(tls_level_label(c->tls_level)),
-			.source = span_of_string(tls_source_label(c->tls_source)),
-			.why = why,
-			.result = span_of_string(result_type),
-			.plain = c->plain_next && until_ms > now_ms ? until_ms - now_ms : 0,
-		});
+	event_peer_tls_failed(f->worker->log,
+			      &(struct event_peer_tls_failed){
+				      .destination = destination,
+				      .host = h->name,
+				      .peer = peer_text(&h->address, memory),
+				      .policy = span_of_string(tls_level_label(p.level)),
+				      .source = span_of_string(tls_source_label(p.source)),
+				      .why = why,
+				      .result = span_of_string(result_type),
+				      .plain = plain ? plain_until_ms - now_ms : 0,
+			      });
 }
 
 void

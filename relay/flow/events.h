@@ -12,11 +12,9 @@
 #include "core/metric.h"
 #include "relay/flow/inbound.h"
 #include "relay/flow/job.h"
-#include "tls/tls.h"
 #include "relay/flow/lockout.h"
+#include "relay/flow/protection.h"
 #include "tls/tls.h"
-
-struct channel;
 
 /* Counts a hit of limits.NAME or one of its kin. */
 #define FLOW_LIMIT_HIT(f, name) \
@@ -71,8 +69,10 @@ void flow_event_host_failed(struct flow *f, struct site *s, unsigned host, const
 			    struct span error);
 /* How a handshake with a next hop ended. */
 void flow_event_peer_handshake(struct flow *f, const struct tls_facts *facts, enum err e);
-void flow_event_peer_tls_failed(struct flow *f, const struct channel *c, struct span why,
-				const char *result_type);
+/* Where the host may be used without TLS, it is until then. */
+void flow_event_peer_tls_failed(struct flow *f, struct span destination, const struct plan_host *h,
+				struct protection p, struct span why, const char *result_type,
+				uint64_t plain_until_ms);
 void flow_event_callout_failed(struct flow *f, struct span destination, const struct plan_host *h,
 			       struct span error);
 /* A destination has no hosts: see d->outcome and d->why. */

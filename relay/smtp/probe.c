@@ -12,14 +12,10 @@
 #define PROBE_MAGIC 0x50524f42u
 
 enum probe_state {
-	PROBE_GREETING,  /* from the start; waits for the greeting */
-	PROBE_HELLO,     /* greeted; EHLO (LHLO) is to be sent */
-	PROBE_EHLO,      /* waits for its reply */
-	PROBE_FALL_BACK, /* EHLO was not understood; HELO is to be sent */
-	PROBE_HELO,      /* waits for its reply */
-	PROBE_UP,        /* asks */
-	PROBE_QUITTING,  /* takes no input any more; answers, then QUIT, then the end */
-	PROBE_CLOSING,   /* takes no input any more; answers, then the end */
+	PROBE_STARTING, /* from the start; the sender speaks and listens */
+	PROBE_UP,       /* asks */
+	PROBE_QUITTING, /* takes no input any more; answers, then QUIT, then the end */
+	PROBE_CLOSING,  /* takes no input any more; answers, then the end */
 };
 
 /* ---- questions ---- */
@@ -77,10 +73,23 @@ void
 probe_init(struct probe *p, const struct probe_options *options, struct buf *scratch)
 {
 	ASSERT(scratch->capacity >= PROBE_SCRATCH_MIN);
-	ASSERT(options->hello_name.size > 0 && options->hello_name.size <= 255);
 	*p = (struct probe){ .options = options, .scratch = scratch };
 	OBJ_INIT(p, PROBE_MAGIC);
-	reply_init(&p->reply);
+	sender_init(&p->session, &options->session, scratch);
+}
+
+void
+probe_secured(struct probe *p)
+{
+	OBJ_CHECK(p, PROBE_MAGIC);
+	sender_secured(&p->session);
+}
+
+struct sender *
+probe_session(struct probe *p)
+{
+	OBJ_CHECK(p, PROBE_MAGIC);
+	return &p->session;
 }
 
 bool
@@ -130,18 +139,8 @@ enum sender_phase
 probe_phase(const struct probe *p)
 {
 	OBJ_CHECK(p, PROBE_MAGIC);
-	switch (p->state) {
-	case PROBE_GREETING:
-		return SENDER_PHASE_GREETING;
-	case PROBE_HELLO:
-	case PROBE_EHLO:
-		return SENDER_PHASE_EHLO;
-	case PROBE_FALL_BACK:
-	case PROBE_HELO:
-		return SENDER_PHASE_HELO;
-	default:
-		break;
-	}
+	if (p->state == PROBE_STARTING)
+		return sender_phase(&p->session);
 	if (p->awaits_reset)
 		return SENDER_PHASE_RSET;
 	if (p->awaits_mail)
@@ -188,9 +187,9 @@ end_by_reply(struct probe *p, enum sender_phase phase, struct sender_meaning mea
 		.next = meaning.next == SENDER_NEXT_NOTHING ? SENDER_NEXT_LATER : meaning.next,
 		.cause = SENDER_CAUSE_REPLY,
 		.phase = phase,
-		.reply = &p->reply,
+		.reply = &p->session.reply,
 	};
-	enum close_reason why = p->reply.code == 421          ? CLOSE_UNAVAILABLE
+	enum close_reason why = p->session.reply.code == 421  ? CLOSE_UNAVAILABLE
 				: meaning.then == SENDER_DROP ? CLOSE_PROTOCOL
 							      : CLOSE_REJECTED;
 
@@ -201,7 +200,9 @@ void
 probe_lost(struct probe *p, enum close_reason why)
 {
 	OBJ_CHECK(p, PROBE_MAGIC);
-	if (p->state > PROBE_UP)
+	if (p->state == PROBE_STARTING)
+		sender_lost(&p->session, why);
+	if (p->state != PROBE_UP)
 		return;
 	bool gone = why == CLOSE_RESET || why == CLOSE_IO_ERROR || why == CLOSE_PEER_CLOSED;
 	enum sender_cause cause = why == CLOSE_TIMEOUT ? SENDER_CAUSE_TIMEOUT
@@ -241,6 +242,63 @@ finish(struct probe *p, struct probe_action *out)
 	return true;
 }
 
+/* ---- until it is up ---- */
+
+/* The session was not to be had: none of the questions can be asked here. */
+static void
+fail_session(struct probe *p, const struct sender_action *a)
+{
+	struct sender_meaning meaning = a->reply != NULL
+						? sender_meaning_of(p->phase, a->reply->code)
+						: sender_meaning_of_cause(a->cause);
+	struct sender_outcome verdict = {
+		.class = SENDER_TEMPORARY,
+		.next = meaning.next,
+		.cause = a->cause,
+		.phase = p->phase,
+		.reply = a->reply,
+	};
+
+	ASSERT(verdict.next != SENDER_NEXT_NOTHING);
+	end_session(p, a->close, PROBE_CLOSING, verdict);
+}
+
+/* Lets the sender do what comes before the first question. False when that is over. */
+static bool
+begin(struct probe *p, struct span in, size_t *used, struct probe_action *out)
+{
+	struct sender_action a;
+
+	if (p->state != PROBE_STARTING)
+		return false;
+	/* What it says behind a reply that ends it is still about that one. */
+	if (sender_phase(&p->session) != SENDER_PHASE_IDLE)
+		p->phase = (uint8_t)sender_phase(&p->session);
+	*used += sender_step(&p->session, span_after(in, *used), &a);
+	switch (a.kind) {
+	case SENDER_READY:
+		p->state = PROBE_UP;
+		return false;
+	case SENDER_CLOSE:
+		fail_session(p, &a);
+		return false;
+	case SENDER_WRITE:
+		out->kind = PROBE_WRITE;
+		out->text = a.text;
+		return true;
+	case SENDER_START_TLS:
+		out->kind = PROBE_START_TLS;
+		return true;
+	case SENDER_ASK_AUTH:
+		out->kind = PROBE_ASK_AUTH;
+		out->auth = a.auth;
+		return true;
+	default:
+		out->kind = a.kind == SENDER_WAIT ? PROBE_WAIT : PROBE_NEED_INPUT;
+		return true;
+	}
+}
+
 /* ---- speaking ---- */
 
 static bool
@@ -253,21 +311,10 @@ write_command(struct probe *p, struct probe_action *out)
 }
 
 static bool
-say_hello(struct probe *p, struct probe_action *out)
-{
-	bool fall_back = p->state == PROBE_FALL_BACK;
-	const char *verb = p->options->lmtp ? "LHLO" : fall_back ? "HELO" : "EHLO";
-
-	p->state = fall_back ? PROBE_HELO : PROBE_EHLO;
-	command_plain(p->scratch, verb, p->options->hello_name);
-	return write_command(p, out);
-}
-
-static bool
 say_mail(struct probe *p, struct probe_action *out)
 {
 	/* SMTPUTF8 for all, since nobody knows who will be asked for in this transaction. */
-	const struct sender_offer offer = { .smtputf8 = p->offer.smtputf8 };
+	const struct sender_offer offer = { .smtputf8 = p->session.offer.smtputf8 };
 	const struct sender_transaction t = { .sender = p->options->sender };
 
 	p->in_transaction = true;
@@ -288,7 +335,7 @@ say_rcpt(struct probe *p, struct probe_action *out)
 	const struct sender_recipient r = { .address = q->address };
 
 	bool safe = command_address_is_safe(q->address);
-	if (!safe || (!p->offer.smtputf8 && utf8_has_non_ascii(q->address))) {
+	if (!safe || (!p->session.offer.smtputf8 && utf8_has_non_ascii(q->address))) {
 		struct sender_outcome outcome = {
 			.class = SENDER_PERMANENT,
 			.next = SENDER_NEXT_NOTHING,
@@ -334,7 +381,7 @@ return_question(struct probe *p, struct probe_action *out)
 static bool
 speak_up(struct probe *p, struct probe_action *out)
 {
-	bool lockstep = !p->offer.pipelining;
+	bool lockstep = !p->session.offer.pipelining;
 	bool owed = p->asked.count > 0 || p->awaits_mail || p->awaits_reset;
 
 	if (p->waiting.count > 0 && is_used_up(p))
@@ -365,38 +412,10 @@ static bool
 speak(struct probe *p, struct probe_action *out)
 {
 	buf_reset(p->scratch);
-	switch (p->state) {
-	case PROBE_HELLO:
-	case PROBE_FALL_BACK:
-		return say_hello(p, out);
-	case PROBE_UP:
-		return speak_up(p, out);
-	default:
-		return false;
-	}
+	return p->state == PROBE_UP && speak_up(p, out);
 }
 
 /* ---- listening ---- */
-
-static void
-take_session_reply(struct probe *p, enum sender_phase phase)
-{
-	struct sender_meaning meaning = sender_meaning_of(phase, p->reply.code);
-
-	if (meaning.then == SENDER_FALL_BACK && p->options->lmtp)
-		meaning.then = SENDER_QUIT;
-	if (meaning.then == SENDER_FALL_BACK) {
-		p->offer = (struct sender_offer){ 0 };
-		p->state = PROBE_FALL_BACK;
-	} else if (meaning.class != SENDER_OK) {
-		end_by_reply(p, phase, meaning);
-	} else if (phase == SENDER_PHASE_GREETING) {
-		p->state = PROBE_HELLO;
-	} else {
-		p->offer.pipelining = p->offer.pipelining && !p->options->no_pipelining;
-		p->state = PROBE_UP;
-	}
-}
 
 /* The answer to the oldest question. */
 static bool
@@ -407,7 +426,7 @@ take_rcpt_reply(struct probe *p, struct sender_meaning meaning, struct probe_act
 		.next = meaning.next,
 		.cause = SENDER_CAUSE_REPLY,
 		.phase = SENDER_PHASE_RCPT,
-		.reply = &p->reply,
+		.reply = &p->session.reply,
 	};
 
 	p->has_served = true;
@@ -431,14 +450,10 @@ take_reply(struct probe *p, struct probe_action *out)
 {
 	enum sender_phase phase = probe_phase(p);
 
-	if (p->state < PROBE_UP) {
-		take_session_reply(p, phase);
-		return false;
-	}
 	/* Only what was sent can be answered. */
 	if (phase == SENDER_PHASE_RCPT && p->asked.count == 0)
 		phase = SENDER_PHASE_IDLE;
-	struct sender_meaning meaning = sender_meaning_of(phase, p->reply.code);
+	struct sender_meaning meaning = sender_meaning_of(phase, p->session.reply.code);
 	if (phase == SENDER_PHASE_IDLE || meaning.then != SENDER_STAY) {
 		end_by_reply(p, phase, meaning);
 		return false;
@@ -458,33 +473,19 @@ take_reply(struct probe *p, struct probe_action *out)
 	return false;
 }
 
-/* The lines of an accepted EHLO, but for the first, are what is offered. */
-static void
-take_ehlo_line(struct probe *p)
-{
-	if (p->state != PROBE_EHLO || reply_class(&p->reply) != 2)
-		return;
-	if (p->reply.lines > 1 && !p->reply.cut)
-		offer_learn(&p->offer, reply_line(&p->reply));
-	if (!reply_is_done(&p->reply))
-		reply_forget_text(&p->reply);
-}
-
 /* Takes one line of input. False where the turn goes on without an action. */
 static bool
 listen(struct probe *p, struct span in, size_t *used, struct probe_action *out)
 {
 	enum reply_event event;
 
-	if (p->state > PROBE_UP)
+	if (p->state != PROBE_UP)
 		return false;
-	*used += reply_feed(&p->reply, span_after(in, *used), &event);
+	*used += reply_feed(&p->session.reply, span_after(in, *used), &event);
 	switch (event) {
 	case REPLY_LINE:
-		take_ehlo_line(p);
 		return false;
 	case REPLY_DONE:
-		take_ehlo_line(p);
 		return take_reply(p, out);
 	case REPLY_BAD:
 		end_by_cause(p, CLOSE_PROTOCOL, SENDER_CAUSE_PROTOCOL);
@@ -503,7 +504,8 @@ probe_step(struct probe *p, struct span in, struct probe_action *out)
 	OBJ_CHECK(p, PROBE_MAGIC);
 	*out = (struct probe_action){ .close = CLOSE_NONE };
 	/* Every turn without an action takes input, or ends the session. */
-	while (!finish(p, out) && !speak(p, out) && !listen(p, in, &used, out))
+	while (!finish(p, out) && !begin(p, in, &used, out) && !speak(p, out) &&
+	       !listen(p, in, &used, out))
 		;
 	return used;
 }

@@ -9,6 +9,11 @@
  * recipient is unknown here exactly when its mail would fail for good at RCPT; but that the peer
  * refuses our MAIL says nothing about any recipient: it is always a temporary failure here.
  *
+ * From the greeting until the session is up it is a sender (sender.h), which also does TLS and AUTH
+ * where its options say so; what stands for a failure of these is a failure to ask. Its START_TLS
+ * and ASK_AUTH are passed on: probe_secured(), and for AUTH the calls of the sender itself, on
+ * probe_session().
+ *
  * A question is lent from probe_ask() until its ANSWER; with PIPELINING up to PROBE_OPEN_MAX of
  * them are under way, in one transaction, which RSET ends as soon as nothing is asked any more. An
  * outcome of the class OK is yes, PERMANENT is no, TEMPORARY is that nothing was learnt; its `next`
@@ -42,10 +47,8 @@ enum {
 
 /* Shared; unchanged while a probe uses it. */
 struct probe_options {
-	struct span hello_name; /* our name for EHLO */
-	struct span sender;     /* without angle brackets; empty: the null sender */
-	bool lmtp;
-	bool no_pipelining; /* do not use what the peer offers */
+	struct sender_options session;
+	struct span sender; /* without angle brackets; empty: the null sender */
 };
 
 struct probe_question {
@@ -62,6 +65,9 @@ struct probe_queue {
 
 enum probe_action_kind {
 	PROBE_NEED_INPUT, /* nothing to do until the peer speaks, or there is a question */
+	PROBE_WAIT,       /* probe_secured() or the answer to ASK_AUTH is owed */
+	PROBE_START_TLS,  /* begin the handshake; probe_secured() */
+	PROBE_ASK_AUTH,   /* what does `auth` get? */
 	PROBE_WRITE,      /* send `text` */
 	PROBE_ANSWER,     /* `question` is the caller's again; `outcome` */
 	PROBE_CLOSE,      /* the last: close the connection for `close` */
@@ -73,6 +79,7 @@ struct probe_action {
 	struct span text;
 	struct probe_question *question;
 	struct sender_outcome outcome;
+	struct sender_auth auth;
 	enum close_reason close;
 };
 
@@ -88,16 +95,16 @@ struct probe {
 	bool has_served;               /* a question was answered by the peer */
 	bool has_replied;              /* to what belongs to this transaction */
 	struct sender_outcome verdict; /* for all that is left, when it ends */
+	uint8_t phase;                 /* enum sender_phase, of what was awaited before it was up */
 	const struct probe_options *options;
 	struct buf *scratch;
-	struct sender_offer offer;
+	struct sender session;      /* until it is up; its offer and its reply serve on */
 	struct probe_queue waiting; /* to be sent */
 	struct probe_queue asked;   /* sent, to be answered */
 	uint32_t recipients;        /* sent in this transaction */
 	uint32_t accepted;          /* of them */
 	uint32_t refusals;          /* on this connection */
 	uint32_t transactions;      /* likewise */
-	struct reply reply;
 };
 
 /* `scratch` has at least PROBE_SCRATCH_MIN bytes, holds nothing between steps, and may be shared.
@@ -105,12 +112,16 @@ struct probe {
 void probe_init(struct probe *p, const struct probe_options *options, struct buf *scratch);
 size_t probe_step(struct probe *p, struct span in, struct probe_action *out);
 
+/* As sender_secured(): the handshake is done, or there was one before the first step. */
+void probe_secured(struct probe *p);
+/* For sender_auth_answer() and sender_auth_failed(). */
+struct sender *probe_session(struct probe *p);
 /* Is there room for one question more? From the start on, also before the peer has greeted. */
 bool probe_can_ask(const struct probe *p);
 void probe_ask(struct probe *p, struct probe_question *q);
-/* Has the peer greeted and taken our name, and is nothing asked or owed? */
+/* Is it up, and is nothing asked or owed? */
 bool probe_is_idle(const struct probe *p);
-/* Is it up: has the peer taken our name? */
+/* Has the peer greeted and taken our name, behind TLS and AUTH where these are to be? */
 bool probe_is_up(const struct probe *p);
 /* Is it up, and is no question open? A reply may still be owed that nobody needs. */
 bool probe_may_quit(const struct probe *p);

@@ -323,20 +323,18 @@ static const struct {
 	  "routes: [{ domain: \"*\", to: mx }]\n",
 	  "test.yaml:3: relay.domains[0].recipients: callout cannot ask where the route of '*' "
 	  "leads; "
-	  "name a server of your own there (lmtp://HOST:PORT, no smtps, no auth), or use a file" },
+	  "name a server of your own there (lmtp://HOST:PORT), or use a file" },
 	{ "relay: { domains: [{ name: example.org, recipients: callout }] }\n"
 	  "routes: [{ domain: example.org, to: discard }]\n",
 	  "test.yaml:3: relay.domains[0].recipients: callout cannot ask where the route of "
-	  "'example.org' leads; name a server of your own there (lmtp://HOST:PORT, no smtps, no "
-	  "auth), or use a "
+	  "'example.org' leads; name a server of your own there (lmtp://HOST:PORT), or use a "
 	  "file" },
 	{ "relay:\n  domains:\n    - { name: a.example }\n    - { name: .example, recipients: "
 	  "callout }\n"
 	  "routes:\n  - { domain: .example, to: \"lmtp://127.0.0.1:24\" }\n"
 	  "  - { domain: b.c.example, to: mx }\n  - { domain: a.example, to: mx }\n",
 	  "test.yaml:6: relay.domains[1].recipients: callout cannot ask where the route of "
-	  "'b.c.example' leads; name a server of your own there (lmtp://HOST:PORT, no smtps, no "
-	  "auth), or use a "
+	  "'b.c.example' leads; name a server of your own there (lmtp://HOST:PORT), or use a "
 	  "file" },
 	{ "relay: { callout: { sender: verify } }\n",
 	  "test.yaml:3: relay.callout.sender: 'verify' is no mail address; write one such as "

@@ -3,8 +3,9 @@
 /*
  * Plays dialogues with the peer's bytes whole, byte by byte, and cut once at every place; every run
  * must go exactly as written. A line of a script is what is done to the machine,
- *   ask N ADDRESS | S:TEXT | lost REASON | quit REASON
- * or what it must do next: C:TEXT, `A N CLASS NEXT CAUSE CODE`, `close REASON`.
+ *   ask N ADDRESS | S:TEXT | lost REASON | quit REASON | secured | login TEXT | login-fails
+ * or what it must do next: C:TEXT, `A N CLASS NEXT CAUSE CODE`, `close REASON`, `starttls`,
+ * `auth MECHANISM first|over|CHALLENGE`.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,6 +26,8 @@ struct dialogue {
 	const char *name;
 	bool lmtp;
 	bool lockstep;
+	uint8_t tls;
+	uint8_t auth;
 	const char *sender;
 	const char *script;
 };
@@ -73,19 +76,20 @@ static const struct dialogue dialogues[] = {
 	{ .name = "LMTP has no HELO to fall back on",
 	  .lmtp = true,
 	  .script = "ask 0 a@x\nS:220 hi\nC:LHLO relay.example\nS:500 what?\n"
-		    "A 0 temporary host reply 500\nC:QUIT\nclose rejected\n" },
+		    "C:QUIT\nA 0 temporary host reply 500\nclose rejected\n" },
 	{ .name = "HELO where EHLO is not known",
 	  .script = "ask 0 a@x\nS:220 hi\nC:EHLO relay.example\nS:500 what?\nC:HELO relay.example\n"
 		    "S:250 x\nC:MAIL FROM:<>\nS:250 ok\nC:RCPT TO:<a@x>\nS:251 forwards\n"
 		    "A 0 ok nothing reply 251\nC:RSET\n" },
 	{ .name = "the greeting refuses",
-	  .script = "ask 0 a@x\nask 1 b@x\nS:554 no mail here\nA 0 temporary host reply 554\n"
-		    "A 1 temporary host reply 554\nC:QUIT\nclose rejected\n" },
+	  .script = "ask 0 a@x\nask 1 b@x\nS:554 no mail here\nC:QUIT\n"
+		    "A 0 temporary host reply 554\nA 1 temporary host reply 554\n"
+		    "close rejected\n" },
 	{ .name = "the greeting is 421",
 	  .script = "ask 0 a@x\nS:421 busy\nA 0 temporary host reply 421\nclose unavailable\n" },
 	{ .name = "EHLO is put off",
 	  .script = "ask 0 a@x\nS:220 hi\nC:EHLO relay.example\nS:450 later\n"
-		    "A 0 temporary host reply 450\nC:QUIT\nclose rejected\n" },
+		    "C:QUIT\nA 0 temporary host reply 450\nclose rejected\n" },
 	{ .name = "a refused MAIL is about us, never about a recipient",
 	  .script = UP "ask 0 a@x\nask 1 b@x\nC:MAIL FROM:<> SMTPUTF8\nC:RCPT TO:<a@x>\n"
 		       "C:RCPT TO:<b@x>\n"
@@ -151,6 +155,68 @@ static const struct dialogue dialogues[] = {
 		       "lost timeout\nA 1 temporary host timeout 0\nclose timeout\n" },
 	{ .name = "an idle connection that says something ends",
 	  .script = UP "S:250 hello?\nclose protocol\n" },
+	/* ---- TLS and AUTH ---- */
+	{ .name = "TLS, and what is offered behind it",
+	  .tls = SENDER_TLS_IF_OFFERED,
+	  .script = "ask 0 a@x\nS:220 hi\nC:EHLO relay.example\nS:250-x\nS:250-PIPELINING\n"
+		    "S:250-SMTPUTF8\nS:250 STARTTLS\nC:STARTTLS\nS:220 go on\nstarttls\nsecured\n"
+		    "C:EHLO relay.example\nS:250-x\nS:250 PIPELINING\nC:MAIL FROM:<>\n"
+		    "C:RCPT TO:<a@x>\nS:250 ok\nS:250 ok\nA 0 ok nothing reply 250\nC:RSET\n" },
+	{ .name = "what was sent in front of the handshake is nobody's word",
+	  .tls = SENDER_TLS_REQUIRED,
+	  .script = "ask 0 a@x\nS:220 hi\nC:EHLO relay.example\nS:250-x\nS:250 STARTTLS\n"
+		    "C:STARTTLS\nS:220 go on\nstarttls\nS:250 injected\nsecured\n"
+		    "C:EHLO relay.example\nS:250 x\nC:MAIL FROM:<>\n" },
+	{ .name = "in plain text where TLS is not offered, and need not be",
+	  .tls = SENDER_TLS_IF_OFFERED,
+	  .script = "ask 0 a@x\n" UP "C:MAIL FROM:<> SMTPUTF8\nC:RCPT TO:<a@x>\n" },
+	{ .name = "in plain text where STARTTLS is refused, and may be",
+	  .tls = SENDER_TLS_IF_OFFERED,
+	  .script = "ask 0 a@x\nS:220 hi\nC:EHLO relay.example\nS:250-x\nS:250 STARTTLS\n"
+		    "C:STARTTLS\nS:454 no\nC:MAIL FROM:<>\n" },
+	{ .name = "no question without TLS where it must be",
+	  .tls = SENDER_TLS_REQUIRED,
+	  .script = "ask 0 a@x\nask 1 b@x\n" UP "C:QUIT\nA 0 temporary host no_tls 0\n"
+		    "A 1 temporary host no_tls 0\nclose rejected\n" },
+	{ .name = "no question where STARTTLS is refused and must not be",
+	  .tls = SENDER_TLS_REQUIRED,
+	  .script = "ask 0 a@x\nS:220 hi\nC:EHLO relay.example\nS:250-x\nS:250 STARTTLS\n"
+		    "C:STARTTLS\nS:454 no\nC:QUIT\nA 0 temporary host reply 454\n"
+		    "close rejected\n" },
+	{ .name = "a handshake that fails",
+	  .tls = SENDER_TLS_REQUIRED,
+	  .script = "ask 0 a@x\nS:220 hi\nC:EHLO relay.example\nS:250-x\nS:250 STARTTLS\n"
+		    "C:STARTTLS\nS:220 go on\nstarttls\nlost tls_failed\n"
+		    "A 0 temporary host tls 0\nclose tls_failed\n" },
+	{ .name = "a password, with a challenge",
+	  .tls = SENDER_TLS_REQUIRED,
+	  .auth = SASL_BIT(SASL_LOGIN),
+	  .script = "ask 0 a@x\nS:220 hi\nC:EHLO relay.example\nS:250-x\nS:250 STARTTLS\n"
+		    "C:STARTTLS\nS:220 go on\nstarttls\nsecured\n"
+		    "C:EHLO relay.example\nS:250-x\nS:250 AUTH LOGIN\nauth LOGIN first\n"
+		    "login me\nC:AUTH LOGIN bWU=\nS:334 VXNlcm5hbWU6\nauth LOGIN Username:\n"
+		    "login me\nC:bWU=\nS:235 welcome\nauth LOGIN over\nlogin \n"
+		    "C:MAIL FROM:<>\n" },
+	{ .name = "a password that is refused says nothing about a recipient",
+	  .tls = SENDER_TLS_REQUIRED,
+	  .auth = SASL_BIT(SASL_PLAIN),
+	  .script = "ask 0 a@x\nS:220 hi\nC:EHLO relay.example\nS:250-x\nS:250 STARTTLS\n"
+		    "C:STARTTLS\nS:220 go on\nstarttls\nsecured\n"
+		    "C:EHLO relay.example\nS:250-x\nS:250 AUTH PLAIN\nauth PLAIN first\n"
+		    "login me\nC:AUTH PLAIN bWU=\nS:535 no\nC:QUIT\n"
+		    "A 0 temporary host reply 535\nclose rejected\n" },
+	{ .name = "a password that is not to be had",
+	  .tls = SENDER_TLS_REQUIRED,
+	  .auth = SASL_BIT(SASL_PLAIN),
+	  .script = "ask 0 a@x\nS:220 hi\nC:EHLO relay.example\nS:250-x\nS:250 STARTTLS\n"
+		    "C:STARTTLS\nS:220 go on\nstarttls\nsecured\n"
+		    "C:EHLO relay.example\nS:250-x\nS:250 AUTH PLAIN\nauth PLAIN first\n"
+		    "login-fails\nA 0 temporary host auth 0\nclose protocol\n" },
+	{ .name = "no password in plain text",
+	  .tls = SENDER_TLS_IF_OFFERED,
+	  .auth = SASL_BIT(SASL_PLAIN),
+	  .script = "ask 0 a@x\nS:220 hi\nC:EHLO relay.example\nS:250-x\nS:250 AUTH PLAIN\n"
+		    "C:QUIT\nA 0 temporary host no_tls 0\nclose rejected\n" },
 	{ .name = "what is no SMTP",
 	  .script =
 		  "ask 0 a@x\nS:SSH-2.0-OpenSSH\nA 0 temporary host protocol 0\nclose protocol\n" },
@@ -202,6 +268,19 @@ step(struct run *r)
 			assert_int_equal(r->input_size, 0);
 			free(copy);
 			return;
+		case PROBE_WAIT:
+			free(copy);
+			return;
+		case PROBE_START_TLS:
+			assert_int_equal(r->input_size, 0);
+			note(r, "starttls\n");
+			break;
+		case PROBE_ASK_AUTH:
+			note(r, "auth %.*s %.*s\n", SPAN_ARG(sasl_name(a.auth.mechanism)),
+			     SPAN_ARG(a.auth.first  ? SPAN("first")
+				      : a.auth.over ? SPAN("over")
+						    : a.auth.data));
+			break;
 		case PROBE_WRITE:
 			assert_true(a.text.size > 2);
 			note(r, "C:%.*s\n", (int)a.text.size - 2, (const char *)a.text.data);
@@ -260,6 +339,12 @@ drive(struct run *r, const char *line)
 		probe_ask(&r->probe, &r->questions[n]);
 	} else if (strncmp(line, "lost ", 5) == 0) {
 		probe_lost(&r->probe, reason_of(line + 5));
+	} else if (strcmp(line, "secured") == 0) {
+		probe_secured(&r->probe);
+	} else if (strncmp(line, "login ", 6) == 0) {
+		sender_auth_answer(probe_session(&r->probe), span_of_string(line + 6));
+	} else if (strcmp(line, "login-fails") == 0) {
+		sender_auth_failed(probe_session(&r->probe));
 	} else if (strncmp(line, "quit ", 5) == 0) {
 		assert_true(probe_may_quit(&r->probe));
 		probe_quit(&r->probe, reason_of(line + 5));
@@ -293,10 +378,15 @@ play(const struct dialogue *d, size_t cut)
 	r->cut = cut;
 	r->scratch = buf_of(r->scratch_memory, sizeof r->scratch_memory);
 	r->options = (struct probe_options){
-		.hello_name = SPAN("relay.example"),
+		.session = {
+			.hello_name = SPAN("relay.example"),
+			.lmtp = d->lmtp,
+			.no_pipelining = d->lockstep,
+			.tls = d->tls,
+			.auth = d->auth,
+			.piece_max = 1,
+		},
 		.sender = span_of_string(d->sender == NULL ? "" : d->sender),
-		.lmtp = d->lmtp,
-		.no_pipelining = d->lockstep,
 	};
 	probe_init(&r->probe, &r->options, &r->scratch);
 	/* `\n` ends a line and nothing else does: an address may have a bare CR. */
@@ -309,7 +399,8 @@ play(const struct dialogue *d, size_t cut)
 		bool asks = strncmp(line, "ask ", 4) == 0;
 		if (driven && !by_peer && !asks)
 			step(r);
-		bool drives = peer || asks || line[0] == 'l' || line[0] == 'q';
+		bool drives = peer || asks || line[0] == 'l' || line[0] == 'q' ||
+			      strcmp(line, "secured") == 0;
 		if (drives && !driven && r->done_size > 0)
 			fail_msg("%s (cut %zd): \"%.*s\" comes too much", d->name, (ssize_t)cut,
 				 (int)strcspn(r->done, "\n"), r->done);
@@ -360,7 +451,9 @@ start(void)
 	r->dialogue = &dialogues[0];
 	r->cut = SIZE_MAX;
 	r->scratch = buf_of(r->scratch_memory, sizeof r->scratch_memory);
-	r->options = (struct probe_options){ .hello_name = SPAN("relay.example") };
+	r->options = (struct probe_options){
+		.session = { .hello_name = SPAN("relay.example"), .piece_max = 1 },
+	};
 	probe_init(&r->probe, &r->options, &r->scratch);
 	drive(r, "S:220 hi");
 	must_say(r, "C:EHLO relay.example\n");
