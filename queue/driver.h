@@ -44,6 +44,7 @@ struct queue_driver {
 	void (*show)(struct queue *q, struct queue_show *s);
 	void (*act)(struct queue *q, struct queue_act *a);
 	void (*count)(struct queue *q, struct queue_numbers *out);
+	struct shares *(*shares)(struct queue *q); /* queue/shares.h; NULL: there are none */
 };
 
 #define QUEUE_MAGIC       0x51554555u

@@ -7,6 +7,7 @@
 #include "core/base/assert.h"
 #include "queue/driver.h"
 #include "queue/redis/store.h"
+#include "queue/shares.h"
 #include "queue/spool/spool.h"
 
 struct queue_store *
@@ -261,4 +262,11 @@ queue_count(struct queue *q, struct queue_numbers *out)
 {
 	OBJ_CHECK(q, QUEUE_MAGIC);
 	q->driver->count(q, out);
+}
+
+struct shares *
+queue_shares(struct queue *q)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	return q->driver->shares == NULL ? NULL : q->driver->shares(q);
 }

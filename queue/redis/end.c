@@ -12,6 +12,7 @@
 #include "core/base/assert.h"
 #include "core/base/clock.h"
 #include "queue/redis/internal.h"
+#include "queue/redis/shares.h"
 
 enum { UPKEEP_MS = 1000, STOP_MS = 5 * 1000, RETIRE_MOST = 1024 };
 
@@ -286,7 +287,8 @@ redis_end_init(struct redis_end *e, struct redis_store *s, struct worker *w)
 	timer_init(&e->upkeep, on_upkeep);
 	timer_init(&e->again, on_again);
 	return turns_init(&e->turns, &e->queue, s->hash_seed, size_of) && pieces_init(e) &&
-	       leases_init(e) && fetch_init(e) && pages_init(e) && reconcile_init(e);
+	       leases_init(e) && fetch_init(e) && pages_init(e) && reconcile_init(e) &&
+	       shares_init(e);
 }
 
 void
@@ -301,6 +303,7 @@ redis_end_fini(struct redis_end *e)
 	}
 	pages_fini(e);
 	reconcile_fini(e);
+	shares_fini(e);
 	turns_fini(&e->turns);
 	pieces_fini(e);
 	free(e->lease_calls);
@@ -337,6 +340,7 @@ redis_stop(struct queue *q, void (*on_stopped)(struct queue *q, void *context), 
 	e->stop_by_ms = q->worker->now_ms + STOP_MS;
 	e->on_stopped = on_stopped;
 	e->stopped_context = context;
+	shares_stop(e);
 	timer_set(&q->worker->timers, &e->upkeep, q->worker->now_ms + 1);
 }
 
@@ -423,4 +427,5 @@ const struct queue_driver redis_driver = {
 	.show = redis_show,
 	.act = redis_act,
 	.count = redis_count,
+	.shares = redis_shares,
 };

@@ -10,6 +10,7 @@
  *   lease.c    leases and their validity     see.c      one mail, acting, numbers
  *   scan.c     rows of the whole cluster     report.c   metrics and events
  *   reconcile.c  mails that are ours and that nobody knows
+ *   shares*.c  limits of the whole cluster
  *
  * Everything of a struct redis_end is touched by its worker alone. Another worker reads, of a
  * claimed item only, the public part of its mail, `shard` and `pieces`. struct redis_store is
@@ -55,6 +56,7 @@ struct redis_mail;
 struct lease_call;
 struct redis_page;
 struct reconcile;
+struct shares;
 
 struct queue_request_kind {
 	void (*done)(struct redis_end *e, struct queue_request *r);
@@ -207,6 +209,7 @@ struct redis_end {
 	struct timer upkeep;
 	struct timer again; /* what waits for a connection is tried */
 	uint64_t again_at_ms;
+	struct shares *shares; /* shares.h */
 	struct redis_call retire;
 	unsigned retire_shard;
 	struct task fetch_task; /* there is room for more mails */

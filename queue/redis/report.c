@@ -26,6 +26,8 @@ report_counters(struct redis_end *e)
 	METRIC_SET(m, REDIS_OUTCOMES_LOST, c->records_lost);
 	METRIC_SET(m, REDIS_UNREPLICATED, c->unreplicated);
 	METRIC_SET(m, REDIS_UNREADABLE, c->corrupt);
+	METRIC_SET(m, REDIS_SHARE_ASKS, c->share_asks);
+	METRIC_SET(m, REDIS_SHARE_WAITS, c->share_waits);
 	METRIC_SET(m, REDIS_BODY_BYTES, c->body_bytes);
 	METRIC_SET(m, REDIS_STORED_BYTES, c->stored_bytes);
 	METRIC_SET_LABEL(m, QUEUE_CANCELS, (unsigned)ERR_OK, c->cancels);

@@ -63,6 +63,8 @@ struct redis_counters {
 	uint64_t too_many;
 	uint64_t unreplicated;             /* puts refused: too few replicas */
 	uint64_t corrupt;                  /* mails that can not be read */
+	uint64_t share_asks;               /* commands about limits of all nodes (shares.h) */
+	uint64_t share_waits;              /* of a mail, for the answer to one */
 	uint64_t body_bytes, stored_bytes; /* bodies before and after compression */
 };
 

@@ -55,6 +55,8 @@ on_hello(struct session *s, const struct receiver_action *a, bool input_waiting)
 	answer(s, REPLY_NONE, input_waiting);
 }
 
+static void on_mail_booked(struct transaction *t, enum reply_row row);
+
 static enum reply_row
 judge_mail(struct session *s, const struct receiver_action *a)
 {
@@ -73,7 +75,7 @@ judge_mail(struct session *s, const struct receiver_action *a)
 		if (row != REPLY_NONE)
 			return row;
 	}
-	return transaction_begin(s, a);
+	return transaction_begin(s, a, on_mail_booked);
 }
 
 /* The verdict on the sender, in full. */
@@ -125,14 +127,34 @@ vet(struct session *s, enum config_spf_at at)
 }
 
 static void
-on_mail(struct session *s, const struct receiver_action *a, bool input_waiting)
+answer_mail(struct session *s, enum reply_row row, bool input_waiting)
 {
-	enum reply_row row = judge_mail(s, a);
-
 	if (row != REPLY_NONE)
 		answer(s, row, input_waiting);
 	else if (vet(s, SPF_AT_MAIL))
 		answer_vetted(s);
+}
+
+static void
+on_mail_booked(struct transaction *t, enum reply_row row)
+{
+	struct session *s = t->session;
+
+	if (s->conn.state != CONN_OPEN)
+		return;
+	if (row != REPLY_NONE)
+		transaction_free(s);
+	answer_mail(s, row, false);
+	conn_run(&s->conn);
+}
+
+static void
+on_mail(struct session *s, const struct receiver_action *a, bool input_waiting)
+{
+	enum reply_row row = judge_mail(s, a);
+
+	if (row != REPLY_NONE || !s->transaction->quota.waits)
+		answer_mail(s, row, input_waiting);
 }
 
 /* The recipient was added already; what the next hop says of it decides whether it stays. */
@@ -238,6 +260,24 @@ go_on_with_recipient(struct session *s)
 	answer_recipient(s, &path, row, span_none());
 }
 
+/* The user may have it, or not. */
+static void
+on_recipient_booked(struct transaction *t, enum reply_row row)
+{
+	struct session *s = t->session;
+
+	if (s->conn.state != CONN_OPEN)
+		return;
+	if (row == REPLY_NONE) {
+		go_on_with_recipient(s);
+	} else {
+		struct address path = last_recipient(s);
+		transaction_drop_recipient(t);
+		answer_recipient(s, &path, row, span_none());
+	}
+	conn_run(&s->conn);
+}
+
 static void
 on_recipient(struct session *s, const struct receiver_action *a)
 {
@@ -246,9 +286,11 @@ on_recipient(struct session *s, const struct receiver_action *a)
 	ASSERT(s->transaction != NULL);
 	enum reply_row row = policy_recipient(s, &a->path, &r);
 	if (row == REPLY_NONE)
-		row = transaction_add_recipient(s->transaction, a);
+		row = transaction_add_recipient(s->transaction, a, on_recipient_booked);
 	if (row != REPLY_NONE)
 		answer_recipient(s, &a->path, row, span_none());
+	else if (s->transaction->quota.waits)
+		return; /* on_recipient_booked goes on */
 	else if (vet(s, SPF_AT_RCPT) && is_vetted(s, &a->path))
 		ask_next_hop(s, &a->path, r);
 }
@@ -481,12 +523,14 @@ draft_is_full(struct session *s)
 	return true;
 }
 
-/* A client that goes away while the DNS is asked for its sender ends that. What it has pipelined
+/* A client that goes away while others are asked for its sender ends that. What it has pipelined
  * behind is not looked at, so that only one with nothing to say is seen to end. */
 static void
 watch_for_end(struct session *s)
 {
-	if (s->transaction == NULL || s->transaction->vetting.state != VETTING_OPEN ||
+	const struct transaction *t = s->transaction;
+
+	if (t == NULL || (t->vetting.state != VETTING_OPEN && !t->quota.waits) ||
 	    conn_input(&s->conn).size > 0)
 		return;
 	if (conn_peer_has_ended(&s->conn))
@@ -696,8 +740,10 @@ end_sessions(struct flow *f, bool all)
 			continue;
 		callout_forget(&s->waiter);
 		login_cancel(s);
-		if (s->transaction != NULL)
+		if (s->transaction != NULL) {
 			vetting_cancel(s->transaction);
+			quota_forget(s->transaction);
+		}
 		receiver_end(&s->receiver, REPLY_SHUTTING_DOWN, CLOSE_SHUTDOWN);
 		conn_run(c);
 	}

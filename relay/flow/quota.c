@@ -7,6 +7,7 @@
 #include "core/windows.h"
 #include "relay/flow/events.h"
 #include "relay/flow/flow.h"
+#include "relay/flow/policy.h"
 
 enum { HOUR_MS = 3600 * 1000, DAY_MS = 24 * HOUR_MS };
 
@@ -103,6 +104,8 @@ windows_of(const struct session *s, enum user_limit which)
 										 : q->days;
 }
 
+/* ---- counted by this node ---- */
+
 static bool
 take(const struct transaction *t, enum user_limit which)
 {
@@ -124,56 +127,172 @@ give(const struct transaction *t, enum user_limit which)
 		windows_give(windows_of(s, which), key_of(s, which), t->started_ms);
 }
 
-/* Both, or neither. */
-static enum reply_row
-take_both(const struct transaction *t, enum user_limit hour, enum user_limit day)
+/* ---- counted by all nodes ---- */
+
+/* In the order of shares' bits, which are those of enum user_limit. */
+static const struct share_count shared_counts[SHARE_COUNTS] = {
+	[USER_MAILS_PER_HOUR] = { .name = "mh", .period_ms = HOUR_MS },
+	[USER_MAILS_PER_DAY] = { .name = "md", .period_ms = DAY_MS },
+	/* Most mails have few recipients: they ask once. */
+	[USER_RECIPIENTS_PER_HOUR] = { .name = "rh", .period_ms = HOUR_MS, .ahead = 4 },
+	[USER_RECIPIENTS_PER_DAY] = { .name = "rd", .period_ms = DAY_MS, .ahead = 4 },
+};
+
+_Static_assert((unsigned)USER_CONNECTIONS == SHARE_COUNTS, "all limits but that are shared");
+
+static unsigned
+day_of(unsigned hour)
 {
+	return hour == USER_MAILS_PER_HOUR ? USER_MAILS_PER_DAY : USER_RECIPIENTS_PER_DAY;
+}
+
+static unsigned
+bits_of(enum user_limit hour)
+{
+	return 1U << hour | 1U << day_of(hour);
+}
+
+static struct shares *
+shares_of(const struct transaction *t)
+{
+	return queue_shares(t->session->flow->worker->queue);
+}
+
+static enum reply_row
+refused(const struct transaction *t, enum user_limit which)
+{
+	const struct session *s = t->session;
+
+	flow_event_user_limit(s->flow, s, which, limit_of(s, which));
+	return rows[which];
+}
+
+static void
+count_booked(struct transaction *t, enum user_limit hour)
+{
+	if (hour == USER_MAILS_PER_HOUR)
+		t->quota.mail = true;
+	else
+		t->quota.recipients++;
+}
+
+static enum reply_row
+row_of_share(struct transaction *t, enum share_answer answer)
+{
+	struct quota_booking *b = &t->quota;
+
+	if (answer == SHARE_YES)
+		count_booked(t, b->hour);
+	else if (answer == SHARE_NO)
+		return refused(t, b->use.used_up);
+	else if (answer == SHARE_AWAY)
+		return policy_row_of_err(t->session->flow, ERR_AWAY);
+	return REPLY_NONE;
+}
+
+static void
+on_answer(struct share_use *u, enum share_answer answer)
+{
+	struct transaction *t = CONTAINER_OF(u, struct transaction, quota.use);
+
+	ASSERT(t->quota.waits);
+	t->quota.waits = false;
+	t->quota.on_booked(t, row_of_share(t, answer));
+}
+
+static enum reply_row
+book_shared(struct transaction *t, struct shares *shares, enum user_limit hour)
+{
+	const struct session *s = t->session;
+	struct share_count counts[SHARE_COUNTS];
+	unsigned soon = hour == USER_MAILS_PER_HOUR ? bits_of(USER_RECIPIENTS_PER_HOUR) : 0;
+
+	memcpy(counts, shared_counts, sizeof counts);
+	for (unsigned i = 0; i < SHARE_COUNTS; i++)
+		counts[i].most = limit_of(s, i);
+	t->quota.hour = hour;
+	t->quota.use.on_answer = on_answer;
+	enum share_answer answer = shares_use(shares, SPAN("user"), s->user->name, counts,
+					      bits_of(hour), soon, &t->quota.use);
+	t->quota.waits = answer == SHARE_WAIT;
+	return row_of_share(t, answer);
+}
+
+static void
+give_both(const struct transaction *t, enum user_limit hour)
+{
+	struct shares *shares = shares_of(t);
+
+	if (shares != NULL) {
+		shares_unuse(shares, SPAN("user"), t->session->user->name, bits_of(hour),
+			     t->started_ms);
+		return;
+	}
+	give(t, hour);
+	give(t, day_of(hour));
+}
+
+/* ---- booking ---- */
+
+/* Both by the hour and the day, or neither. */
+static enum reply_row
+book(struct transaction *t, enum user_limit hour,
+     void (*on_booked)(struct transaction *t, enum reply_row row))
+{
+	struct shares *shares = shares_of(t);
+
+	ASSERT(!t->quota.waits);
+	t->quota.on_booked = on_booked;
+	if (shares != NULL)
+		return book_shared(t, shares, hour);
 	if (!take(t, hour))
 		return rows[hour];
-	if (take(t, day))
-		return REPLY_NONE;
-	give(t, hour);
-	return rows[day];
+	if (!take(t, day_of(hour))) {
+		give(t, hour);
+		return rows[day_of(hour)];
+	}
+	count_booked(t, hour);
+	return REPLY_NONE;
 }
 
 enum reply_row
-quota_mail(struct transaction *t)
+quota_mail(struct transaction *t, void (*on_booked)(struct transaction *t, enum reply_row row))
 {
-	enum reply_row row = take_both(t, USER_MAILS_PER_HOUR, USER_MAILS_PER_DAY);
-
-	ASSERT(!t->mail_booked);
-	t->mail_booked = row == REPLY_NONE;
-	return row;
+	ASSERT(!t->quota.mail);
+	return book(t, USER_MAILS_PER_HOUR, on_booked);
 }
 
 enum reply_row
-quota_recipient(struct transaction *t)
+quota_recipient(struct transaction *t, void (*on_booked)(struct transaction *t, enum reply_row row))
 {
-	enum reply_row row = take_both(t, USER_RECIPIENTS_PER_HOUR, USER_RECIPIENTS_PER_DAY);
+	return book(t, USER_RECIPIENTS_PER_HOUR, on_booked);
+}
 
-	t->recipients_booked += row == REPLY_NONE;
-	return row;
+void
+quota_forget(struct transaction *t)
+{
+	shares_forget(&t->quota.use);
+	t->quota.waits = false;
 }
 
 void
 quota_drop_recipient(struct transaction *t)
 {
-	ASSERT(t->recipients_booked > 0);
-	t->recipients_booked--;
-	give(t, USER_RECIPIENTS_PER_HOUR);
-	give(t, USER_RECIPIENTS_PER_DAY);
+	ASSERT(t->quota.recipients > 0);
+	t->quota.recipients--;
+	give_both(t, USER_RECIPIENTS_PER_HOUR);
 }
 
 void
 quota_give_back(struct transaction *t)
 {
-	while (t->recipients_booked > 0)
+	quota_forget(t);
+	while (t->quota.recipients > 0)
 		quota_drop_recipient(t);
-	if (!t->mail_booked)
+	if (!t->quota.mail)
 		return;
-	t->mail_booked = false;
-	give(t, USER_MAILS_PER_HOUR);
-	give(t, USER_MAILS_PER_DAY);
+	t->quota.mail = false;
+	give_both(t, USER_MAILS_PER_HOUR);
 }
 
 enum reply_row

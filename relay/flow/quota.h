@@ -8,8 +8,11 @@
  * what was sent counts for up to ten minutes longer (of a day: four hours; core/windows.h). A
  * refusal is for now (450), with an event and a count of ringpost_limit_hits_total.
  *
- * All of it is memory of this process: a reload keeps it, a restart forgets it. What counts is the
- * name of the user, so it goes on with a file of users that was changed.
+ * Where nodes share a store (queue/shares.h), mails and recipients are counted over all nodes; then
+ * a booking may have to wait for an answer, and is refused as a mail is (451) where the store
+ * cannot be asked. Else, and connections always, all of it is memory of this process: a reload
+ * keeps it, a restart forgets it. What counts is the name of the user, so it goes on with a file of
+ * users that was changed.
  */
 #ifndef RELAY_FLOW_QUOTA_H
 #define RELAY_FLOW_QUOTA_H
@@ -20,12 +23,23 @@
 
 #include "core/base/span.h"
 #include "core/config.h"
+#include "queue/shares.h"
 #include "relay/flow/users.h"
 #include "relay/smtp/replies.h"
 
 struct session;
 struct transaction;
 struct quotas;
+
+/* Embedded in the transaction. */
+struct quota_booking {
+	struct share_use use;
+	enum user_limit hour; /* what is booked, also by the day */
+	bool waits;           /* for the answer of the store: on_booked comes */
+	bool mail;            /* is booked, as are so many recipients */
+	uint32_t recipients;
+	void (*on_booked)(struct transaction *t, enum reply_row row);
+};
 
 /* For all workers; `slots` in each of two tables. NULL: no memory. */
 struct quotas *quotas_new(size_t slots);
@@ -35,9 +49,14 @@ void quotas_free(struct quotas *q);
 uint32_t quota_limit(const struct config *config, const struct user *u, enum user_limit which);
 
 /* All on the session's worker; the session has a user. One mail, or recipient, more? REPLY_NONE:
- * yes, and it is booked with the transaction. */
-enum reply_row quota_mail(struct transaction *t);
-enum reply_row quota_recipient(struct transaction *t);
+ * yes, and it is booked with the transaction, or that waits and on_booked tells it later, never
+ * inside of the call. */
+enum reply_row quota_mail(struct transaction *t,
+			  void (*on_booked)(struct transaction *t, enum reply_row row));
+enum reply_row quota_recipient(struct transaction *t,
+			       void (*on_booked)(struct transaction *t, enum reply_row row));
+/* on_booked will not come any more. */
+void quota_forget(struct transaction *t);
 /* The last recipient was not taken after all. */
 void quota_drop_recipient(struct transaction *t);
 /* Nothing of it was. */

@@ -106,7 +106,8 @@ keep_mail(struct session *s, struct transaction *t, const struct receiver_action
 }
 
 enum reply_row
-transaction_begin(struct session *s, const struct receiver_action *mail)
+transaction_begin(struct session *s, const struct receiver_action *mail,
+		  void (*on_booked)(struct transaction *t, enum reply_row row))
 {
 	struct transaction *t = transaction_new(s);
 
@@ -121,7 +122,7 @@ transaction_begin(struct session *s, const struct receiver_action *mail)
 		t->vetting.state = vetting_is_wanted(s) ? VETTING_DUE : VETTING_OFF;
 		return REPLY_NONE;
 	}
-	enum reply_row row = quota_mail(t);
+	enum reply_row row = quota_mail(t, on_booked);
 	if (row != REPLY_NONE)
 		transaction_free(s);
 	return row;
@@ -163,15 +164,20 @@ keep_recipient(struct transaction *t, const struct receiver_action *rcpt)
 }
 
 enum reply_row
-transaction_add_recipient(struct transaction *t, const struct receiver_action *rcpt)
+transaction_add_recipient(struct transaction *t, const struct receiver_action *rcpt,
+			  void (*on_booked)(struct transaction *t, enum reply_row row))
 {
 	bool counts = submission_is_on(t->session);
-	enum reply_row row = counts ? quota_recipient(t) : REPLY_NONE;
+	enum reply_row row = counts ? quota_recipient(t, on_booked) : REPLY_NONE;
 
 	if (row != REPLY_NONE)
 		return row;
 	row = keep_recipient(t, rcpt);
-	if (row != REPLY_NONE && counts)
+	if (row == REPLY_NONE)
+		return row;
+	if (t->quota.waits)
+		quota_forget(t);
+	else if (counts)
 		quota_drop_recipient(t);
 	return row;
 }
@@ -188,7 +194,7 @@ transaction_drop_recipient(struct transaction *t)
 	else
 		t->last->next = NULL;
 	t->envelope.recipient_count--;
-	if (t->recipients_booked > 0)
+	if (t->quota.recipients > t->envelope.recipient_count)
 		quota_drop_recipient(t);
 	destination_release(n->destination);
 }
@@ -196,8 +202,8 @@ transaction_drop_recipient(struct transaction *t)
 void
 transaction_queued(struct transaction *t)
 {
-	t->mail_booked = false; /* it counts now, whatever becomes of it */
-	t->recipients_booked = 0;
+	t->quota.mail = false; /* it counts now, whatever becomes of it */
+	t->quota.recipients = 0;
 	for (struct recipient_node *n = t->first; n != NULL; n = n->next)
 		destination_queued(n->destination);
 }

@@ -11,6 +11,7 @@
 
 #include "core/base/arena.h"
 #include "queue/queue.h"
+#include "relay/flow/quota.h"
 #include "relay/flow/vetting.h"
 #include "relay/message/fixup.h"
 #include "relay/message/header.h"
@@ -45,8 +46,7 @@ struct transaction {
 	bool says_no;        /* the last of its TLS-Required fields does */
 	uint32_t tls_fields; /* so many there are */
 	bool checks_from;    /* the From fields must be the user's */
-	bool mail_booked;    /* with quota.h, as are so many recipients */
-	uint32_t recipients_booked;
+	struct quota_booking quota;
 	bool refused; /* the rest of the body is not kept */
 	struct body_dots dots;
 	uint64_t line_size;     /* bytes of the present line */
@@ -57,12 +57,18 @@ struct transaction {
 	uint8_t header_memory[TRANSACTION_HEADER_MEMORY];
 };
 
-/* Begins the session's transaction with what MAIL said. REPLY_NONE: it has begun. */
-enum reply_row transaction_begin(struct session *s, const struct receiver_action *mail);
+/* Begins the session's transaction with what MAIL said. REPLY_NONE: it has begun. Where it is a
+ * user's, its booking (quota.h) may wait for on_booked. */
+enum reply_row transaction_begin(struct session *s, const struct receiver_action *mail,
+				 void (*on_booked)(struct transaction *t, enum reply_row row));
 /* Drops the session's transaction, if there is one. */
 void transaction_free(struct session *s);
 
-enum reply_row transaction_add_recipient(struct transaction *t, const struct receiver_action *rcpt);
+/* Likewise. While the booking waits the recipient is there already: if it comes to nothing,
+ * transaction_drop_recipient is called. */
+enum reply_row transaction_add_recipient(struct transaction *t, const struct receiver_action *rcpt,
+					 void (*on_booked)(struct transaction *t,
+							   enum reply_row row));
 /* Takes the one that was added last out again; not twice in a row. */
 void transaction_drop_recipient(struct transaction *t);
 /* A body will follow: makes the draft, with our trace field on top. `size`: what is known of it. */

@@ -12,6 +12,7 @@
 #include "core/limits.h"
 #include "core/log.h"
 #include "core/metric.h"
+#include "queue/driver.h"
 #include "relay/flow/flow.h"
 #include "relay/flow/quota.h"
 #include "relay/flow/submission.h"
@@ -23,6 +24,9 @@ static struct routing routing;
 static struct session session;
 static struct log *events;
 static struct users *users;
+/* Of a store of one node: it has no shares. */
+static const struct queue_driver driver = { .name = "one node" };
+static struct queue queue = { .magic = QUEUE_MAGIC, .driver = &driver, .worker = &worker };
 
 static const char file[] =
 	"secret AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
@@ -70,6 +74,7 @@ set_up(void **state)
 		fail_msg("%.*s", SPAN_ARG(buf_span(&why)));
 	events = log_new(1, 65536, "/dev/null", &error);
 	worker.metrics = &counters;
+	worker.queue = &queue;
 	worker.limits = limits_new(1024);
 	worker.quotas = quotas_new(1024);
 	worker.log = log_ring(events, 0, &counters);
@@ -186,10 +191,10 @@ static enum reply_row
 mail(unsigned recipients, bool queued)
 {
 	struct transaction t = { .session = &session, .started_ms = worker.now_ms };
-	enum reply_row row = quota_mail(&t);
+	enum reply_row row = quota_mail(&t, NULL);
 
 	for (unsigned i = 0; i < recipients && row == REPLY_NONE; i++)
-		row = quota_recipient(&t);
+		row = quota_recipient(&t, NULL);
 	if (row != REPLY_NONE || !queued)
 		quota_give_back(&t);
 	return row;

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * shares: limits that hold for all nodes of a store that nodes share. A store of one node has none
+ * (queue_shares() is NULL): there core/windows.h and the like count alone. Who counts asks here,
+ * and does not know which store it is.
+ *
+ * A limit is a key (a kind and a name, the same on all nodes) whose count the store's server keeps.
+ * A worker takes portions of it and spends them without asking; what it does not use it gives back
+ * within seconds. What a node that died had taken counts as used until its time is over: all nodes
+ * together may fall short of a limit, and never exceed it. Only a server that forgets what it had
+ * answered (a fail-over) forgets counts, too.
+ *
+ * One object a worker, on its thread alone. Memory is bounded: SHARES_MOST keys a worker; those
+ * that nobody needs now make room.
+ */
+#ifndef QUEUE_SHARES_H
+#define QUEUE_SHARES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/list.h"
+#include "core/base/span.h"
+
+struct queue;
+struct shares;
+struct share;
+
+enum {
+	SHARES_MOST = 16384,
+	SHARE_NAME_MOST = 512, /* of what a limit is about; longer ones are cut */
+	SHARE_COUNTS = 4,      /* that one key may have */
+};
+
+/* The end's part; NULL: every node counts for itself. It may be another one, or none, later. */
+struct shares *queue_shares(struct queue *q);
+
+enum share_answer {
+	SHARE_YES,
+	SHARE_NO,   /* as many as may, have */
+	SHARE_AWAY, /* nobody can be asked, or no memory */
+	SHARE_WAIT, /* on_answer comes */
+};
+
+/* ---- how often within a period ---- */
+
+/* One count of a key. In no period do more than `most` happen on all nodes together, wherever it
+ * begins; what happened counts for up to a sixth longer, as in core/windows.h. */
+struct share_count {
+	char name[3];  /* of it among the key's, the same on all nodes; empty: there is none */
+	uint8_t ahead; /* as many are taken at first where one is needed; 0: one */
+	uint32_t most; /* 0: no limit */
+	uint64_t period_ms;
+};
+
+/* One use. Zeroed by the caller but for on_answer; it waits in a list of the shares' from
+ * SHARE_WAIT until on_answer, which never comes inside of a call and must not ask itself, or until
+ * shares_forget. */
+struct share_use {
+	struct list_node link;
+	unsigned needs;   /* the shares': which of the counts, a bit each */
+	unsigned used_up; /* out, of SHARE_NO: the number of the count that is */
+	void (*on_answer)(struct share_use *u, enum share_answer answer);
+};
+
+/* May one more happen, in each of the counts whose bits are in `needs`? YES books it in all of
+ * them, everything else in none. `soon`: bits of what will be asked for next, which is taken along
+ * where there is something to be asked anyway. */
+enum share_answer shares_use(struct shares *s, struct span kind, struct span name,
+			     const struct share_count counts[SHARE_COUNTS], unsigned needs,
+			     unsigned soon, struct share_use *u);
+/* What was booked at that time (monotonic) did not happen. Without effect where the portion it came
+ * from is over: it counts then. */
+void shares_unuse(struct shares *s, struct span kind, struct span name, unsigned which,
+		  uint64_t booked_ms);
+/* on_answer will not come any more. Also allowed when it is not expected. */
+void shares_forget(struct share_use *u);
+
+#endif
