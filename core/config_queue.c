@@ -95,8 +95,12 @@ config_check_queue(const struct config *config, config_report_fn report, void *c
 	struct checker c = { report, context };
 	const struct config_queue_redis *r = &config->queue.redis;
 
-	if (config->queue.store != STORE_REDIS)
+	if (config->queue.store != STORE_REDIS) {
+		if (config->queue.fallback != FALLBACK_NONE)
+			report(context, "fallback",
+			       "is for store redis; the spool needs none: remove it");
 		return;
+	}
 	check_place(r, &c);
 	check_promise(config, r, &c);
 	check_login(r, &c);

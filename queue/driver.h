@@ -23,6 +23,9 @@ struct queue_driver {
 	bool (*memory_is_tight)(struct queue *q);
 	struct mail_id (*id_beside)(struct queue *q, struct mail_id of);
 	struct queue_draft *(*draft_new)(struct queue *q, struct mail_id id, uint64_t size_hint);
+	/* NULL: draft_new; one store has them all. */
+	struct queue_draft *(*draft_new_beside)(struct queue *q, const struct queue_mail *of,
+						struct mail_id id, uint64_t size_hint);
 	enum err (*draft_append)(struct queue_draft *d, struct span bytes);
 	bool (*draft_is_full)(const struct queue_draft *d);
 	void (*draft_on_room)(struct queue_draft *d, struct task *resume);
@@ -45,6 +48,12 @@ struct queue_driver {
 	void (*act)(struct queue *q, struct queue_act *a);
 	void (*count)(struct queue *q, struct queue_numbers *out);
 	struct shares *(*shares)(struct queue *q); /* queue/shares.h; NULL: there are none */
+	/* For a store of which this one is a part (pair/): */
+	bool (*keeps)(struct queue *q, struct mail_id id);        /* this end, in its memory */
+	bool (*names_site)(struct queue *q, struct site_id site); /* some item of it does */
+	void (*tell_again)(struct queue *q);                      /* what is due, everywhere */
+	enum err (*may_take)(struct queue *q);                    /* admit, which counts nothing */
+	struct body *(*draft_body)(const struct queue_draft *draft); /* all of it; NULL: not here */
 };
 
 #define QUEUE_MAGIC       0x51554555u

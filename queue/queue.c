@@ -6,6 +6,7 @@
 
 #include "core/base/assert.h"
 #include "queue/driver.h"
+#include "queue/pair/pair.h"
 #include "queue/redis/store.h"
 #include "queue/shares.h"
 #include "queue/spool/spool.h"
@@ -16,6 +17,10 @@ queue_open(const struct queue_options *options, struct worker **workers, unsigne
 {
 	ASSERT(worker_count > 0 && worker_count <= WORKERS_MAX);
 	ASSERT(hooks->site_of != NULL && hooks->on_due != NULL);
+	if (options->redis != NULL && options->fallback) {
+		const struct pair_kinds kinds = { spool_open, redis_open };
+		return pair_open(&kinds, options, workers, worker_count, hooks, why);
+	}
 	if (options->redis != NULL)
 		return redis_open(options, workers, worker_count, hooks, why);
 	return spool_open(options, workers, worker_count, hooks, why);
@@ -168,6 +173,17 @@ queue_draft_new(struct queue *q, struct mail_id id, uint64_t size_hint)
 {
 	OBJ_CHECK(q, QUEUE_MAGIC);
 	return q->driver->draft_new(q, id, size_hint);
+}
+
+struct queue_draft *
+queue_draft_new_beside(struct queue *q, const struct queue_mail *of, struct mail_id id,
+		       uint64_t size_hint)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	OBJ_CHECK(of, QUEUE_MAIL_MAGIC);
+	if (q->driver->draft_new_beside == NULL)
+		return q->driver->draft_new(q, id, size_hint);
+	return q->driver->draft_new_beside(q, of, id, size_hint);
 }
 
 void

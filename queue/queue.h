@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * queue: keeps mails until every recipient has an outcome. The contract that every store meets
- * (spool/: one disk, no server; redis/: many nodes), tested by one suite.
+ * (spool/: one disk, no server; redis/: many nodes; pair/: redis/, and spool/ while that is away),
+ * tested by one suite.
  *
  * A struct queue is one worker's end of the store, used on that worker's thread alone. Requests
  * are structs embedded in the caller's objects; they belong to the queue from the call until
@@ -85,7 +86,9 @@ enum queue_durability {
 /* Plain input, filled from the configuration by the caller. Memory is of the whole process. */
 struct queue_options {
 	const struct redis_options *redis; /* queue/redis/servers.h; NULL: the spool */
-	const char *spool_path;            /* directory; made where it does not exist */
+	bool fallback;              /* with redis: the spool takes mail while Redis can not */
+	unsigned fallback_after_ms; /* so long Redis is waited for at the start; 0: 1000 */
+	const char *spool_path;     /* directory; made where it does not exist */
 	enum queue_durability durability;
 	uint64_t segment_size;   /* bytes; at most, see spool.h; 0: 64 MiB */
 	uint64_t file_threshold; /* larger bodies get a file of their own; 0: 256 KiB, the most */
@@ -132,10 +135,15 @@ struct mail_id queue_id_beside(struct queue *q, struct mail_id of);
 
 /* A body on its way in. */
 struct queue_draft;
+struct queue_mail;
 /* `id` is the mail's from now on. NULL: no memory. */
 struct queue_draft *queue_draft_new(struct queue *q, struct mail_id id, uint64_t size_hint);
 /* Copies. An error is final for this draft: abandon it. */
 enum err queue_draft_append(struct queue_draft *d, struct span bytes);
+/* Of a mail of ours that is to be one atomic change with `of`, a notice of it, under an id that
+ * queue_id_beside() gave: it is kept where that is. */
+struct queue_draft *queue_draft_new_beside(struct queue *q, const struct queue_mail *of,
+					   struct mail_id id, uint64_t size_hint);
 /* Over its limit of bytes not yet written: stop reading the client; `resume` runs when there is
  * room again (worker_soon). */
 bool queue_draft_is_full(const struct queue_draft *d);
@@ -154,10 +162,13 @@ void queue_put(struct queue *q, struct queue_put *p);
 
 /* ---- handing out ---- */
 
+enum queue_place { QUEUE_IN_SPOOL, QUEUE_IN_REDIS };
+
 /* One mail as it is kept. Read-only for all but the store. */
 struct queue_mail {
 	uint32_t magic;
-	unsigned worker; /* who keeps it */
+	uint16_t worker; /* who keeps it */
+	uint16_t place;  /* enum queue_place */
 	struct mail_id id;
 	const struct mail_envelope *envelope; /* loaded while an item of it is claimed */
 	struct body *body;                    /* in memory, or NULL: queue_load */
@@ -377,6 +388,8 @@ struct queue_act {
 void queue_act(struct queue *q, struct queue_act *a);
 
 struct queue_numbers {
+	uint64_t mails_here; /* of the mails, those that lie on this host: only it can deliver them
+			      */
 	uint64_t mails, items, items_waiting, items_claimed, items_held;
 	uint64_t recipients_failed;     /* of mails that are still here for other recipients */
 	uint64_t oldest_accepted_at_ms; /* 0: empty; to the second, may lag by a minute */

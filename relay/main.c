@@ -281,6 +281,7 @@ open_queue(struct daemon *d)
 			return false;
 		redis_options_warn(d->redis, &d->why);
 		options.redis = d->redis;
+		options.fallback = c->queue.fallback == FALLBACK_SPOOL;
 	}
 	d->store = queue_open(&options, d->peers, d->workers, &hooks, &d->why);
 	if (d->store == NULL)
@@ -422,6 +423,8 @@ before_metrics(void *context)
 	/* The last block is the HTTP thread's own. */
 	metric_set_process(&d->metrics[d->workers + 1]);
 	METRIC_SET(&d->metrics[d->workers + 1], LOG_WRITE_ERRORS, log_write_errors(d->log));
+	METRIC_SET(&d->metrics[d->workers + 1], NODE_DISPOSABLE,
+		   control_is_disposable(&d->control));
 }
 
 static bool
@@ -440,6 +443,15 @@ is_ready(void *context)
 	return control_is_ready(&d->control);
 }
 
+/* A spool that is no fallback is there to be kept. */
+static uint64_t
+kept_mails(void *context)
+{
+	struct daemon *d = context;
+
+	return d->config->queue.store == STORE_REDIS ? control_mails_here(&d->control) : 0;
+}
+
 static bool
 start_http(struct daemon *d)
 {
@@ -449,6 +461,7 @@ start_http(struct daemon *d)
 		.block_count = d->workers + EXTRA_BLOCKS,
 		.is_healthy = is_healthy,
 		.is_ready = is_ready,
+		.kept_mails = kept_mails,
 		.before_metrics = before_metrics,
 		.context = d,
 	};

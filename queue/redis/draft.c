@@ -229,6 +229,12 @@ redis_draft_size(const struct queue_draft *draft)
 	return body_size(draft_of(draft)->body);
 }
 
+struct body *
+redis_draft_body(const struct queue_draft *draft)
+{
+	return draft_of(draft)->body;
+}
+
 void
 redis_draft_abandon(struct queue_draft *draft)
 {

@@ -391,6 +391,30 @@ redis_id_beside(struct queue *q, struct mail_id of)
 	return id;
 }
 
+static bool
+redis_keeps(struct queue *q, struct mail_id id)
+{
+	return owned_find(redis_end_of(q), id) != NULL;
+}
+
+static bool
+redis_names_site(struct queue *q, struct site_id site)
+{
+	return turns_find(&redis_end_of(q)->turns, site) != NULL;
+}
+
+static void
+redis_tell_again(struct queue *q)
+{
+	turns_tell_again(&redis_end_of(q)->turns);
+}
+
+static enum err
+redis_may_take(struct queue *q)
+{
+	return redis_admit_silently(redis_end_of(q), REDIS_ANY_SHARD);
+}
+
 static struct queue *
 redis_end_number(struct queue_store *s, unsigned number)
 {
@@ -428,4 +452,9 @@ const struct queue_driver redis_driver = {
 	.act = redis_act,
 	.count = redis_count,
 	.shares = redis_shares,
+	.keeps = redis_keeps,
+	.names_site = redis_names_site,
+	.tell_again = redis_tell_again,
+	.may_take = redis_may_take,
+	.draft_body = redis_draft_body,
 };

@@ -344,6 +344,7 @@ uint64_t redis_draft_size(const struct queue_draft *d);
 void redis_draft_abandon(struct queue_draft *d);
 void redis_put(struct queue *q, struct queue_put *p);
 size_t redis_draft_object_size(void);
+struct body *redis_draft_body(const struct queue_draft *d);
 void redis_wait_run(struct task *t);
 /* A notice, which goes with the outcomes that cause it: its body is on its way, its mail is made.
  * An error: it can not be. */

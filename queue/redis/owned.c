@@ -85,7 +85,8 @@ owned_new(struct redis_end *e, const struct mail_envelope *envelope)
 	b->used_bytes += size;
 	*m = (struct redis_mail){ .size = size, .shard = shard_of(e->store, envelope->id) };
 	OBJ_INIT(&m->mail, QUEUE_MAIL_MAGIC);
-	m->mail.worker = e->queue.worker->number;
+	m->mail.worker = (uint16_t)e->queue.worker->number;
+	m->mail.place = QUEUE_IN_REDIS;
 	m->mail.id = envelope->id;
 	m->mail.envelope = &m->envelope;
 	m->envelope.recipients = (struct mail_recipient *)(void *)block;

@@ -14,10 +14,11 @@
 
 enum {
 	PAGE_MAILS = 64,
-	PREFIX_BITS = 55, /* of an id in a cursor: no two mails of a shard share them */
+	PREFIX_BITS = 54, /* of an id in a cursor: no two mails of a shard share them */
 };
 
-/* Cursors: up to BUCKETS: of our own table; with REMOTE: a shard and the beginning of an id. */
+/* Cursors: up to BUCKETS: of our own table; with REMOTE: a shard and the beginning of an id. Bit 62
+ * is left to a store of which this one is a part. */
 #define REMOTE  ((uint64_t)1 << 63)
 #define BUCKETS ((uint64_t)1 << REDIS_BUCKET_BITS)
 

@@ -270,6 +270,30 @@ spool_id_beside(struct queue *q, struct mail_id of)
 	return (struct mail_id){ random_u64(), random_u64() };
 }
 
+static bool
+spool_keeps(struct queue *q, struct mail_id id)
+{
+	return index_find(spool_end_of(q), id) != NULL;
+}
+
+static bool
+spool_names_site(struct queue *q, struct site_id site)
+{
+	return turns_find(&spool_end_of(q)->turns, site) != NULL;
+}
+
+static void
+spool_tell_again(struct queue *q)
+{
+	turns_tell_again(&spool_end_of(q)->turns);
+}
+
+static enum err
+spool_may_take(struct queue *q)
+{
+	return spool_admit_silently(spool_end_of(q), 0);
+}
+
 static uint64_t
 memory_of(const struct pool *p)
 {
@@ -285,6 +309,7 @@ spool_count(struct queue *q, struct queue_numbers *out)
 
 	*out = (struct queue_numbers){
 		.mails = e->mail_count,
+		.mails_here = e->mail_count,
 		.items = e->turns.item_count,
 		.items_waiting = e->waiting,
 		.items_claimed = e->claimed,
@@ -355,4 +380,8 @@ const struct queue_driver spool_driver = {
 	.show = spool_show,
 	.act = spool_act,
 	.count = spool_count,
+	.keeps = spool_keeps,
+	.names_site = spool_names_site,
+	.tell_again = spool_tell_again,
+	.may_take = spool_may_take,
 };

@@ -397,7 +397,8 @@ mail_new(struct spool_end *e, struct mail_id id, uint32_t recipient_count)
 		.recipient_count = recipient_count & ((1U << SPOOL_RECIPIENT_BITS) - 1),
 	};
 	OBJ_INIT(&m->mail, QUEUE_MAIL_MAGIC);
-	m->mail.worker = e->queue.worker->number;
+	m->mail.worker = (uint16_t)e->queue.worker->number;
+	m->mail.place = QUEUE_IN_SPOOL;
 	m->mail.id = id;
 	if (recipient_count > 1) {
 		m->recipients.many = calloc(recipient_count, sizeof *m->recipients.many);

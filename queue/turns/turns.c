@@ -115,3 +115,14 @@ turns_claimed(struct turns_site *s)
 	s->told = false;
 	turns_site_look(s);
 }
+
+void
+turns_tell_again(struct turns *t)
+{
+	for (unsigned i = 0; i < TURNS_SITE_BUCKETS; i++) {
+		for (struct turns_site *s = t->sites[i]; s != NULL; s = s->next) {
+			if (s->told)
+				turns_claimed(s);
+		}
+	}
+}

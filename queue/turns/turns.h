@@ -78,6 +78,8 @@ void turns_take(struct turns_item *i);
 struct turns_site *turns_find(struct turns *t, struct site_id site);
 /* Whose turn it is, and charges for it; it still waits: take it. NULL: nothing is due. */
 struct turns_item *turns_next(struct turns_site *s, uint64_t now_ms);
+/* Tells of all that is due, also where it was told and nobody has claimed since. */
+void turns_tell_again(struct turns *t);
 /* A claim that wanted more has come to its end: what is due, or will be, is told again. */
 void turns_claimed(struct turns_site *s);
 

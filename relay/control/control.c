@@ -39,7 +39,9 @@ refresh_gauges(struct crew *m)
 
 	flow_refresh_gauges(w->flow);
 	queue_count(w->queue, &n);
+	atomic_store_explicit(&m->mails_here, n.mails_here, memory_order_relaxed);
 	METRIC_SET(w->metrics, QUEUE_MAILS, n.mails);
+	METRIC_SET(w->metrics, QUEUE_MAILS_HERE, n.mails_here);
 	METRIC_SET(w->metrics, QUEUE_BYTES, n.bytes_live);
 	METRIC_SET(w->metrics, QUEUE_MEMORY, n.memory_bytes);
 	METRIC_SET(w->metrics, QUEUE_OLDEST,
@@ -644,4 +646,22 @@ control_is_ready(void *control)
 			return false;
 	}
 	return true;
+}
+
+uint64_t
+control_mails_here(const struct control *c)
+{
+	uint64_t sum = 0;
+
+	if (!atomic_load(&c->started))
+		return 0;
+	for (unsigned i = 0; i < c->crew_count; i++)
+		sum += atomic_load_explicit(&c->crew[i].mails_here, memory_order_relaxed);
+	return sum;
+}
+
+bool
+control_is_disposable(const struct control *c)
+{
+	return atomic_load(&c->started) && control_mails_here(c) == 0;
 }

@@ -57,6 +57,22 @@ answer_metrics(struct http *h, struct MHD_Connection *connection)
 }
 
 static enum MHD_Result
+answer_ready(struct http *h, struct MHD_Connection *connection)
+{
+	uint64_t kept = h->source.kept_mails(h->source.context);
+	bool is_ready = h->source.is_ready(h->source.context);
+	uint8_t memory[128];
+	struct buf text = buf_of(memory, sizeof memory);
+
+	buf_append_string(&text, is_ready ? "ready\n" : "not taking mail\n");
+	if (kept > 0)
+		buf_printf(&text, "not disposable: mails in the fallback spool: %llu\n",
+			   (unsigned long long)kept);
+	return answer(connection, is_ready ? 200 : 503, "text/plain; charset=utf-8",
+		      (const char *)text.data, text.size);
+}
+
+static enum MHD_Result
 on_request(void *context, struct MHD_Connection *connection, const char *url, const char *method,
 	   const char *version, const char *upload, size_t *upload_size, void **request)
 {
@@ -75,9 +91,7 @@ on_request(void *context, struct MHD_Connection *connection, const char *url, co
 			       ? answer_text(connection, 200, "ok\n")
 			       : answer_text(connection, 503, "a worker does not turn\n");
 	if (strcmp(url, "/readyz") == 0)
-		return h->source.is_ready(h->source.context)
-			       ? answer_text(connection, 200, "ready\n")
-			       : answer_text(connection, 503, "not taking mail\n");
+		return answer_ready(h, connection);
 	return answer_text(connection, 404, "/metrics /healthz /readyz\n");
 }
 

@@ -5,7 +5,8 @@
  * it at any time) and asks the control thread's flags; it never touches a worker.
  *
  *   /healthz  200 while every worker has turned within the last 10 s, else 503
- *   /readyz   200 while mail is taken, 503 while starting, draining or unable to keep mail
+ *   /readyz   200 while mail is taken, 503 while starting, draining or unable to keep mail; says
+ *             how many mails lie in the fallback of a shared queue
  */
 #ifndef RELAY_CONTROL_HTTP_H
 #define RELAY_CONTROL_HTTP_H
@@ -25,6 +26,9 @@ struct http_source {
 	/* Called on the HTTP thread. */
 	bool (*is_healthy)(void *context);
 	bool (*is_ready)(void *context);
+	/* Mails for which this node is needed where it should not be; 0: it is disposable, or is
+	 * not meant to be. */
+	uint64_t (*kept_mails)(void *context);
 	void (*before_metrics)(void *context);
 	void *context;
 };

@@ -470,8 +470,8 @@ begin_composing(struct bounce *b)
 	b->passed = 0;
 	body_dots_init(&b->dots);
 	dsn_init(&b->dsn, &b->notice);
-	b->draft = queue_draft_new(b->flow->worker->queue, b->envelope.id,
-				   b->notice.original_size + DSN_PIECE_MAX);
+	b->draft = queue_draft_new_beside(b->flow->worker->queue, b->job->mail, b->envelope.id,
+					  b->notice.original_size + DSN_PIECE_MAX);
 	b->state = BOUNCE_COMPOSING;
 }
 

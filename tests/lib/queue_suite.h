@@ -32,7 +32,15 @@ struct queue_suite_store {
 	 * over what was kept (nothing is `recovered` then), and a death does when a lease has run
 	 * out. What is due in more than ten seconds no worker keeps. */
 	bool is_shared;
+	bool is_away; /* a part of it: a mail that is not here may be there (ERR_AWAY) */
 };
+
+/* What is said of a mail that nobody has. */
+static inline enum err
+queue_suite_nowhere(const struct queue_suite_store *kind)
+{
+	return kind->is_away ? ERR_AWAY : ERR_NOT_FOUND;
+}
 
 struct world {
 	const struct queue_suite_store *kind;

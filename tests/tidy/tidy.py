@@ -45,6 +45,7 @@ MAY_INCLUDE = {
     "queue/turns": BASE + ("core", "dns", "tls", "queue", "queue/turns"),
     "queue/spool": BASE + ("core", "dns", "tls", "queue", "queue/turns", "queue/spool"),
     "queue/redis": BASE + ("core", "dns", "tls", "queue", "queue/turns", "queue/redis"),
+    "queue/pair": BASE + ("core", "dns", "tls", "queue", "queue/pair"),
     "relay/flow": BASE + PURE + ("core", "dns", "tls", "queue", "relay/flow"),
     "relay/admin": BASE + ("queue/mail.h", "relay/admin"),
     "relay/ctl": BASE + ("relay/smtp", "core/config.h", "core/file.h", "dns", "relay/admin",
@@ -59,7 +60,7 @@ MAY_INCLUDE = {
     "tests": None,
 }
 # The one place that knows every driver: what turns the option into the store.
-MAY_INCLUDE_TOO = {"queue/queue.c": ("queue/spool", "queue/redis")}
+MAY_INCLUDE_TOO = {"queue/queue.c": ("queue/spool", "queue/redis", "queue/pair")}
 PRODUCTION = ("core", "dns", "tls", "queue", "relay", "bench")
 SKIP_FOLDERS = {".git", "build", "node_modules", "__pycache__", ".pytest_cache"}
 TEXT_SUFFIXES = {".c", ".h", ".def", ".lua", ".py", ".sh", ".js", ".css", ".html", ".txt",

@@ -165,7 +165,7 @@ deal(struct toy_store *s)
 	while ((n = list_shift(&s->recovered)) != NULL) {
 		struct toy_mail *m = LIST_ITEM(n, struct toy_mail, node);
 		struct toy_end *e = &s->ends[s->next_worker++ % s->store.worker_count];
-		m->mail.worker = e->queue.worker->number;
+		m->mail.worker = (uint16_t)e->queue.worker->number;
 		list_append(&e->mails, n);
 		toy_route(e, m);
 		for (unsigned k = 0; k < SITES; k++) {

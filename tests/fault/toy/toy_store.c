@@ -404,7 +404,7 @@ keep(struct work *w, struct queue_put *p)
 	struct toy_mail *m = w->mail;
 
 	list_append(&w->end->mails, &m->node);
-	m->mail.worker = w->end->queue.worker->number;
+	m->mail.worker = (uint16_t)w->end->queue.worker->number;
 	list_init(&p->items);
 	for (unsigned s = 0; s < SITES; s++) {
 		struct toy_item *i = toy_item_make(m, s);
