@@ -223,6 +223,9 @@ give_both(const struct transaction *t, enum user_limit hour)
 {
 	struct shares *shares = shares_of(t);
 
+	/* The store came or went meanwhile: it counts as sent, wherever that was. */
+	if (t->quota.apart || shares != t->quota.shares)
+		return;
 	if (shares != NULL) {
 		shares_unuse(shares, SPAN("user"), t->session->user->name, bits_of(hour),
 			     t->started_ms);
@@ -242,6 +245,8 @@ book(struct transaction *t, enum user_limit hour,
 	struct shares *shares = shares_of(t);
 
 	ASSERT(!t->quota.waits);
+	t->quota.apart = t->quota.mail && (t->quota.apart || shares != t->quota.shares);
+	t->quota.shares = shares;
 	t->quota.on_booked = on_booked;
 	if (shares != NULL)
 		return book_shared(t, shares, hour);

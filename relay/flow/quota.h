@@ -37,7 +37,9 @@ struct quota_booking {
 	enum user_limit hour; /* what is booked, also by the day */
 	bool waits;           /* for the answer of the store: on_booked comes */
 	bool mail;            /* is booked, as are so many recipients */
+	bool apart;           /* some of it in the store, some in this process */
 	uint32_t recipients;
+	struct shares *shares; /* where it was booked; NULL: in this process */
 	void (*on_booked)(struct transaction *t, enum reply_row row);
 };
 
