@@ -62,6 +62,8 @@ static const struct layer layers[] = {
 #elif defined(FAULT_RELAY)
 	{ "relay", drive_relay, drive_relay_final, false, false, false, false },
 	{ "days", drive_relay, drive_relay_final, false, false, true, false },
+	{ "redis_relay", drive_relay, drive_relay_final, true, false, false, true },
+	{ "redis_days", drive_relay, drive_relay_final, true, false, true, true },
 #endif
 };
 
@@ -166,7 +168,7 @@ live(const struct options *o, uint64_t seed, uint64_t walk_at, struct totals *t)
 	if (o->layer->days)
 		drive_plan_days(&plan);
 	if (o->layer->redis)
-		drive_plan_redis(&plan);
+		drive_plan_redis(&plan, o->layer->incarnation != drive_spool);
 	world->oracle->is_remote = o->layer->redis;
 	set_bug(o->bug);
 	if (o->crash_walk) {

@@ -287,8 +287,11 @@ check_order(const struct oracle_mail *m)
 {
 	const struct write *own = &writes[m->write];
 
-	if (world->oracle->is_remote)
+	if (world->oracle->is_remote) {
+		if (world->oracle->has_spy && !m->committed)
+			sim_fail("mail %u confirmed, and the server has not got it", m->number);
 		return;
+	}
 	if (m->write == 0)
 		sim_fail("mail %u confirmed, but no durable write has named it", m->number);
 	for (uint64_t i = 1; i <= m->write; i++) {

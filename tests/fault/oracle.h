@@ -94,6 +94,8 @@ struct oracle_recipient {
 	uint8_t asked;       /* states that the store was asked to record since it said so last */
 	bool counts;         /* the last of them is of an attempt */
 	bool tells_delay;    /* and tells its sender of the delay */
+	uint8_t executed;    /* of a server: the state of it that it has got */
+	uint64_t asked_retry_ms;
 	bool may_be_over;    /* since a crash: the relay may not have it any more */
 	uint64_t claimed_ms; /* in the relay's hands since then */
 };
@@ -118,6 +120,9 @@ struct oracle_mail {
 	bool durable;           /* the store has said so */
 	bool in_doubt;          /* likewise */
 	bool alive;             /* it was kept, whatever the client has seen of that */
+	bool committed;         /* of a server: it has it, or had it and it came to its end, */
+	bool cancelled;         /* and it was told to forget it */
+	uint64_t put_at_ms;     /* accepted_at_ms as it was put; a server's clock may change it */
 	unsigned received;      /* events that say so */
 	bool eventless;         /* the relay died before it had written one */
 	bool report_lost;       /* a report on it came to the end of its own time */
@@ -134,6 +139,8 @@ struct oracle {
 	 */
 	bool damaged;
 	bool is_remote; /* mails are on no disk of ours: no write is waited for */
+	/* Times that come back from a server may differ by so much: oracle_redis.c. */
+	uint64_t clock_slack_ms;
 	uint64_t kept, refused, outcomes, claims, bytes_checked;
 	uint64_t duplicates; /* permitted ones: outcome not confirmed */
 	uint64_t doubts;     /* refused in doubt, and seen later */
@@ -275,6 +282,8 @@ void oracle_judge_times(struct oracle_mail *m, const struct queue_result *result
 /* Likewise of a report on the mail: it is tried until its own time is over. */
 void oracle_judge_report(struct oracle_mail *m, const struct queue_record *r, uint64_t now_ms);
 void oracle_times_recorded(struct oracle_mail *m, const struct queue_result *result);
+/* Another node has the mail: nothing of it was recorded, but for what was delivered. */
+void oracle_lost(struct oracle_mail *m, const struct queue_result *results, uint32_t count);
 /* The store could not record them. */
 void oracle_times_failed(struct oracle_mail *m, const struct queue_result *results, uint32_t count);
 /* The relay has ended: what was on its way to the disk may have got there. */
@@ -288,6 +297,16 @@ void oracle_holding(struct mail_id id, bool hold);
 void oracle_held(struct mail_id id, bool hold);
 /* Called again and again: nobody may wait for long beyond the time at which he is due. */
 void oracle_watch_times(void);
+
+/* ---- a server that keeps the mails: oracle_redis.c; of the layer `relay` ---- */
+
+/* It has executed a function of the store (sim_redis_watch_fn). */
+void oracle_executed(const struct span *words, unsigned count, struct span reply);
+/* The relay has ended: what the server has got of the outcome that was asked last is what is found
+ * there. False: that is not certain. */
+bool oracle_settle(struct oracle_recipient *r);
+/* Likewise: a mail that the server has is one that lives, whoever has heard so. */
+void oracle_server_keeps(struct oracle_mail *m);
 
 /* ---- the log ---- */
 

@@ -341,7 +341,7 @@ oracle_outcome_done(struct oracle_mail *m, const struct queue_result *result)
 	sim_note("recorded", (uint64_t)m->number << 8 | recipient, state);
 	if (state != RECIPIENT_DELIVERED)
 		return;
-	if (!oracle_token_is_written(r->token))
+	if (world->oracle->is_remote ? !r->durable : !oracle_token_is_written(r->token))
 		sim_fail("mail %u recipient %u: confirmed, but no durable write has the outcome",
 			 m->number, recipient);
 	r->durable = true;
@@ -376,6 +376,7 @@ oracle_crashed(void)
 		struct oracle_mail *m = &o->mails[i];
 		m->eventless |= m->incarnation == o->incarnation && m->received == 0;
 		m->notices_logged = m->notices_recorded;
+		oracle_server_keeps(m);
 		for (uint32_t k = 0; k < m->recipient_count; k++)
 			recipient_crashed(&m->recipients[k]);
 	}
@@ -388,6 +389,7 @@ oracle_stopped(void)
 
 	for (uint32_t i = 0; i < o->mail_count; i++) {
 		struct oracle_mail *m = &o->mails[i];
+		oracle_server_keeps(m);
 		for (uint32_t k = 0; k < m->recipient_count; k++) {
 			struct oracle_recipient *r = &m->recipients[k];
 			r->died |= r->arrived > 0 && !r->durable && r->recording != 0;

@@ -68,6 +68,14 @@ struct channel {
 	bool closes;
 };
 
+static sim_redis_watch_fn watch;
+
+void
+sim_redis_watch(sim_redis_watch_fn on_function)
+{
+	watch = on_function;
+}
+
 static uint64_t
 clock_us(const struct sim_redis *r)
 {
@@ -361,10 +369,12 @@ execute(struct sim_redis *r, const struct span *words, unsigned count, struct te
 		r->numbers.functions++;
 		size_t at = out->size;
 		sim_lua_call(blob_span(&r->library), r->keys, words + 1, count - 1, out);
+		struct span reply = span_of(out->data + at, out->size - at);
 		/* Half of a function would have run: the model is behind it. */
-		if (span_starts_with(span_of(out->data + at, out->size - at),
-				     SPAN("-ERR unknown command")))
-			sim_fail("redis: %.*s", (int)(out->size - at), (char *)out->data + at);
+		if (span_starts_with(reply, SPAN("-ERR unknown command")))
+			sim_fail("redis: %.*s", SPAN_ARG(reply));
+		if (watch != NULL)
+			watch(words, count, reply);
 	} else if (is_word(words[0], "FUNCTION")) {
 		run_function(r, words, count, out);
 	} else if (is_word(words[0], "CONFIG")) {

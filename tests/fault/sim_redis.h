@@ -57,6 +57,11 @@ void sim_redis_break_connections(struct sim_redis *r);
 /* For oracles: asks it as a client would, with no connection and no faults. */
 void sim_redis_ask(struct sim_redis *r, const struct span *words, unsigned count, struct text *out);
 
+/* Of this process: told of each function that the server has executed: the words of its FCALL, and
+ * the reply in RESP, which may still be lost. */
+typedef void (*sim_redis_watch_fn)(const struct span *words, unsigned count, struct span reply);
+void sim_redis_watch(sim_redis_watch_fn on_function);
+
 struct sim_redis_numbers {
 	uint64_t commands;   /* executed; those inside a function are not counted */
 	uint64_t functions;  /* FCALL, of these */

@@ -97,7 +97,9 @@ on_recorded(struct queue_record *r, enum err e)
 			oracle_outcome_done(saved.m, &saved.results[i]);
 		oracle_times_recorded(saved.m, &saved.results[i]);
 	}
-	if (e != ERR_OK)
+	if (e == ERR_LOST)
+		oracle_lost(saved.m, saved.results, r->result_count);
+	else if (e != ERR_OK)
 		oracle_times_failed(saved.m, saved.results, r->result_count);
 	saved.m->notices_recorded += e == ERR_OK && r->notice != NULL;
 	r->on_done = saved.on_record;
