@@ -59,7 +59,9 @@ drive_plan_redis(struct drive_plan *plan, bool is_relay)
 	world->oracle->clock_slack_ms = SLACK_MS;
 }
 
+static const struct drive_plan *watched;
 static unsigned changes_left; /* until this incarnation dies; 0: it does not */
+static unsigned doomed = DRIVE_NODES;
 
 /* Those that change no mail come at any time, and are the most. */
 static bool
@@ -80,12 +82,27 @@ on_function(const struct span *words, unsigned count, struct span reply)
 	oracle_executed(words, count, reply);
 	if (changes_left == 0 || !is_change(words[1]) || --changes_left > 0)
 		return;
-	world->crash_at = world->completions + sim_between(1, 6);
+	if (watched->nodes == 1) {
+		world->crash_at = world->completions + sim_between(1, 6);
+		return;
+	}
+	doomed = world->node;
+	changes_left = (unsigned)sim_between(1, 160);
+}
+
+unsigned
+drive_redis_doomed(void)
+{
+	unsigned node = doomed;
+
+	doomed = DRIVE_NODES;
+	return node;
 }
 
 void
 drive_redis_watch(const struct drive_plan *plan)
 {
+	watched = plan;
 	changes_left = drive_is_last(plan) ? 0 : plan->crash_changes[plan->incarnation];
 	sim_redis_watch(on_function);
 }
@@ -149,6 +166,12 @@ drive_redis_has(const struct drive_plan *plan, struct mail_id id)
 		 (unsigned long long)id.low);
 	const struct span words[] = { SPAN("EXISTS"), span_of_string(key) };
 	return ask(plan, words, 2, 0) == 1;
+}
+
+bool
+drive_redis_still_has(struct mail_id id)
+{
+	return drive_redis_has(watched, id);
 }
 
 uint64_t

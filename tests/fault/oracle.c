@@ -47,9 +47,23 @@ oracle_restart(void)
 {
 	struct oracle *o = world->oracle;
 
-	o->incarnation++;
+	oracle_node_up();
 	for (uint32_t i = 0; i < o->mail_count; i++)
 		o->mails[i].write = 0;
+}
+
+void
+oracle_node_up(void)
+{
+	struct oracle *o = world->oracle;
+
+	o->lives[world->node] = ++o->incarnation;
+}
+
+bool
+oracle_putter_lives(const struct oracle_mail *m)
+{
+	return m->incarnation == world->oracle->lives[m->node];
 }
 
 /* ---- mails ---- */

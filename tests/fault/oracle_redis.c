@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "core/base/buf.h"
+#include "tests/fault/drive.h"
 #include "tests/fault/oracle.h"
 #include "tests/fault/sim.h"
 
@@ -68,6 +69,7 @@ on_commit(const struct span *words, struct span reply)
 	if (m->cancelled)
 		sim_fail("mail %u is committed after it was cancelled", m->number);
 	m->committed = true;
+	m->owner = world->node;
 	sim_note("committed", m->number, 0);
 }
 
@@ -80,6 +82,9 @@ on_cancel(const struct span *words)
 		return;
 	if (m->durable)
 		sim_fail("mail %u is cancelled, and it was confirmed", m->number);
+	/* Another has taken it over: it stays. */
+	if (drive_redis_still_has(m->id))
+		return;
 	m->cancelled = true;
 	m->committed = false;
 	if (m->put == PUT_DOUBT)
@@ -97,7 +102,7 @@ note_state(struct oracle_mail *m, uint32_t recipient, struct span value, bool mi
 	const uint8_t *at = memmem(value.data, value.size, mark, sizeof mark - 1);
 	uint64_t token = 0;
 
-	if (mine && (r->asked & 1 << state))
+	if (mine && r->asked_by == world->node && (r->asked & 1 << state))
 		r->executed |= (uint8_t)(1 << state);
 	if (state != RECIPIENT_DELIVERED)
 		return;
@@ -105,6 +110,44 @@ note_state(struct oracle_mail *m, uint32_t recipient, struct span value, bool mi
 		sim_fail("mail %u recipient %u is delivered without a sink's answer", m->number,
 			 recipient);
 	oracle_token_durable((unsigned)token);
+}
+
+void
+oracle_moved(struct oracle_mail *m, unsigned node, bool is_taken)
+{
+	unsigned former = m->owner;
+
+	sim_note("moved", m->number, node);
+	m->moves++;
+	m->crossings += former != node;
+	m->owner = node;
+	if (former != node)
+		m->lost_us[former] = world->now_us;
+	m->lost_us[node] = 0;
+	world->oracle->taken_over += is_taken;
+	for (uint32_t i = 0; i < m->recipient_count; i++) {
+		struct oracle_recipient *r = &m->recipients[i];
+		struct oracle_arrival *a = &r->by[former];
+		a->died |= is_taken && a->stream != NULL && !a->durable;
+		oracle_times_ended(r);
+	}
+}
+
+/* {now, next, {id, ...}, ...}: an id is the only text of 32 bytes at the front of a row. */
+static void
+on_given(struct span reply, bool is_taken)
+{
+	static const char mark[] = "\r\n$32\r\n";
+	const size_t size = sizeof mark - 1;
+	const uint8_t *at = reply.data;
+	const uint8_t *end = reply.data + reply.size;
+
+	while ((at = memmem(at, (size_t)(end - at), mark, size)) != NULL && end - at >= 42) {
+		struct oracle_mail *m = mail_of(span_of(at + size, 32));
+		at += size;
+		if (m != NULL)
+			oracle_moved(m, world->node, is_taken);
+	}
 }
 
 static void
@@ -168,6 +211,8 @@ oracle_executed(const struct span *words, unsigned count, struct span reply)
 		on_cancel(words);
 	else if (span_eq(name, SPAN("rp_act")))
 		on_act(words, reply);
+	else if (span_eq(name, SPAN("rp_claim")) || span_eq(name, SPAN("rp_take")))
+		on_given(reply, span_eq(name, SPAN("rp_take")));
 }
 
 void
@@ -177,7 +222,10 @@ oracle_lost(struct oracle_mail *m, const struct queue_result *results, uint32_t 
 		struct oracle_recipient *r = &m->recipients[results[i].recipient];
 		if (results[i].state == RECIPIENT_DELIVERED)
 			oracle_outcome_done(m, &results[i]);
-		r->recording = r->asked = r->executed = 0;
+		r->recording[world->node] = 0;
+		if (r->asked_by != world->node)
+			continue;
+		r->asked = r->executed = 0;
 		r->repeated = false;
 	}
 }

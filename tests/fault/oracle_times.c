@@ -223,6 +223,7 @@ judge(struct oracle_mail *m, const struct queue_result *result, uint64_t from_ms
 	r->tells_delay = result->notified;
 	r->asked_retry_ms = result->retry_at_ms;
 	r->executed = 0;
+	r->asked_by = (uint8_t)world->node;
 	if (result->state == RECIPIENT_FAILED) {
 		if (now_ms < end_ms && !r->refused)
 			sim_fail(

@@ -20,6 +20,7 @@
 #include "tests/fault/sim_keys.h"
 
 struct sim_redis;
+enum { SIM_REDIS_NODES = 4 };
 
 /* How often, out of 1000, each thing happens at a command, and how long it takes at most. */
 struct sim_redis_faults {
@@ -53,6 +54,8 @@ void sim_redis_move_clock(struct sim_redis *r, int64_t offset_ms);
 void sim_redis_restart(struct sim_redis *r, uint64_t down_us);
 void sim_redis_fail_over(struct sim_redis *r, uint64_t down_us);
 void sim_redis_break_connections(struct sim_redis *r);
+/* Between this node (world->node) and the server nothing passes until then. */
+void sim_redis_cut(struct sim_redis *r, unsigned node, uint64_t until_us);
 
 /* For oracles: asks it as a client would, with no connection and no faults. */
 void sim_redis_ask(struct sim_redis *r, const struct span *words, unsigned count, struct text *out);
