@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "core/base/assert.h"
+#include "core/base/clock.h"
 #include "queue/redis/internal.h"
 
 enum { STATE_TEXT = PACK_REPLY_MOST + 64, CHANGE_TEXT = 512, AGAIN_MS = 1000 };
@@ -56,6 +57,7 @@ change_begin(struct redis_end *e, struct redis_item *i, struct queue_request *r,
 	i->kind = kind;
 	i->was_sent = false;
 	i->leaves = false;
+	i->number = (uint32_t)(random_u64() >> 33);
 	change_send(e, i);
 }
 
@@ -234,6 +236,8 @@ outcome_build(struct redis_end *e, struct redis_item *i)
 		args_number(e, r->results[n].recipient);
 		args_state(e, &s);
 	}
+	if (i->leaves)
+		args_number(e, i->number);
 	return r->notice == NULL || notice_args(e, r->notice);
 }
 

@@ -7,8 +7,8 @@
 --
 --   tag:m:ID        HASH  a mail: e envelope, n recipients pending, b pieces of the body, o owner
 --                         (absent: it waits), d due at and k lane (of when it waited last; with k
---                         it is in the index), h hold revision (odd: held), r0 r1 ... state of a
---                         recipient (pack.h)
+--                         it is in the index), c the change that gave it back last, h hold
+--                         revision (odd: held), r0 r1 ... state of a recipient (pack.h)
 --   tag:b:ID:N      STRING  piece N of its body
 --   tag:x:ID        STRING  tombstone: this id was cancelled, a late commit of it is refused
 --   tag:due:LANE    ZSET  ids that wait, by due time
@@ -303,9 +303,11 @@ local function merge(mail, args, first, last, mine)
 	return writes, count, ended
 end
 
--- inc id release_ms lane count (index value)*count [notice_id pieces pending envelope]
+-- inc id release_ms lane count (index value)*count [change | notice_id pieces pending envelope]
 --   -> {OK, left} | {LOST, left} not the owner's: only values 'D' were merged | {GONE, 0} |
 --      {NOBODY, left} the notice can not be committed, and nothing was changed
+-- `change` is a number of what gives the mail back: whoever asks again has given it away already,
+-- and hears the same.
 local function rp_record(keys, args)
 	if not call then start() end
 	local tag, inc, id, lane = keys[1], args[1], args[2], args[4]
@@ -313,8 +315,9 @@ local function rp_record(keys, args)
 	local last = 5 + 2 * count
 	local release_ms = args[3] ~= '' and number(args[3], 'release')
 	local m = tag .. ':m:' .. id
-	local notice = args[last + 1]
-	if #args ~= (notice and last + 4 or last) then
+	local change = #args == last + 1 and args[#args]
+	local notice = not change and args[last + 1]
+	if not change and #args ~= (notice and last + 4 or last) then
 		error({ err = 'ERR wrong number of arguments' })
 	end
 
@@ -322,6 +325,9 @@ local function rp_record(keys, args)
 	local owner, left, h = mail[1], mail[2], mail[5]
 	if not left then
 		return { 'GONE', 0 }
+	end
+	if change and call('HGET', m, 'c') == change then
+		return { 'OK', tonumber(left) }
 	end
 	local mine = owner == inc
 	local writes, written, ended = merge(mail, args, 6, last, mine)
@@ -347,6 +353,10 @@ local function rp_record(keys, args)
 		writes[written + 1], writes[written + 2] = 'd', due
 		writes[written + 3], writes[written + 4] = 'k', lane
 		written = written + 4
+		if change then
+			writes[written + 1], writes[written + 2] = 'c', change
+			written = written + 2
+		end
 	end
 	if ended > 0 then
 		writes[written + 1], writes[written + 2] = 'n', left

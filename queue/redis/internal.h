@@ -81,6 +81,7 @@ struct redis_item {
 	struct queue_request *request;
 	const struct redis_change_kind *kind;
 	uint64_t release_at_ms; /* of a start that is closed */
+	uint32_t number;        /* by which it is known, where it gives the mail back */
 	bool leaves;            /* the mail goes back to Redis with it */
 	bool was_sent;          /* before, and not answered */
 };

@@ -663,9 +663,11 @@ serve_here(struct site *s)
 		close_idle_above(s, s->slots.recall->number);
 	serve_waiting(s);
 	unsigned wanted = s->channels + s->waiting.count;
-	/* What is due claims only with a connection to open in hand. */
+	/* What is due claims only with a connection to open in hand, and keeps it until what was
+	 * claimed has come. */
 	bool starts = !s->flow->draining && !s->suspended;
-	if (starts && !s->proven && wanted == 0 && !list_is_empty(&s->hungry))
+	bool claims = s->claiming > 0 || !list_is_empty(&s->hungry);
+	if (starts && !s->proven && wanted == 0 && claims)
 		wanted = 1;
 	return slots_settle(s, wanted < limit ? wanted : limit);
 }

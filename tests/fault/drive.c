@@ -6,8 +6,18 @@
 #include "core/base/assert.h"
 #include "tests/fault/sim_files.h"
 
-struct worker *drive_workers[DRIVE_WORKERS_MAX];
+struct drive_node drive_nodes[DRIVE_NODES];
+struct worker **drive_workers = drive_nodes[0].workers;
 unsigned drive_worker_count;
+
+void
+drive_switch(unsigned node)
+{
+	ASSERT(node < DRIVE_NODES);
+	world->node = node;
+	drive_workers = drive_nodes[node].workers;
+	drive_worker_count = drive_nodes[node].count;
+}
 
 /* Each kind of fault is absent in most lives, so that what depends on its absence is seen, too. */
 static unsigned
@@ -45,6 +55,7 @@ drive_plan(struct drive_plan *plan, unsigned workers_most)
 
 	*plan = (struct drive_plan){
 		.workers_most = workers_most,
+		.nodes = 1,
 		.incarnations = (unsigned)sim_between(1, 4),
 		.moves = (unsigned)sim_between(50, 600),
 		.body_most = bodies[sim_below(5)],
@@ -111,7 +122,7 @@ drive_open_workers(unsigned count, const struct worker_options *options)
 	struct buf why = buf_of(text, sizeof text);
 
 	ASSERT(count <= DRIVE_WORKERS_MAX);
-	drive_worker_count = count;
+	drive_worker_count = drive_nodes[world->node].count = count;
 	for (unsigned i = 0; i < count; i++) {
 		drive_workers[i] = aligned_alloc(64, (sizeof(struct worker) + 63) / 64 * 64);
 		ASSERT(drive_workers[i] != NULL);
@@ -129,12 +140,12 @@ drive_close_workers(void)
 		worker_close(drive_workers[i]);
 		free(drive_workers[i]);
 	}
-	drive_worker_count = 0;
+	drive_worker_count = drive_nodes[world->node].count = 0;
 }
 
 /* Every worker may take a turn, beginning with any; now and then one is held up. */
 static bool
-turns(void)
+turns_of_node(void)
 {
 	unsigned first = (unsigned)sim_below(drive_worker_count);
 	bool any = false;
@@ -149,6 +160,29 @@ turns(void)
 	return any;
 }
 
+static bool
+is_awake(const struct drive_node *n)
+{
+	return n->count > 0 && !n->rests;
+}
+
+static bool
+turns(void)
+{
+	bool both = is_awake(&drive_nodes[0]) && is_awake(&drive_nodes[1]);
+	unsigned first = both ? (unsigned)sim_below(DRIVE_NODES) : 0;
+	bool any = false;
+
+	for (unsigned i = 0; i < DRIVE_NODES; i++) {
+		unsigned node = (first + i) % DRIVE_NODES;
+		if (!is_awake(&drive_nodes[node]))
+			continue;
+		drive_switch(node);
+		any |= turns_of_node();
+	}
+	return any;
+}
+
 /* When the first timer of a worker is due; UINT64_MAX: there is none. */
 static uint64_t
 next_timer_us(void)
@@ -157,10 +191,12 @@ next_timer_us(void)
 	uint64_t now_ms = world->now_us / 1000;
 	uint64_t first = UINT64_MAX;
 
-	for (unsigned i = 0; i < drive_worker_count; i++) {
-		const struct timers *t = &drive_workers[i]->timers;
-		if (t->count == 0)
+	for (unsigned i = 0; i < DRIVE_NODES * DRIVE_WORKERS_MAX; i++) {
+		const struct drive_node *n = &drive_nodes[i / DRIVE_WORKERS_MAX];
+		unsigned number = i % DRIVE_WORKERS_MAX;
+		if (!is_awake(n) || number >= n->count || n->workers[number]->timers.count == 0)
 			continue;
+		const struct timers *t = &n->workers[number]->timers;
 		uint64_t at_us = (now_ms + timers_next_ms(t, now_ms, far_ms)) * 1000;
 		first = at_us < first ? at_us : first;
 	}

@@ -17,12 +17,13 @@
 #include "tests/fault/sim.h"
 #include "tests/fault/terms.h"
 
-enum { DRIVE_WORKERS_MAX = 6, DRIVE_INCARNATIONS_MAX = 6 };
+enum { DRIVE_WORKERS_MAX = 6, DRIVE_INCARNATIONS_MAX = 6, DRIVE_SHARDS = 4, DRIVE_NODES = 2 };
 
 struct sim_redis;
 
 struct drive_plan {
 	unsigned workers_most; /* 0: chosen by seed */
+	unsigned nodes;        /* relays, over one server where there are several */
 	unsigned incarnations; /* before the last one */
 	unsigned workers[DRIVE_INCARNATIONS_MAX + 1];
 	uint64_t crash_after[DRIVE_INCARNATIONS_MAX]; /* completions; 0: ends orderly */
@@ -38,7 +39,9 @@ struct drive_plan {
 	struct terms terms;  /* of the layer `relay`: those of an incarnation may differ a little */
 	bool asks;           /* of the layer `relay`: sinks are asked for recipients */
 	bool days;           /* mails live for days, and so does each incarnation */
-	struct sim_redis *redis; /* of the layer `redis`: who keeps the mails; else NULL */
+	struct sim_redis *redis; /* of layers with a server: who keeps the mails; else NULL */
+	/* Of the relay over such: it dies soon after so many changes; 0: when crash_after says. */
+	unsigned crash_changes[DRIVE_INCARNATIONS_MAX];
 
 	unsigned incarnation; /* now; the last one is `incarnations` */
 };
@@ -62,8 +65,13 @@ bool drive_opening_may_fail(const struct drive_plan *plan);
 
 struct queue_options;
 struct mail_id;
-/* Makes the server, in the world, and chooses what goes wrong with it. */
-void drive_plan_redis(struct drive_plan *plan);
+/* Makes the server, in the world, and chooses what goes wrong with it, and (is_relay) with the
+ * whole relay over it. */
+void drive_plan_redis(struct drive_plan *plan, bool is_relay);
+/* This incarnation begins: what the server executes is watched. */
+void drive_redis_watch(const struct drive_plan *plan);
+/* The node that is to die now, right behind what it has changed; DRIVE_NODES: none. */
+unsigned drive_redis_doomed(void);
 /* From now on nothing does. */
 void drive_redis_calm(struct drive_plan *plan);
 /* The store's end: the server, and terms that a life can wait for. */
@@ -71,14 +79,29 @@ void drive_redis_options(const struct drive_plan *plan, struct queue_options *op
 /* Asked of the server itself: has it this mail? How many has it? */
 bool drive_redis_has(const struct drive_plan *plan, struct mail_id id);
 uint64_t drive_redis_count(const struct drive_plan *plan);
+/* The same of the server that is watched. */
+bool drive_redis_still_has(struct mail_id id);
+/* One that is held there. */
+bool drive_redis_held(const struct drive_plan *plan, struct mail_id *out);
 /* Are these the same time? The store keeps times by the server's clock, of which it learns by
  * answers that may be late. Without a server: to the millisecond. */
 bool drive_is_time(const struct drive_plan *plan, uint64_t is_ms, uint64_t ms);
 
 /* ---- one incarnation ---- */
 
-extern struct worker *drive_workers[DRIVE_WORKERS_MAX];
+/* A relay of the several that a life may have, all in this thread. */
+struct drive_node {
+	struct worker *workers[DRIVE_WORKERS_MAX];
+	unsigned count; /* 0: it is down */
+	bool rests;     /* it is stopped (SIGSTOP): it gets no turns */
+};
+
+extern struct drive_node drive_nodes[DRIVE_NODES];
+/* Of the one whose turn it is. */
+extern struct worker **drive_workers;
 extern unsigned drive_worker_count;
+/* It is this one's turn; drive_pump changes that. */
+void drive_switch(unsigned node);
 
 void drive_open_workers(unsigned count, const struct worker_options *options);
 void drive_close_workers(void);

@@ -3,6 +3,7 @@
  * The layer `redis`: the driver of the store, over the store whose mails are in a modelled Redis.
  * The server outlives the relay; a crash takes all memory of the relay and breaks its connections.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,9 +12,10 @@
 #include "queue/queue.h"
 #include "queue/redis/servers.h"
 #include "tests/fault/drive.h"
+#include "tests/fault/oracle.h"
 #include "tests/fault/sim_redis.h"
 
-enum { SHARDS = 4, LEASE_MS = 30 * 1000, DEADLINE_MS = 5 * 1000, SLACK_MS = 10 * 1000 };
+enum { LEASE_MS = 30 * 1000, DEADLINE_MS = 5 * 1000, SLACK_MS = 10 * 1000 };
 
 static unsigned
 rate(unsigned present_per_mille, unsigned most)
@@ -22,9 +24,9 @@ rate(unsigned present_per_mille, unsigned most)
 }
 
 void
-drive_plan_redis(struct drive_plan *plan)
+drive_plan_redis(struct drive_plan *plan, bool is_relay)
 {
-	const struct sim_redis_faults faults = {
+	struct sim_redis_faults faults = {
 		.drops_before = rate(400, 20),
 		.drops_after = rate(400, 20),
 		.delays = rate(300, 100),
@@ -38,6 +40,9 @@ drive_plan_redis(struct drive_plan *plan)
 	};
 	struct net_address address;
 
+	/* Now and then it is away for longer than a mail waits for its turn, or than a lease. */
+	if (is_relay && sim_chance(400))
+		faults.down_us *= sim_between(2, 20);
 	ASSERT(net_address_parse(SPAN("127.0.0.1:6379"), &address));
 	plan->redis = sim_redis_new(&address, &faults);
 	/* What one write to a disk is, is here a dozen pieces of a stream. */
@@ -45,6 +50,61 @@ drive_plan_redis(struct drive_plan *plan)
 		plan->crash_after[i] *= sim_between(4, 64);
 	plan->moves *= 8;
 	sim_redis_move_clock(plan->redis, (int64_t)sim_below(7200 * 1000) - 3600 * 1000);
+	if (!is_relay)
+		return;
+	/* A function of the store here and there among hours of looking. */
+	for (unsigned i = 0; i < plan->incarnations; i++)
+		if (sim_chance(600))
+			plan->crash_changes[i] = (unsigned)sim_between(1, 80);
+	world->oracle->clock_slack_ms = SLACK_MS;
+}
+
+static const struct drive_plan *watched;
+static unsigned changes_left; /* until this incarnation dies; 0: it does not */
+static unsigned doomed = DRIVE_NODES;
+
+/* Those that change no mail come at any time, and are the most. */
+static bool
+is_change(struct span function)
+{
+	static const char *const changes[] = { "rp_commit", "rp_record", "rp_release", "rp_claim",
+					       "rp_take",   "rp_act",    "rp_retire" };
+
+	for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++)
+		if (span_eq(function, span_of_string(changes[i])))
+			return true;
+	return false;
+}
+
+static void
+on_function(const struct span *words, unsigned count, struct span reply)
+{
+	oracle_executed(words, count, reply);
+	if (changes_left == 0 || !is_change(words[1]) || --changes_left > 0)
+		return;
+	if (watched->nodes == 1) {
+		world->crash_at = world->completions + sim_between(1, 6);
+		return;
+	}
+	doomed = world->node;
+	changes_left = (unsigned)sim_between(1, 160);
+}
+
+unsigned
+drive_redis_doomed(void)
+{
+	unsigned node = doomed;
+
+	doomed = DRIVE_NODES;
+	return node;
+}
+
+void
+drive_redis_watch(const struct drive_plan *plan)
+{
+	watched = plan;
+	changes_left = drive_is_last(plan) ? 0 : plan->crash_changes[plan->incarnation];
+	sim_redis_watch(on_function);
 }
 
 void
@@ -62,7 +122,7 @@ drive_redis_options(const struct drive_plan *plan, struct queue_options *options
 		.addresses = &address,
 		.address_count = 1,
 		.prefix = { (const uint8_t *)"ringpost", 8 },
-		.shards = SHARDS,
+		.shards = DRIVE_SHARDS,
 		.durability = REDIS_DISK,
 		.deadline_ms = DEADLINE_MS,
 		.lease_ms = LEASE_MS,
@@ -101,10 +161,17 @@ drive_redis_has(const struct drive_plan *plan, struct mail_id id)
 {
 	char key[96];
 
-	snprintf(key, sizeof key, "{ringpost:%u}:m:%016llx%016llx", (unsigned)(id.low % SHARDS),
-		 (unsigned long long)id.high, (unsigned long long)id.low);
+	snprintf(key, sizeof key, "{ringpost:%u}:m:%016llx%016llx",
+		 (unsigned)(id.low % DRIVE_SHARDS), (unsigned long long)id.high,
+		 (unsigned long long)id.low);
 	const struct span words[] = { SPAN("EXISTS"), span_of_string(key) };
 	return ask(plan, words, 2, 0) == 1;
+}
+
+bool
+drive_redis_still_has(struct mail_id id)
+{
+	return drive_redis_has(watched, id);
 }
 
 uint64_t
@@ -112,7 +179,7 @@ drive_redis_count(const struct drive_plan *plan)
 {
 	uint64_t sum = 0;
 
-	for (unsigned i = 0; i < SHARDS; i++) {
+	for (unsigned i = 0; i < DRIVE_SHARDS; i++) {
 		char tag[32];
 		snprintf(tag, sizeof tag, "{ringpost:%u}", i);
 		const struct span words[] = { SPAN("FCALL"), SPAN("rp_count"), SPAN("1"),
@@ -121,6 +188,27 @@ drive_redis_count(const struct drive_plan *plan)
 		sum += (uint64_t)ask(plan, words, 4, 2);
 	}
 	return sum;
+}
+
+bool
+drive_redis_held(const struct drive_plan *plan, struct mail_id *out)
+{
+	for (unsigned i = 0; i < DRIVE_SHARDS; i++) {
+		char key[40];
+		struct text reply = { 0 };
+		int n = 0;
+		snprintf(key, sizeof key, "{ringpost:%u}:held", i);
+		const struct span words[] = { SPAN("ZRANGE"), span_of_string(key), SPAN("0"),
+					      SPAN("0") };
+		sim_redis_ask(plan->redis, words, 4, &reply);
+		text_append(&reply, "", 1);
+		n = sscanf((const char *)reply.data, "*1\r\n$32\r\n%16" SCNx64 "%16" SCNx64,
+			   &out->high, &out->low);
+		text_fini(&reply);
+		if (n == 2)
+			return true;
+	}
+	return false;
 }
 
 bool

@@ -25,6 +25,7 @@
 #include "tests/fault/sim_machine.h"
 #include "tests/fault/sim_mx.h"
 #include "tests/fault/sim_net.h"
+#include "tests/fault/sim_redis.h"
 #include "tests/fault/spy.h"
 
 enum {
@@ -48,17 +49,33 @@ static const uint64_t hour_us = 3600 * 1000000u;
 static const struct drive_plan *plan;
 static struct cast *cast;
 static const struct config *config;
-static struct metrics *metrics;
-static struct log *logs;
-static int log_file;
-static unsigned log_rests; /* out of 1000 turns of the world */
-static struct limits *limits;
-static struct strikes *strikes;
-static struct quotas *quotas;
-static struct resolver *resolvers[WORKERS_MAX];
-static struct routing *routing;
-static struct queue_store *store;
-static unsigned gone;
+
+/* What was put on hold since its owner died three times (the seed crashes where it likes) is
+ * released by an operator, who is slow: one mail at a time. */
+struct release {
+	struct queue_act act;
+	bool busy;
+};
+
+/* What a relay has, beside its workers. */
+struct relay {
+	struct metrics *metrics;
+	struct log *logs;
+	int log_file;
+	unsigned log_rests; /* out of 1000 turns of the world */
+	struct limits *limits;
+	struct strikes *strikes;
+	struct quotas *quotas;
+	struct resolver *resolvers[WORKERS_MAX];
+	struct routing *routing;
+	struct queue_store *store;
+	unsigned gone;
+	struct release release;
+	uint64_t next_us; /* of several: something befalls it then, or ends */
+};
+
+static struct relay relays[DRIVE_NODES];
+static struct relay *at = relays; /* whose turn it is */
 static uint64_t suspension_changes_us;
 static uint64_t suspension_version;
 static bool by_mx;
@@ -225,8 +242,8 @@ choose_cast(void)
 
 	cast = sim_allocate(sizeof *cast);
 	for (unsigned i = 0; i < ORACLE_SITES; i++) {
-		struct net_address at = peer_address((uint16_t)(PORT_SINKS + i));
-		cast->sinks[i] = sink_new(&at, i, &faults);
+		struct net_address address = peer_address((uint16_t)(PORT_SINKS + i));
+		cast->sinks[i] = sink_new(&address, i, &faults);
 		if (i > 0 && plan->terms.expires)
 			choose_fate(cast->sinks[i], &cast->lost_until_us[i],
 				    &world->oracle->unreachable_until_us[i]);
@@ -262,7 +279,7 @@ open_store(void)
 	};
 	/* Of each worker: room for one of the largest records, and for not much more. */
 	uint64_t little_memory = drive_worker_count * sim_between(600 << 10, 1200 << 10);
-	const struct queue_options options = {
+	struct queue_options options = {
 		.spool_path = "/spool",
 		.durability = QUEUE_DISK,
 		.segment_size = plan->segment_size,
@@ -273,12 +290,18 @@ open_store(void)
 	char text[512] = "";
 	struct buf why = buf_of(text, sizeof text - 1);
 
-	store = queue_open(&options, drive_workers, drive_worker_count, &hooks, &why);
+	if (plan->redis != NULL) {
+		uint64_t body_memory = options.body_memory;
+		drive_redis_options(plan, &options);
+		options.body_memory = body_memory;
+		drive_redis_watch(plan);
+	}
+	at->store = queue_open(&options, drive_workers, drive_worker_count, &hooks, &why);
 	text[why.size] = '\0';
 	if (why.size > 0 && !drive_opening_may_fail(plan))
 		sim_fail("opening says: %s", text);
-	if (store != NULL) {
-		spy_watch(store, drive_worker_count);
+	if (at->store != NULL) {
+		spy_watch(at->store, drive_worker_count);
 		return;
 	}
 	if (!drive_opening_may_fail(plan) || drive_is_last(plan))
@@ -293,12 +316,12 @@ make_log(void)
 	char path[64];
 	int error = 0;
 
-	log_file = memfd_create("log", MFD_CLOEXEC);
-	ASSERT(log_file >= 0);
-	snprintf(path, sizeof path, "/proc/self/fd/%d", log_file);
-	log_rests = sim_chance(500) ? (unsigned)sim_between(500, 999) : 0;
-	logs = log_new(drive_worker_count, log_rests > 0 ? 1 : 1 << 20, path, &error);
-	ASSERT(logs != NULL);
+	at->log_file = memfd_create("log", MFD_CLOEXEC);
+	ASSERT(at->log_file >= 0);
+	snprintf(path, sizeof path, "/proc/self/fd/%d", at->log_file);
+	at->log_rests = sim_chance(500) ? (unsigned)sim_between(500, 999) : 0;
+	at->logs = log_new(drive_worker_count, at->log_rests > 0 ? 1 : 1 << 20, path, &error);
+	ASSERT(at->logs != NULL);
 }
 
 static void
@@ -309,7 +332,7 @@ read_log(size_t size)
 
 	while (size > 0) {
 		size_t want = size < sizeof text - kept ? size : sizeof text - kept;
-		ssize_t n = read(log_file, text + kept, want);
+		ssize_t n = read(at->log_file, text + kept, want);
 		ASSERT(n > 0);
 		size -= (size_t)n;
 		struct span all = span_of(text, kept + (size_t)n);
@@ -327,17 +350,21 @@ read_log(size_t size)
 static void
 drain_log(void)
 {
-	size_t size;
+	static unsigned idle; /* times that it had nothing to write */
+	size_t size, all = 0;
 
-	if (sim_chance(log_rests))
+	if (sim_chance(at->log_rests))
 		return;
 	do {
 		for (unsigned i = 0; i < drive_worker_count; i++)
 			log_turn(drive_workers[i]->log);
-		size = log_drain(logs);
+		size = log_drain(at->logs);
 		read_log(size);
+		all += size;
 	} while (size > 0);
-	oracle_check_logged();
+	/* Over days nothing happens nearly always. */
+	if (all > 0 || !plan->days || ++idle % 16 == 0)
+		oracle_check_logged();
 }
 
 static void
@@ -346,27 +373,31 @@ make_parts(void)
 	/* Often so little of everything that it runs out. */
 	unsigned clients = 1u << sim_below(4);
 	unsigned peers = 1u << sim_below(4);
+	/* Two letters of slots for each site, which wait for their answers. */
+	unsigned least_places = plan->redis != NULL ? 2 * ORACLE_SITES : 0;
 	const struct worker_options options = {
 		.ring = { .entries = 256,
 			  .buffers = { clients, peers },
 			  .buffer_size = { 4096, 4096 } },
-		.mailbox_places = sim_chance(300) ? sim_between(2, 16) : 1024,
+		.mailbox_places = (sim_chance(300) ? sim_between(2, 16) : 1024) + least_places,
 		.buffers_max = sim_chance(300) ? sim_between(4, 20) : 256,
 	};
 	char text[256];
 	struct buf why = buf_of(text, sizeof text);
 
-	drive_open_workers(plan->workers[plan->incarnation], &options);
-	metrics = aligned_alloc(64, drive_worker_count * sizeof *metrics);
-	ASSERT(metrics != NULL);
-	memset(metrics, 0, drive_worker_count * sizeof *metrics);
+	unsigned workers = plan->workers[plan->incarnation];
+
+	drive_open_workers(plan->nodes > 1 && workers > 2 ? 2 : workers, &options);
+	at->metrics = aligned_alloc(64, drive_worker_count * sizeof *at->metrics);
+	ASSERT(at->metrics != NULL);
+	memset(at->metrics, 0, drive_worker_count * sizeof *at->metrics);
 	make_log();
-	limits = limits_new(1024);
-	strikes = strikes_new(1024);
-	quotas = quotas_new(1024);
-	ASSERT(limits != NULL && strikes != NULL && quotas != NULL);
-	routing = routing_new(config, NULL, &why);
-	ASSERT(routing != NULL);
+	at->limits = limits_new(1024);
+	at->strikes = strikes_new(1024);
+	at->quotas = quotas_new(1024);
+	ASSERT(at->limits != NULL && at->strikes != NULL && at->quotas != NULL);
+	at->routing = routing_new(config, NULL, &why);
+	ASSERT(at->routing != NULL);
 }
 
 static void
@@ -376,14 +407,14 @@ start_workers(void)
 
 	for (unsigned i = 0; i < drive_worker_count; i++) {
 		struct worker *w = drive_workers[i];
-		w->metrics = &metrics[i];
-		w->log = log_ring(logs, i, w->metrics);
-		w->limits = limits;
-		w->strikes = strikes;
-		w->quotas = quotas;
+		w->metrics = &at->metrics[i];
+		w->log = log_ring(at->logs, i, w->metrics);
+		w->limits = at->limits;
+		w->strikes = at->strikes;
+		w->quotas = at->quotas;
 		w->config = config;
-		w->resolver = resolvers[i] = sim_resolver_new(w, PORT_SINKS);
-		ASSERT(flow_new(w, routing, 4711) != NULL);
+		w->resolver = at->resolvers[i] = sim_resolver_new(w, PORT_SINKS);
+		ASSERT(flow_new(w, at->routing, 4711) != NULL);
 	}
 	open_store();
 	for (unsigned i = 0; i < drive_worker_count; i++) {
@@ -399,7 +430,7 @@ start_workers(void)
 static bool
 all_gone(void)
 {
-	return gone == drive_worker_count;
+	return at->gone == drive_worker_count;
 }
 
 static void
@@ -407,7 +438,7 @@ on_drained(struct flow *f, void *context)
 {
 	(void)f;
 	(void)context;
-	gone++;
+	relays[world->node].gone++;
 }
 
 static void
@@ -415,17 +446,40 @@ on_stopped(struct queue *q, void *context)
 {
 	(void)q;
 	(void)context;
-	gone++;
+	relays[world->node].gone++;
+}
+
+static void
+switch_to(unsigned node)
+{
+	drive_switch(node);
+	at = &relays[node];
+}
+
+/* The world and all relays go on by a little; then it is the turn of the same one again. */
+static bool
+pump(void)
+{
+	unsigned node = (unsigned)(at - relays);
+	bool any = drive_pump();
+
+	for (unsigned n = 0; n < DRIVE_NODES; n++) {
+		if (drive_nodes[n].count == 0 || drive_nodes[n].rests)
+			continue;
+		switch_to(n);
+		drain_log();
+	}
+	oracle_watch_times();
+	switch_to(node);
+	return any;
 }
 
 static void
 pump_until(bool (*done)(void), const char *what)
 {
 	for (unsigned i = 0; !done(); i++) {
-		if (!drive_pump() && !done())
+		if (!pump() && !done())
 			sim_fail("%s: nothing happens any more", what);
-		drain_log();
-		oracle_watch_times();
 		if (i > (plan->days ? PUMPS_MOST_DAYS : PUMPS_MOST))
 			sim_fail("%s does not end", what);
 	}
@@ -443,72 +497,78 @@ nothing_in_rings(void)
 static void
 stop(void)
 {
-	gone = 0;
+	at->gone = 0;
 	for (unsigned i = 0; i < drive_worker_count; i++)
 		flow_drain(drive_workers[i]->flow, on_drained, NULL);
 	pump_until(all_gone, "draining the flow");
-	gone = 0;
+	at->gone = 0;
 	for (unsigned i = 0; i < drive_worker_count; i++)
-		queue_stop(queue_end(store, i), on_stopped, NULL);
+		queue_stop(queue_end(at->store, i), on_stopped, NULL);
 	pump_until(all_gone, "stopping the queue");
 	pump_until(nothing_in_rings, "the last operations");
-	oracle_stopped();
-	queue_close(store);
+	oracle_stopped(world->node);
+	queue_close(at->store);
 	for (unsigned i = 0; i < drive_worker_count; i++)
 		flow_free(drive_workers[i]->flow);
-	routing_put(routing);
+	routing_put(at->routing);
 	for (unsigned i = 0; i < drive_worker_count; i++)
-		sim_resolver_free(resolvers[i]);
-	limits_free(limits);
-	strikes_free(strikes);
-	quotas_free(quotas);
-	log_rests = 0;
+		sim_resolver_free(at->resolvers[i]);
+	limits_free(at->limits);
+	strikes_free(at->strikes);
+	quotas_free(at->quotas);
+	at->log_rests = 0;
 	drain_log();
-	log_free(logs);
-	close(log_file);
-	config_put(config);
+	log_free(at->logs);
+	close(at->log_file);
 	for (unsigned i = 0; i < drive_worker_count; i++)
-		world->oracle->dropped += METRIC_GET(&metrics[i], BODIES_DROPPED);
-	free(metrics);
-	sim_check_nothing_left();
+		world->oracle->dropped += METRIC_GET(&at->metrics[i], BODIES_DROPPED);
+	free(at->metrics);
 	drive_close_workers();
+}
+
+static void
+stop_all(void)
+{
+	for (unsigned n = 0; n < DRIVE_NODES; n++) {
+		drive_nodes[n].rests = false;
+		switch_to(n);
+		if (drive_worker_count > 0)
+			stop();
+	}
+	config_put(config);
+	sim_check_nothing_left();
 	if (drive_is_last(plan))
 		sim_check_no_leaks();
 }
 
 /* ---- an incarnation ---- */
 
-/* What was put on hold since its owner died three times (the seed crashes where it likes) is
- * released by an operator, who is slow: one mail at a time. */
-struct release {
-	struct queue_act act;
-	bool busy;
-};
-
-static struct release release;
-
 static void
 on_released(struct queue_act *a, enum err e)
 {
 	(void)a;
 	(void)e;
-	release.busy = false;
+	relays[world->node].release.busy = false;
+}
+
+static void
+release_it(struct queue *q, struct mail_id id)
+{
+	at->release.busy = true;
+	at->release.act = (struct queue_act){
+		.action = QUEUE_UNHOLD,
+		.id = id,
+		.who = SPAN("operator"),
+		.why = SPAN("the crashes were not its fault"),
+		.on_done = on_released,
+	};
+	queue_act(q, &at->release.act);
 }
 
 static bool
 on_held_row(void *context, const struct queue_row *row)
 {
-	struct queue *q = context;
-
-	release.busy = true;
-	release.act = (struct queue_act){
-		.action = QUEUE_UNHOLD,
-		.id = row->id,
-		.who = SPAN("operator"),
-		.why = SPAN("the crashes were not its fault"),
-		.on_done = on_released,
-	};
-	queue_act(q, &release.act);
+	release_it(context, row->id);
 	return false;
 }
 
@@ -518,8 +578,24 @@ release_one(struct queue *q)
 	const struct queue_filter held = { .state = QUEUE_HELD };
 	uint64_t cursor = 0;
 
-	if (!release.busy)
+	if (!at->release.busy)
 		queue_list(q, &held, &cursor, 1000000, on_held_row, q);
+}
+
+/* Any worker can see what a server keeps: it is asked itself, now and then. */
+static bool
+server_is_empty(void)
+{
+	static unsigned asked;
+	struct mail_id id;
+
+	if (++asked % 16 != 0)
+		return false;
+	if (!at->release.busy && drive_redis_held(plan, &id))
+		release_it(queue_end(at->store,
+				     (unsigned)(id.low % DRIVE_SHARDS) % drive_worker_count),
+			   id);
+	return drive_redis_count(plan) == 0;
 }
 
 static bool
@@ -531,11 +607,13 @@ is_drained(void)
 	for (unsigned i = 0; i < CLIENTS; i++)
 		if (!client_is_done(cast->clients[i]))
 			return false;
+	if (plan->redis != NULL)
+		return server_is_empty();
 	for (unsigned i = 0; i < drive_worker_count; i++) {
 		struct queue_numbers n;
-		queue_count(queue_end(store, i), &n);
+		queue_count(queue_end(at->store, i), &n);
 		if (n.items_held > 0)
-			release_one(queue_end(store, i));
+			release_one(queue_end(at->store, i));
 		if (n.items_waiting + n.items_claimed + n.items_held > 0)
 			return false;
 	}
@@ -573,6 +651,83 @@ change_suspensions(void)
 	suspension_changes_us = world->now_us + sim_between(hour_us, 40 * hour_us);
 }
 
+/* ---- several relays, of which any may die ---- */
+
+static void
+start(void)
+{
+	make_parts();
+	start_workers();
+}
+
+static void
+kill_relay(void)
+{
+	unsigned node = world->node;
+
+	sim_note("killed", node, 0);
+	sim_ring_kill(node);
+	sim_handles_kill(node);
+	spy_forget(node);
+	oracle_crashed(node);
+	close(at->log_file);
+	drive_nodes[node].count = 0; /* its memory is gone with it */
+	*at = (struct relay){ .next_us = at->next_us };
+}
+
+static uint64_t
+fate_us(void)
+{
+	return plan->days ? sim_between(1000000, 10 * hour_us) : sim_between(1000000, minute_us);
+}
+
+/* It is killed, stopped and waked, cut from the server, or ends orderly; then it comes back. Times
+ * are from below a lease to three of them. */
+static void
+befall(unsigned node)
+{
+	struct drive_node *n = &drive_nodes[node];
+	uint64_t chance = sim_below(4);
+
+	switch_to(node);
+	at->next_us = world->now_us + (n->count == 0 || n->rests ? fate_us() : sim_below(90000000));
+	if (n->count == 0) {
+		sim_note("up", node, 0);
+		oracle_node_up();
+		start();
+	} else if (n->rests) {
+		sim_note("awake", node, 0);
+		n->rests = false;
+	} else if (chance == 0) {
+		kill_relay();
+	} else if (chance == 1) {
+		sim_note("rests", node, 0);
+		n->rests = true;
+	} else if (chance == 2) {
+		sim_note("cut", node, 0);
+		sim_redis_cut(plan->redis, node, at->next_us);
+		at->next_us += fate_us();
+	} else {
+		sim_note("stops", node, 0);
+		stop();
+	}
+}
+
+static void
+befall_some(void)
+{
+	unsigned doomed = drive_redis_doomed();
+
+	if (doomed < DRIVE_NODES && drive_nodes[doomed].count > 0 && !drive_nodes[doomed].rests) {
+		switch_to(doomed);
+		kill_relay();
+		at->next_us = world->now_us + sim_below(90000000);
+	}
+	for (unsigned node = 0; node < DRIVE_NODES; node++)
+		if (world->now_us >= relays[node].next_us)
+			befall(node);
+}
+
 /* Mails come and are tried, for a while. */
 static void
 run(void)
@@ -584,9 +739,11 @@ run(void)
 	suspension_changes_us = world->now_us + sim_below(20 * hour_us);
 
 	for (uint64_t i = 0; i < pumps_most && (!plan->days || world->now_us < until_us); i++) {
-		drive_pump();
-		drain_log();
-		oracle_watch_times();
+		if (plan->nodes > 1)
+			befall_some();
+		/* With nobody up, time passes all the same. */
+		if (!pump() && plan->nodes > 1)
+			sim_advance(world->now_us + 1000000);
 		if (plan->days && suspends && world->now_us >= suspension_changes_us)
 			change_suspensions();
 	}
@@ -599,8 +756,13 @@ drive_relay(void *context)
 	oracle_restart();
 	sim_ring_watch(&oracle_watch);
 	load_config();
-	make_parts();
-	start_workers();
+	for (unsigned n = plan->nodes; n-- > 0;) {
+		switch_to(n);
+		if (n > 0)
+			oracle_node_up();
+		start();
+		at->next_us = world->now_us + fate_us();
+	}
 	for (unsigned i = 0; i < ORACLE_SITES; i++)
 		oracle_suspended(i, false);
 	cast = world->cast;
@@ -615,7 +777,7 @@ drive_relay(void *context)
 	}
 	if (!drive_is_last(plan))
 		run();
-	stop();
+	stop_all();
 }
 
 void

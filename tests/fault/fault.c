@@ -41,27 +41,32 @@ struct layer {
 	const char *name;
 	void (*incarnation)(void *plan);
 	void (*final)(void *plan);
-	bool is_toy;  /* knows no errors of the disk */
-	bool damages; /* a stored bit is flipped between the incarnations */
-	bool days;    /* mails are tried for days */
-	bool redis;   /* mails are in a modelled Redis */
+	bool is_toy;    /* knows no errors of the disk */
+	bool damages;   /* a stored bit is flipped between the incarnations */
+	bool days;      /* mails are tried for days */
+	bool redis;     /* mails are in a modelled Redis */
+	unsigned nodes; /* relays over it; 0: one */
 };
 
 static const struct layer layers[] = {
 #ifdef FAULT_TOY
-	{ "toy", drive_spool, drive_spool_final, true, false, false, false },
-	{ "proxy", drive_proxy, drive_proxy_final, true, false, false, false },
+	{ "toy", drive_spool, drive_spool_final, true, false, false, false, 0 },
+	{ "proxy", drive_proxy, drive_proxy_final, true, false, false, false, 0 },
 #else
-	{ "spool", drive_spool, drive_spool_final, false, false, false, false },
-	{ "damage", drive_spool, drive_spool_final, false, true, false, false },
-	{ "redis", drive_spool, drive_spool_final, true, false, false, true },
+	{ "spool", drive_spool, drive_spool_final, false, false, false, false, 0 },
+	{ "damage", drive_spool, drive_spool_final, false, true, false, false, 0 },
+	{ "redis", drive_spool, drive_spool_final, true, false, false, true, 0 },
 #endif
 #if defined(FAULT_RELAY) && defined(FAULT_TOY)
-	{ "relay", drive_relay, drive_relay_final, true, false, false, false },
-	{ "days", drive_relay, drive_relay_final, true, false, true, false },
+	{ "relay", drive_relay, drive_relay_final, true, false, false, false, 0 },
+	{ "days", drive_relay, drive_relay_final, true, false, true, false, 0 },
 #elif defined(FAULT_RELAY)
-	{ "relay", drive_relay, drive_relay_final, false, false, false, false },
-	{ "days", drive_relay, drive_relay_final, false, false, true, false },
+	{ "relay", drive_relay, drive_relay_final, false, false, false, false, 0 },
+	{ "days", drive_relay, drive_relay_final, false, false, true, false, 0 },
+	{ "redis_relay", drive_relay, drive_relay_final, true, false, false, true, 0 },
+	{ "redis_days", drive_relay, drive_relay_final, true, false, true, true, 0 },
+	{ "cluster", drive_relay, drive_relay_final, true, false, false, true, 2 },
+	{ "cluster_days", drive_relay, drive_relay_final, true, false, true, true, 2 },
 #endif
 };
 
@@ -166,7 +171,9 @@ live(const struct options *o, uint64_t seed, uint64_t walk_at, struct totals *t)
 	if (o->layer->days)
 		drive_plan_days(&plan);
 	if (o->layer->redis)
-		drive_plan_redis(&plan);
+		drive_plan_redis(&plan, o->layer->incarnation != drive_spool);
+	if (o->layer->nodes > 0)
+		plan.nodes = o->layer->nodes;
 	world->oracle->is_remote = o->layer->redis;
 	set_bug(o->bug);
 	if (o->crash_walk) {
@@ -187,7 +194,8 @@ live(const struct options *o, uint64_t seed, uint64_t walk_at, struct totals *t)
 		end = sim_run(o->layer->incarnation, &plan, SECONDS_MOST);
 		t->crashes += end == SIM_CRASHED;
 		if (end == SIM_CRASHED)
-			oracle_crashed();
+			for (unsigned node = 0; node < ORACLE_NODES; node++)
+				oracle_crashed(node);
 		pause_between(&plan);
 		if (o->layer->damages && !last)
 			world->oracle->damaged |= sim_files_damage(world->files);

@@ -47,9 +47,23 @@ oracle_restart(void)
 {
 	struct oracle *o = world->oracle;
 
-	o->incarnation++;
+	oracle_node_up();
 	for (uint32_t i = 0; i < o->mail_count; i++)
 		o->mails[i].write = 0;
+}
+
+void
+oracle_node_up(void)
+{
+	struct oracle *o = world->oracle;
+
+	o->lives[world->node] = ++o->incarnation;
+}
+
+bool
+oracle_putter_lives(const struct oracle_mail *m)
+{
+	return m->incarnation == world->oracle->lives[m->node];
 }
 
 /* ---- mails ---- */
@@ -287,8 +301,11 @@ check_order(const struct oracle_mail *m)
 {
 	const struct write *own = &writes[m->write];
 
-	if (world->oracle->is_remote)
+	if (world->oracle->is_remote) {
+		if (world->oracle->has_spy && !m->committed)
+			sim_fail("mail %u confirmed, and the server has not got it", m->number);
 		return;
+	}
 	if (m->write == 0)
 		sim_fail("mail %u confirmed, but no durable write has named it", m->number);
 	for (uint64_t i = 1; i <= m->write; i++) {

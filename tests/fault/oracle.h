@@ -41,6 +41,7 @@ enum {
 	ORACLE_MAILS_MAX = 4096,
 	ORACLE_RECIPIENTS_MAX = 6,
 	ORACLE_SITES = 4,
+	ORACLE_NODES = 2,
 	ORACLE_STATES = RECIPIENT_REMOVED + 1,
 };
 /* In a sink's answer. */
@@ -55,6 +56,17 @@ enum oracle_put {
 		      * layer `relay` only where the store had said so (in_doubt) */
 };
 
+/* A copy of a mail that a sink has taken: the last one from a node. */
+struct oracle_arrival {
+	uint64_t at_us;
+	unsigned token;                   /* in the sink's answer */
+	const struct sim_traffic *stream; /* on which it came; NULL: none has */
+	uint64_t answer_end; /* the sink's answer ends there; UINT64_MAX: it never gave one */
+	bool durable;        /* the outcome is: on the disk, or as the store has confirmed */
+	bool died;           /* the node has died, or lost the mail, before that */
+	bool stopped;        /* the relay has given up the stream itself */
+};
+
 struct oracle_recipient {
 	uint8_t possible; /* bits 1 << enum recipient_state */
 	uint8_t notified; /* bits: 1 it may not be so, 2 it may */
@@ -67,19 +79,17 @@ struct oracle_recipient {
 	/* Of the layer `relay` only: */
 	bool offered;     /* a client was told 250 for it */
 	unsigned arrived; /* at sinks, in mails that they took */
-	/* Of the last arrival: */
-	uint64_t arrived_us;
-	unsigned token;                   /* in the sink's answer */
-	const struct sim_traffic *stream; /* on which it came */
-	uint64_t answer_end; /* the sink's answer ends there; UINT64_MAX: it never gave one */
-	bool durable;        /* the outcome is: on the disk, or as the store has confirmed */
-	bool died;           /* the relay has died before that */
-	bool stopped;        /* the relay has given up the stream itself */
+	struct oracle_arrival by[ORACLE_NODES];
+	unsigned last_by;    /* the last of them */
+	uint64_t durable_us; /* since then is one of them */
 	/* Bits 1 << enum recipient_state; RECIPIENT_PENDING is a deferral. */
-	uint8_t recording; /* the store was asked to record it and has not said that it is */
+	uint8_t recording[ORACLE_NODES]; /* the store was asked to record it and has not said that
+					  * it is */
 	uint8_t eventless; /* it may have been durable when the relay died before its event */
+	uint8_t over_at;   /* bits of nodes that have recorded a last outcome */
 	uint16_t recorded[ORACLE_STATES]; /* outcomes that the store has confirmed */
-	uint16_t logged[ORACLE_STATES];   /* those of them whose event has been written */
+	/* Those of them whose event has not been written. */
+	uint16_t unlogged[ORACLE_NODES][ORACLE_STATES];
 	/* The report that told its sender so, by a hash of its Message-ID; 0: none has come. */
 	uint64_t told_failed, told_delayed, told_relayed;
 	bool delay_recorded; /* the store has confirmed that its sender is told of the delay */
@@ -94,6 +104,9 @@ struct oracle_recipient {
 	uint8_t asked;       /* states that the store was asked to record since it said so last */
 	bool counts;         /* the last of them is of an attempt */
 	bool tells_delay;    /* and tells its sender of the delay */
+	uint8_t executed;    /* of a server: the state of it that it has got */
+	uint8_t asked_by;    /* the node */
+	uint64_t asked_retry_ms;
 	bool may_be_over;    /* since a crash: the relay may not have it any more */
 	uint64_t claimed_ms; /* in the relay's hands since then */
 };
@@ -115,25 +128,37 @@ struct oracle_mail {
 	uint8_t about_ended;
 	uint8_t about_notified;
 	/* Of the layer `relay` only: */
-	bool durable;           /* the store has said so */
-	bool in_doubt;          /* likewise */
-	bool alive;             /* it was kept, whatever the client has seen of that */
+	bool durable;   /* the store has said so */
+	bool in_doubt;  /* likewise */
+	bool alive;     /* it was kept, whatever the client has seen of that */
+	bool committed; /* of a server: it has it, or had it and it came to its end, */
+	bool cancelled; /* and it was told to forget it */
+	/* Nodes: who has put it, who owns it, since when others do not any more; how often that was
+	 * settled, and how often another has got it. */
+	unsigned node, owner;
+	uint64_t lost_us[ORACLE_NODES];
+	unsigned moves, crossings;
+	uint64_t put_at_ms;     /* accepted_at_ms as it was put; a server's clock may change it */
 	unsigned received;      /* events that say so */
 	bool eventless;         /* the relay died before it had written one */
 	bool report_lost;       /* a report on it came to the end of its own time */
 	uint64_t free_since_ms; /* it was held until then */
-	/* Reports on it that the store has confirmed, and those of them with an event. */
-	unsigned notices_recorded, notices_logged;
+	/* Reports on it that the store has confirmed, and that have no event yet. */
+	unsigned notices_unlogged[ORACLE_NODES];
 	struct oracle_recipient recipients[ORACLE_RECIPIENTS_MAX];
 };
 
 struct oracle {
 	uint32_t mail_count;
 	uint32_t incarnation;
+	uint32_t lives[ORACLE_NODES]; /* the numbers of those that are up, counted with it */
+	uint64_t taken_over;          /* mails, by a node from another, or from a dead one */
 	/* Stored bytes were flipped: mails and outcomes may be missing, but nothing may be wrong.
 	 */
 	bool damaged;
 	bool is_remote; /* mails are on no disk of ours: no write is waited for */
+	/* Times that come back from a server may differ by so much: oracle_redis.c. */
+	uint64_t clock_slack_ms;
 	uint64_t kept, refused, outcomes, claims, bytes_checked;
 	uint64_t duplicates; /* permitted ones: outcome not confirmed */
 	uint64_t doubts;     /* refused in doubt, and seen later */
@@ -231,10 +256,16 @@ void oracle_answering(struct oracle_mail *m, uint32_t recipient, unsigned token,
 void oracle_bounced(struct oracle_mail *m, uint32_t recipient);
 /* The outcome with this token is durable on the disk. */
 void oracle_token_durable(unsigned token);
-/* What the relay knew and had not recorded is forgotten. */
-void oracle_crashed(void);
-/* The relay has ended as planned: outcomes that the store has refused to the last are forgotten. */
-void oracle_stopped(void);
+/* A node begins: world->node. */
+void oracle_node_up(void);
+/* What this relay knew and had not recorded is forgotten. */
+void oracle_crashed(unsigned node);
+/* It has ended as planned: outcomes that the store has refused to the last are forgotten. */
+void oracle_stopped(unsigned node);
+/* Is the node that has put it still up? */
+bool oracle_putter_lives(const struct oracle_mail *m);
+/* The server has given it to a node (is_taken: from one whose lease was over). */
+void oracle_moved(struct oracle_mail *m, unsigned node, bool is_taken);
 /* Every recipient of every mail that was kept has arrived, or was refused by its sink; each outcome
  * has its event. */
 void oracle_check_arrived(void);
@@ -275,6 +306,8 @@ void oracle_judge_times(struct oracle_mail *m, const struct queue_result *result
 /* Likewise of a report on the mail: it is tried until its own time is over. */
 void oracle_judge_report(struct oracle_mail *m, const struct queue_record *r, uint64_t now_ms);
 void oracle_times_recorded(struct oracle_mail *m, const struct queue_result *result);
+/* Another node has the mail: nothing of it was recorded, but for what was delivered. */
+void oracle_lost(struct oracle_mail *m, const struct queue_result *results, uint32_t count);
 /* The store could not record them. */
 void oracle_times_failed(struct oracle_mail *m, const struct queue_result *results, uint32_t count);
 /* The relay has ended: what was on its way to the disk may have got there. */
@@ -288,6 +321,16 @@ void oracle_holding(struct mail_id id, bool hold);
 void oracle_held(struct mail_id id, bool hold);
 /* Called again and again: nobody may wait for long beyond the time at which he is due. */
 void oracle_watch_times(void);
+
+/* ---- a server that keeps the mails: oracle_redis.c; of the layer `relay` ---- */
+
+/* It has executed a function of the store (sim_redis_watch_fn). */
+void oracle_executed(const struct span *words, unsigned count, struct span reply);
+/* The relay has ended: what the server has got of the outcome that was asked last is what is found
+ * there. False: that is not certain. */
+bool oracle_settle(struct oracle_recipient *r);
+/* Likewise: a mail that the server has is one that lives, whoever has heard so. */
+void oracle_server_keeps(struct oracle_mail *m);
 
 /* ---- the log ---- */
 

@@ -46,7 +46,7 @@ on_received(struct span line)
 {
 	struct oracle_mail *m = mail_of(line);
 
-	if (!m->durable || m->incarnation != world->oracle->incarnation)
+	if (!m->durable || !oracle_putter_lives(m) || m->node != world->node)
 		sim_fail("mail %u: an event says that it was received, and it is not durable",
 			 m->number);
 	if (++m->received > 1)
@@ -86,8 +86,9 @@ on_notice(struct span line)
 
 	if (m == NULL)
 		sim_fail("a report to nobody: %.*s", SPAN_ARG(line));
-	if (++m->notices_logged > m->notices_recorded)
+	if (m->notices_unlogged[world->node] == 0)
 		sim_fail("mail %u: an event tells of a report that is not durable", m->number);
+	m->notices_unlogged[world->node]--;
 }
 
 static void
@@ -102,10 +103,11 @@ on_delivery(struct span line)
 	char token[32];
 	struct buf b = buf_of(token, sizeof token);
 
-	if (++r->logged[state] > r->recorded[state])
+	if (r->unlogged[world->node][state] == 0)
 		sim_fail("mail %u recipient %u: an event reports \"%.*s\", which is not durable",
 			 m->number, recipient, SPAN_ARG(field(line, "result")));
-	buf_printf(&b, ORACLE_TOKEN, r->token);
+	r->unlogged[world->node][state]--;
+	buf_printf(&b, ORACLE_TOKEN, r->by[world->node].token);
 	if (state == RECIPIENT_DELIVERED && !span_eq(field(line, "reply"), buf_span(&b)))
 		sim_fail("mail %u recipient %u: the event's reply is not the sink's: %.*s",
 			 m->number, recipient, SPAN_ARG(field(line, "reply")));
@@ -155,13 +157,14 @@ oracle_check_logged(void)
 
 	for (uint32_t i = 0; i < o->mail_count; i++) {
 		const struct oracle_mail *m = &o->mails[i];
-		if (m->durable && m->incarnation == o->incarnation && m->received == 0)
+		if (m->durable && m->node == world->node && oracle_putter_lives(m) &&
+		    m->received == 0)
 			sim_fail("mail %u is durable, and no event says so", m->number);
-		if (m->notices_logged != m->notices_recorded)
+		if (m->notices_unlogged[world->node] > 0)
 			sim_fail("mail %u: a report has no event", m->number);
 		for (uint32_t k = 0; k < m->recipient_count; k++)
 			for (unsigned s = 0; s < ORACLE_STATES; s++)
-				if (m->recipients[k].logged[s] != m->recipients[k].recorded[s])
+				if (m->recipients[k].unlogged[world->node][s] > 0)
 					sim_fail("mail %u recipient %u: an outcome (%u) has no "
 						 "event",
 						 m->number, k, s);

@@ -185,26 +185,59 @@ check_may_arrive(struct oracle_mail *m)
 	if (m->put == PUT_NEW || m->put == PUT_REFUSED)
 		sim_fail("mail %u arrives, but it was %s", m->number,
 			 m->put == PUT_NEW ? "never offered whole" : "refused");
-	if (m->put == PUT_DOUBT && m->incarnation == o->incarnation)
+	bool is_its = oracle_putter_lives(m) && m->owner == m->node;
+	if (m->put == PUT_DOUBT && is_its)
 		sim_fail("mail %u was refused in doubt and arrives", m->number);
-	if (o->has_spy && m->incarnation == o->incarnation && !m->durable)
+	if (o->has_spy && is_its && !m->durable)
 		sim_fail("mail %u arrives before it is durable", m->number);
 	o->doubts += m->put == PUT_DOUBT && !m->alive;
 	m->alive = true;
 }
 
 static bool
-has_answer(const struct oracle_recipient *r)
+has_answer(const struct oracle_arrival *a)
 {
-	return r->stream != NULL && r->stream->taken >= r->answer_end;
+	return a->stream != NULL && a->stream->taken >= a->answer_end;
+}
+
+static bool
+permits_another(const struct oracle_arrival *a)
+{
+	if (a->stream == NULL || a->died)
+		return true;
+	return !a->durable && a->stream->over && (a->stopped || !has_answer(a));
 }
 
 static bool
 may_come_again(const struct oracle_recipient *r)
 {
-	if (r->durable)
-		return false;
-	return r->died || (r->stream->over && (r->stopped || !has_answer(r)));
+	for (unsigned n = 0; n < ORACLE_NODES; n++)
+		if (!permits_another(&r->by[n]))
+			return false;
+	return true;
+}
+
+/* Of a mail that another node has taken over: a copy whose end was sent before its node had lost
+ * the mail, or before an outcome was durable. The sink may read it at any time. */
+static bool
+has_crossed(const struct oracle_mail *m, const struct oracle_recipient *r,
+	    const struct sim_traffic *stream)
+{
+	uint64_t lost_us = m->lost_us[stream->node];
+
+	if (lost_us != 0 && stream->node != m->owner)
+		return stream->sent_us <= lost_us;
+	return m->crossings > 0 && r->durable_us != 0 && stream->sent_us <= r->durable_us;
+}
+
+/* Invariant 3: whose lease has run out ends no more data. */
+static void
+check_is_owners(const struct oracle_mail *m, const struct sim_traffic *stream)
+{
+	if (m->lost_us[stream->node] != 0 && stream->node != m->owner)
+		sim_fail("mail %u is sent by node %u, which has lost it %llu us before", m->number,
+			 stream->node,
+			 (unsigned long long)(stream->sent_us - m->lost_us[stream->node]));
 }
 
 /* A copy on a stream that the relay has let go of since: the sink was slow to read it. It was in
@@ -215,8 +248,9 @@ is_late_copy(const struct oracle_recipient *r, const struct sim_traffic *stream)
 {
 	if (stream->left_us == 0)
 		return false;
+	const struct oracle_arrival *last = &r->by[r->last_by];
 	return r->arrived == 0 ? r->expired && stream->left_us < r->expired_us
-			       : stream != r->stream && stream->left_us < r->arrived_us;
+			       : stream != last->stream && stream->left_us < last->at_us;
 }
 
 void
@@ -236,21 +270,26 @@ oracle_arrived(struct oracle_mail *m, uint32_t recipient, struct span data, unsi
 		world->oracle->duplicates++;
 		return;
 	}
-	if (r->recorded[RECIPIENT_DELIVERED] > 0 || r->recorded[RECIPIENT_FAILED] > 0)
-		sim_fail("mail %u arrives for recipient %u, whose outcome is recorded", m->number,
-			 recipient);
-	if (r->arrived > 0) {
-		if (!may_come_again(r))
+	bool crossed = has_crossed(m, r, stream);
+	if (!crossed) {
+		check_is_owners(m, stream);
+		if (r->over_at & 1 << m->owner)
+			sim_fail("mail %u arrives for recipient %u, whose outcome is recorded",
+				 m->number, recipient);
+		if (r->arrived > 0 && !may_come_again(r))
 			sim_fail("mail %u arrives again for recipient %u, without a reason",
 				 m->number, recipient);
-		world->oracle->duplicates++;
 	}
+	world->oracle->duplicates += r->arrived > 0;
 	r->arrived++;
-	r->arrived_us = world->now_us;
-	r->token = token;
-	r->stream = stream;
-	r->answer_end = UINT64_MAX;
-	r->durable = r->died = r->stopped = false;
+	r->last_by = stream->node;
+	r->by[stream->node] = (struct oracle_arrival){
+		.at_us = world->now_us,
+		.token = token,
+		.stream = stream,
+		.answer_end = UINT64_MAX,
+		.died = crossed,
+	};
 }
 
 void
@@ -258,8 +297,9 @@ oracle_answering(struct oracle_mail *m, uint32_t recipient, unsigned token, uint
 {
 	struct oracle_recipient *r = &m->recipients[recipient];
 
-	if (r->token == token)
-		r->answer_end = answer_end;
+	for (unsigned n = 0; n < ORACLE_NODES; n++)
+		if (r->by[n].token == token)
+			r->by[n].answer_end = answer_end;
 	sim_note("answered", m->number, recipient);
 }
 
@@ -270,16 +310,26 @@ oracle_bounced(struct oracle_mail *m, uint32_t recipient)
 	m->recipients[recipient].refused = true;
 }
 
+static void
+token_durable(struct oracle_recipient *r, unsigned token)
+{
+	for (unsigned n = 0; n < ORACLE_NODES; n++) {
+		if (r->by[n].token != token)
+			continue;
+		r->by[n].durable = true;
+		if (r->durable_us == 0)
+			r->durable_us = world->now_us;
+	}
+}
+
 void
 oracle_token_durable(unsigned token)
 {
 	struct oracle *o = world->oracle;
 
 	for (uint32_t i = 0; i < o->mail_count; i++)
-		for (uint32_t k = 0; k < o->mails[i].recipient_count; k++) {
-			struct oracle_recipient *r = &o->mails[i].recipients[k];
-			r->durable |= r->token == token;
-		}
+		for (uint32_t k = 0; k < o->mails[i].recipient_count; k++)
+			token_durable(&o->mails[i].recipients[k], token);
 }
 
 /* ---- the store ---- */
@@ -288,6 +338,8 @@ void
 oracle_putting(struct oracle_mail *m, const struct mail_envelope *e)
 {
 	m->id = e->id;
+	m->node = m->owner = world->node;
+	m->incarnation = world->oracle->lives[m->node];
 	oracle_accepted(m, e->accepted_at_ms);
 }
 
@@ -312,10 +364,12 @@ oracle_outcome_asked(struct oracle_mail *m, const struct queue_result *result)
 	uint8_t state = result->state;
 	struct oracle_recipient *r = &m->recipients[recipient];
 
-	if (r->recorded[RECIPIENT_DELIVERED] > 0 || r->recorded[RECIPIENT_FAILED] > 0)
+	struct oracle_arrival *a = &r->by[world->node];
+
+	if (r->over_at & 1 << world->node)
 		sim_fail("mail %u recipient %u: an outcome is recorded after the last one",
 			 m->number, recipient);
-	if (state == RECIPIENT_DELIVERED && !has_answer(r))
+	if (state == RECIPIENT_DELIVERED && !has_answer(a))
 		sim_fail("mail %u recipient %u: no sink has said that it took it", m->number,
 			 recipient);
 	if (state == RECIPIENT_FAILED && !(r->possible & 1 << RECIPIENT_FAILED))
@@ -324,8 +378,8 @@ oracle_outcome_asked(struct oracle_mail *m, const struct queue_result *result)
 	if (state != RECIPIENT_PENDING && !(FINAL & 1 << state))
 		sim_fail("mail %u recipient %u: nobody has asked for state %u", m->number,
 			 recipient, state);
-	r->stopped = span_eq(result->reply, SPAN("451 4.3.2 we ended the connection"));
-	r->recording |= (uint8_t)(1 << state);
+	a->stopped = span_eq(result->reply, SPAN("451 4.3.2 we ended the connection"));
+	r->recording[world->node] |= (uint8_t)(1 << state);
 	sim_note("recording", (uint64_t)m->number << 8 | recipient, state);
 }
 
@@ -336,63 +390,78 @@ oracle_outcome_done(struct oracle_mail *m, const struct queue_result *result)
 	uint8_t state = result->state;
 	struct oracle_recipient *r = &m->recipients[recipient];
 
-	r->recording = 0;
+	r->recording[world->node] = 0;
 	r->recorded[state]++;
+	r->unlogged[world->node][state]++;
+	if (FINAL & 1 << state)
+		r->over_at |= (uint8_t)(1 << world->node);
 	sim_note("recorded", (uint64_t)m->number << 8 | recipient, state);
 	if (state != RECIPIENT_DELIVERED)
 		return;
-	if (!oracle_token_is_written(r->token))
+	struct oracle_arrival *a = &r->by[world->node];
+	bool is_written = world->oracle->is_remote ? a->durable || m->crossings > 0
+						   : oracle_token_is_written(a->token);
+	if (!is_written)
 		sim_fail("mail %u recipient %u: confirmed, but no durable write has the outcome",
 			 m->number, recipient);
-	r->durable = true;
+	a->durable = true;
 }
 
 /* ---- crash and end ---- */
 
 static void
-recipient_crashed(struct oracle_recipient *r)
+recipient_crashed(struct oracle_recipient *r, unsigned node)
 {
 	struct oracle *o = world->oracle;
+	struct oracle_arrival *a = &r->by[node];
 
-	r->died = r->arrived > 0 && !r->durable;
-	oracle_times_ended(r);
+	a->died = a->stream != NULL && (a->died || !a->durable);
+	if (r->asked_by == node)
+		oracle_times_ended(r);
 	/* What was on its way to the disk may have got there: then it will have no event. */
-	r->eventless |= r->recording & FINAL;
-	r->recording = 0;
+	r->eventless |= r->recording[node] & FINAL;
+	r->recording[node] = 0;
 	for (unsigned s = 0; s < ORACLE_STATES; s++) {
-		o->eventless += (uint64_t)(r->recorded[s] - r->logged[s]);
-		if (r->recorded[s] > r->logged[s])
+		o->eventless += r->unlogged[node][s];
+		if (r->unlogged[node][s] > 0)
 			r->eventless |= (uint8_t)(1 << s);
-		r->logged[s] = r->recorded[s];
+		r->unlogged[node][s] = 0;
 	}
 }
 
 void
-oracle_crashed(void)
+oracle_crashed(unsigned node)
 {
 	struct oracle *o = world->oracle;
 
 	for (uint32_t i = 0; i < o->mail_count; i++) {
 		struct oracle_mail *m = &o->mails[i];
-		m->eventless |= m->incarnation == o->incarnation && m->received == 0;
-		m->notices_logged = m->notices_recorded;
+		bool was_its = m->node == node && oracle_putter_lives(m);
+		m->eventless |= was_its && m->received == 0;
+		m->notices_unlogged[node] = 0;
+		if (was_its)
+			oracle_server_keeps(m);
 		for (uint32_t k = 0; k < m->recipient_count; k++)
-			recipient_crashed(&m->recipients[k]);
+			recipient_crashed(&m->recipients[k], node);
 	}
 }
 
 void
-oracle_stopped(void)
+oracle_stopped(unsigned node)
 {
 	struct oracle *o = world->oracle;
 
 	for (uint32_t i = 0; i < o->mail_count; i++) {
 		struct oracle_mail *m = &o->mails[i];
+		if (m->node == node && oracle_putter_lives(m))
+			oracle_server_keeps(m);
 		for (uint32_t k = 0; k < m->recipient_count; k++) {
 			struct oracle_recipient *r = &m->recipients[k];
-			r->died |= r->arrived > 0 && !r->durable && r->recording != 0;
-			r->recording = 0;
-			oracle_times_ended(r);
+			struct oracle_arrival *a = &r->by[node];
+			a->died |= a->stream != NULL && !a->durable && r->recording[node] != 0;
+			r->recording[node] = 0;
+			if (r->asked_by == node)
+				oracle_times_ended(r);
 		}
 	}
 }
@@ -405,10 +474,10 @@ check_last_outcome(const struct oracle_mail *m, uint32_t recipient)
 	unsigned delivered = r->recorded[RECIPIENT_DELIVERED];
 	unsigned failed = r->recorded[RECIPIENT_FAILED];
 
-	if (delivered + failed > 1)
+	if (delivered + failed > 1 && m->crossings == 0)
 		sim_fail("mail %u recipient %u has %u outcomes", m->number, recipient,
 			 delivered + failed);
-	if (delivered + failed == 1)
+	if (delivered + failed >= 1)
 		return; /* with its event: oracle_check_logged */
 	bool may_be = (r->eventless & 1 << RECIPIENT_DELIVERED && r->arrived > 0) ||
 		      (r->eventless & 1 << RECIPIENT_FAILED && r->possible & 1 << RECIPIENT_FAILED);

@@ -76,6 +76,7 @@ struct world {
 	bool verbose;
 	char failure[512];
 
+	unsigned node; /* whose turn it is, where several relays run */
 	struct sim_files *files;
 	struct sim_net *net;
 	struct sim_spares *spares; /* of sim_keys.c */

@@ -32,6 +32,7 @@ sim_handle_new(struct sim_handle handle)
 	}
 	if (handle.kind == SIM_HANDLE_FILE)
 		sim_file_open(handle.file);
+	handle.node = world->node;
 	handles[handle_count] = handle;
 	return (int)(FIRST_HANDLE + handle_count++);
 }
@@ -76,6 +77,14 @@ sim_handle_close(int fd)
 		break;
 	}
 	h->kind = SIM_HANDLE_CLOSED;
+}
+
+void
+sim_handles_kill(unsigned node)
+{
+	for (size_t i = 0; i < handle_count; i++)
+		if (handles[i].kind != SIM_HANDLE_CLOSED && handles[i].node == node)
+			sim_handle_close((int)(FIRST_HANDLE + i));
 }
 
 void

@@ -22,7 +22,8 @@ struct function {
 /* Of the process, see sim_lua.h. */
 static struct {
 	lua_State *lua;
-	uint64_t hash; /* of the text that is loaded */
+	uint8_t *library; /* the text that is loaded */
+	size_t library_size;
 	bool loading;
 	struct function functions[FUNCTIONS_MOST];
 	unsigned count;
@@ -219,6 +220,7 @@ sim_lua_end(void)
 {
 	if (engine.lua != NULL)
 		lua_close(engine.lua);
+	free(engine.library);
 	memset(&engine, 0, sizeof engine);
 }
 
@@ -250,7 +252,10 @@ sim_lua_load(struct span library, struct text *out)
 		sim_lua_end();
 		return false;
 	}
-	engine.hash = sim_hash(3, library.data, library.size);
+	engine.library = malloc(library.size);
+	ASSERT(engine.library != NULL);
+	memcpy(engine.library, library.data, library.size);
+	engine.library_size = library.size;
 	return true;
 }
 
@@ -261,7 +266,7 @@ function_of(struct span library, struct span name)
 
 	if (library.size == 0)
 		return NULL;
-	if (engine.lua == NULL || engine.hash != sim_hash(3, library.data, library.size)) {
+	if (engine.lua == NULL || !span_eq(library, span_of(engine.library, engine.library_size))) {
 		bool loaded = sim_lua_load(library, &ignored);
 		text_fini(&ignored);
 		ASSERT(loaded);

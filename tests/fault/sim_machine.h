@@ -31,6 +31,7 @@ struct sim_handle {
 	bool writable;
 	struct sim_socket *socket;
 	struct sim_listener *listener;
+	unsigned node; /* of the relay that has it */
 };
 
 /* A new descriptor; 1000 and up, so that no real one is taken for it. */
@@ -52,6 +53,12 @@ void sim_ring_step(void);
 /* Decides what of the operations in flight has reached the disk. */
 void sim_ring_crash(void);
 void sim_ring_check_empty(void);
+
+/* ---- one relay of several is killed, which has no files ---- */
+
+/* Both, the ring first: operations end without a word, descriptors are closed. */
+void sim_ring_kill(unsigned node);
+void sim_handles_kill(unsigned node);
 
 /* What an oracle wants to see of the traffic between relay and machine. */
 struct sim_watch {

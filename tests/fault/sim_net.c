@@ -171,6 +171,7 @@ socket_new(void)
 	stream_init(&s->in);
 	stream_init(&s->out);
 	s->traffic = sim_allocate(sizeof *s->traffic); /* peers look at it to the end */
+	s->traffic->node = world->node;
 	s->references = 1;
 	s->next_us = UINT64_MAX;
 	list_append(&world->net->sockets, &s->node);
@@ -278,6 +279,12 @@ bool
 sim_socket_writable(const struct sim_socket *s)
 {
 	return s->broken || s->peer == NULL || s->out.ended || s->out.count < STREAM_SIZE;
+}
+
+void
+sim_socket_handed(struct sim_socket *s)
+{
+	s->traffic->sent_us = world->now_us;
 }
 
 int
@@ -564,6 +571,7 @@ run_connect(struct sim_net *net, struct sim_socket *s)
 	struct server *server = find_server(&s->remote);
 
 	s->next_us = UINT64_MAX;
+	world->node = s->traffic->node;
 	s->peer = server == NULL ? NULL : server->on_connect(server->context, &s->remote);
 	if (s->peer == NULL) {
 		s->connected = -ECONNREFUSED;

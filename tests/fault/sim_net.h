@@ -36,6 +36,8 @@ struct sim_traffic {
 	bool over;        /* broken, or ended by either side */
 	uint64_t
 		left_us; /* since when it is broken, or the relay has let go of it; 0: it has not */
+	uint64_t sent_us; /* when the relay has handed over bytes for it last */
+	unsigned node;    /* that has made it */
 };
 
 struct sim_peer_events {
@@ -95,6 +97,8 @@ struct sim_socket *sim_listener_take(struct sim_listener *l);
 bool sim_socket_readable(const struct sim_socket *s);
 /* Bytes (seed-chosen, at most size), 0 at the end, -errno. */
 int sim_socket_receive(struct sim_socket *s, uint8_t *out, size_t size);
+/* The relay has handed over bytes to be sent. */
+void sim_socket_handed(struct sim_socket *s);
 /* Takes what there is room for; -errno where the stream is broken. */
 int sim_socket_send(struct sim_socket *s, const uint8_t *data, size_t size);
 bool sim_socket_writable(const struct sim_socket *s);

@@ -46,14 +46,16 @@ struct sim_redis {
 	uint64_t no_memory_until_us;
 	uint64_t no_disk_until_us;
 	uint64_t lives; /* restarts */
+	uint64_t cut_until_us[SIM_REDIS_NODES];
 	struct sim_redis_numbers numbers;
 };
 
 /* A connection to it. Replaced memory is the world's, like the server's own. */
 struct channel {
 	struct sim_peer peer; /* first */
-	struct list_node node;
+	struct list_node node_link;
 	struct sim_redis *server;
+	unsigned node;
 	struct blob in, out;
 	size_t in_at, out_at;
 	uint64_t wakes_us;     /* until then it neither executes nor answers */
@@ -67,6 +69,14 @@ struct channel {
 	struct blob *topics;              /* one name; subscribed where not NULL */
 	bool closes;
 };
+
+static sim_redis_watch_fn watch;
+
+void
+sim_redis_watch(sim_redis_watch_fn on_function)
+{
+	watch = on_function;
+}
 
 static uint64_t
 clock_us(const struct sim_redis *r)
@@ -205,7 +215,7 @@ on_publish(void *context, struct span topic, struct span message)
 	r->numbers.published++;
 	for (struct list_node *node = list_first(&r->channels); node != NULL;
 	     node = list_next(&r->channels, node)) {
-		struct channel *c = LIST_ITEM(node, struct channel, node);
+		struct channel *c = LIST_ITEM(node, struct channel, node_link);
 		struct text t = { 0 };
 		if (c->topics == NULL || !span_eq(blob_span(c->topics), topic))
 			continue;
@@ -361,10 +371,12 @@ execute(struct sim_redis *r, const struct span *words, unsigned count, struct te
 		r->numbers.functions++;
 		size_t at = out->size;
 		sim_lua_call(blob_span(&r->library), r->keys, words + 1, count - 1, out);
+		struct span reply = span_of(out->data + at, out->size - at);
 		/* Half of a function would have run: the model is behind it. */
-		if (span_starts_with(span_of(out->data + at, out->size - at),
-				     SPAN("-ERR unknown command")))
-			sim_fail("redis: %.*s", (int)(out->size - at), (char *)out->data + at);
+		if (span_starts_with(reply, SPAN("-ERR unknown command")))
+			sim_fail("redis: %.*s", SPAN_ARG(reply));
+		if (watch != NULL)
+			watch(words, count, reply);
 	} else if (is_word(words[0], "FUNCTION")) {
 		run_function(r, words, count, out);
 	} else if (is_word(words[0], "CONFIG")) {
@@ -533,7 +545,7 @@ serve(struct channel *c, const struct span *words, unsigned count, struct text *
 static void
 channel_free(struct channel *c)
 {
-	list_unlink(&c->node);
+	list_unlink(&c->node_link);
 	blob_fini(&c->in);
 	blob_fini(&c->out);
 	blob_fini(&c->queue);
@@ -543,7 +555,7 @@ channel_free(struct channel *c)
 	}
 	sim_peer_wake(&c->peer, 0);
 	list_unlink(&c->peer.node);
-	list_append(&c->server->spent, &c->node);
+	list_append(&c->server->spent, &c->node_link);
 }
 
 static void
@@ -614,6 +626,7 @@ step(struct channel *c, const struct span *words, unsigned count, size_t taken)
 		return false;
 	}
 	c->was_delayed = false;
+	world->node = c->node;
 	sim_note("redis", sim_hash(4, words[0].data, words[0].size), count);
 	serve(c, words, count, &out);
 	blob_append(&c->out, span_of(out.data, out.size));
@@ -722,15 +735,15 @@ on_connect(void *context, const struct net_address *address)
 {
 	struct sim_redis *r = context;
 
-	if (world->now_us < r->down_until_us)
+	if (world->now_us < r->down_until_us || world->now_us < r->cut_until_us[world->node])
 		return NULL;
 	struct list_node *n = list_shift(&r->spent);
 	struct channel *c =
-		n != NULL ? LIST_ITEM(n, struct channel, node) : sim_allocate(sizeof *c);
-	*c = (struct channel){ .server = r };
+		n != NULL ? LIST_ITEM(n, struct channel, node_link) : sim_allocate(sizeof *c);
+	*c = (struct channel){ .server = r, .node = world->node };
 	c->is_authenticated = r->password == NULL;
 	sim_peer_init(&c->peer, &peer_events, address);
-	list_append(&r->channels, &c->node);
+	list_append(&r->channels, &c->node_link);
 	return &c->peer;
 }
 
@@ -770,6 +783,7 @@ sim_redis_calm(struct sim_redis *r)
 
 	r->faults = (struct sim_redis_faults){ .lag_us = lag_us };
 	r->down_until_us = r->no_memory_until_us = r->no_disk_until_us = 0;
+	memset(r->cut_until_us, 0, sizeof r->cut_until_us);
 }
 
 void
@@ -803,7 +817,22 @@ sim_redis_break_connections(struct sim_redis *r)
 	struct list_node *n;
 
 	while ((n = list_first(&r->channels)) != NULL)
-		drop(LIST_ITEM(n, struct channel, node));
+		drop(LIST_ITEM(n, struct channel, node_link));
+}
+
+void
+sim_redis_cut(struct sim_redis *r, unsigned node, uint64_t until_us)
+{
+	struct list_node *next;
+
+	ASSERT(node < SIM_REDIS_NODES);
+	r->cut_until_us[node] = until_us;
+	for (struct list_node *n = list_first(&r->channels); n != NULL; n = next) {
+		struct channel *c = LIST_ITEM(n, struct channel, node_link);
+		next = list_next(&r->channels, n);
+		if (c->node == node)
+			drop(c);
+	}
 }
 
 void

@@ -20,6 +20,7 @@
 #include "tests/fault/sim_keys.h"
 
 struct sim_redis;
+enum { SIM_REDIS_NODES = 4 };
 
 /* How often, out of 1000, each thing happens at a command, and how long it takes at most. */
 struct sim_redis_faults {
@@ -53,9 +54,16 @@ void sim_redis_move_clock(struct sim_redis *r, int64_t offset_ms);
 void sim_redis_restart(struct sim_redis *r, uint64_t down_us);
 void sim_redis_fail_over(struct sim_redis *r, uint64_t down_us);
 void sim_redis_break_connections(struct sim_redis *r);
+/* Between this node (world->node) and the server nothing passes until then. */
+void sim_redis_cut(struct sim_redis *r, unsigned node, uint64_t until_us);
 
 /* For oracles: asks it as a client would, with no connection and no faults. */
 void sim_redis_ask(struct sim_redis *r, const struct span *words, unsigned count, struct text *out);
+
+/* Of this process: told of each function that the server has executed: the words of its FCALL, and
+ * the reply in RESP, which may still be lost. */
+typedef void (*sim_redis_watch_fn)(const struct span *words, unsigned count, struct span reply);
+void sim_redis_watch(sim_redis_watch_fn on_function);
 
 struct sim_redis_numbers {
 	uint64_t commands;   /* executed; those inside a function are not counted */

@@ -99,6 +99,7 @@ struct group {
 struct ring {
 	uint32_t magic;
 	unsigned number;
+	unsigned node;       /* of the relay that made it */
 	struct list queued;  /* not yet submitted: lent, but unknown to the kernel */
 	struct list pending; /* in the kernel */
 	struct list done;    /* completed, not yet harvested */
@@ -148,6 +149,7 @@ ring_new(const struct ring_options *options, struct buf *why)
 	rings[number] = r;
 	r->magic = RING_MAGIC;
 	r->number = number;
+	r->node = world->node;
 	list_init(&r->queued);
 	list_init(&r->pending);
 	list_init(&r->done);
@@ -466,6 +468,7 @@ ring_send(struct ring *r, struct op *op, int fd, const void *data, size_t size)
 	p->data = data;
 	p->size = size;
 	p->checksum = checksum(p);
+	sim_socket_handed(p->socket);
 	if (watch != NULL && watch->on_send != NULL)
 		watch->on_send(r, p->socket, data, size);
 }
@@ -476,6 +479,7 @@ ring_send_message(struct ring *r, struct op *op, int fd, const struct msghdr *me
 	struct pending *p = begin_socket(r, op, KIND_SEND, fd);
 
 	p->message = message;
+	sim_socket_handed(p->socket);
 	for (size_t i = 0; i < message->msg_iovlen; i++) {
 		const struct iovec *v = &message->msg_iov[i];
 		p->size += v->iov_len;
@@ -799,6 +803,7 @@ static void
 complete(struct pending *p)
 {
 	check_lent(p);
+	world->node = p->ring->node;
 	if (p->kind == KIND_SEND && !p->cancelled && !run_send(p)) {
 		p->ready_us = UINT64_MAX; /* waits for more room */
 		return;
@@ -892,6 +897,31 @@ sim_ring_crash(void)
 		for (struct list_node *n = rings[i] ? list_first(&rings[i]->pending) : NULL;
 		     n != NULL; n = list_next(&rings[i]->pending, n))
 			crash_one(LIST_ITEM(n, struct pending, node));
+}
+
+/* Its memory is lost with the relay. */
+static void
+kill_ring(struct ring *r)
+{
+	struct list *lists[] = { &r->queued, &r->pending, &r->done };
+	struct list_node *n;
+
+	for (unsigned i = 0; i < 3; i++)
+		while ((n = list_shift(lists[i])) != NULL) {
+			struct pending *p = LIST_ITEM(n, struct pending, node);
+			if (p->socket != NULL)
+				sim_socket_put(p->socket);
+			free(p);
+		}
+	rings[r->number] = NULL;
+}
+
+void
+sim_ring_kill(unsigned node)
+{
+	for (unsigned i = 0; i < RINGS_MAX; i++)
+		if (rings[i] != NULL && rings[i]->node == node)
+			kill_ring(rings[i]);
 }
 
 /* ---- the relay's side of completion ---- */

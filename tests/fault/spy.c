@@ -12,6 +12,8 @@ enum { REQUESTS_MOST = 1024 };
 struct request {
 	const void *request; /* NULL: free */
 	struct oracle_mail *m;
+	unsigned node;
+	unsigned moves; /* of the mail, when it was asked */
 	/* What is recorded, by the oracle's numbers of recipients: those whom the relay has refused
 	 * are not in its envelopes. */
 	struct queue_result results[ORACLE_RECIPIENTS_MAX];
@@ -82,7 +84,8 @@ put(struct queue *q, struct queue_put *p)
 	struct oracle_mail *m = mail_of(p->envelope);
 
 	oracle_putting(m, p->envelope);
-	*find(NULL) = (struct request){ .request = p, .m = m, .on_put = p->on_done };
+	*find(NULL) =
+		(struct request){ .request = p, .m = m, .node = world->node, .on_put = p->on_done };
 	p->on_done = on_put_done;
 	store_driver->put(q, p);
 }
@@ -92,14 +95,20 @@ on_recorded(struct queue_record *r, enum err e)
 {
 	struct request saved = take(r);
 
+	/* Another has the mail since: what was done was settled then. */
+	bool is_stale = saved.moves != saved.m->moves;
+
 	for (uint32_t i = 0; e == ERR_OK && i < r->result_count; i++) {
 		if (saved.results[i].tried)
 			oracle_outcome_done(saved.m, &saved.results[i]);
-		oracle_times_recorded(saved.m, &saved.results[i]);
+		if (!is_stale)
+			oracle_times_recorded(saved.m, &saved.results[i]);
 	}
-	if (e != ERR_OK)
+	if (e == ERR_LOST)
+		oracle_lost(saved.m, saved.results, r->result_count);
+	else if (e != ERR_OK && !is_stale)
 		oracle_times_failed(saved.m, saved.results, r->result_count);
-	saved.m->notices_recorded += e == ERR_OK && r->notice != NULL;
+	saved.m->notices_unlogged[world->node] += e == ERR_OK && r->notice != NULL;
 	r->on_done = saved.on_record;
 	r->on_done(r, e);
 }
@@ -122,15 +131,22 @@ record(struct queue *q, struct queue_record *r)
 	     oracle_mail_of_sender(r->notice->envelope->recipients[0].address) != m))
 		sim_fail("mail %u: its report goes to somebody else", m->number);
 	struct request *request = find(NULL);
-	*request = (struct request){ .request = r, .m = m, .on_record = r->on_done };
+	*request = (struct request){
+		.request = r,
+		.m = m,
+		.node = world->node,
+		.moves = m->owner == world->node ? m->moves : UINT32_MAX,
+		.on_record = r->on_done,
+	};
 	ASSERT(r->result_count <= ORACLE_RECIPIENTS_MAX);
 	for (uint32_t i = 0; i < r->result_count; i++) {
 		const struct mail_recipient *to = &envelope->recipients[r->results[i].recipient];
 		request->results[i] = r->results[i];
 		request->results[i].recipient = oracle_recipient_of(m, to->address);
 	}
-	oracle_judge_times(m, request->results, r->result_count, r->notice != NULL,
-			   q->worker->now_wall_ms);
+	if (m->owner == world->node)
+		oracle_judge_times(m, request->results, r->result_count, r->notice != NULL,
+				   q->worker->now_wall_ms);
 	for (uint32_t i = 0; i < r->result_count; i++)
 		if (r->results[i].tried)
 			oracle_outcome_asked(m, &request->results[i]);
@@ -145,7 +161,10 @@ on_claimed(struct queue_claim *c, enum err e)
 
 	for (struct list_node *n = list_first(&c->items); n != NULL; n = list_next(&c->items, n)) {
 		const struct queue_item *i = LIST_ITEM(n, struct queue_item, link);
-		if (!is_notice(i->mail->envelope))
+		if (is_notice(i->mail->envelope))
+			continue;
+		/* What another has taken over since is not known as it was. */
+		if (mail_of(i->mail->envelope)->owner == world->node)
 			oracle_claimed(mail_of(i->mail->envelope), i, oracle_wall_ms());
 	}
 	c->on_done = saved.on_claim;
@@ -155,7 +174,7 @@ on_claimed(struct queue_claim *c, enum err e)
 static void
 claim(struct queue *q, struct queue_claim *c)
 {
-	*find(NULL) = (struct request){ .request = c, .on_claim = c->on_done };
+	*find(NULL) = (struct request){ .request = c, .node = world->node, .on_claim = c->on_done };
 	c->on_done = on_claimed;
 	store_driver->claim(q, c);
 }
@@ -175,9 +194,17 @@ static void
 act(struct queue *q, struct queue_act *a)
 {
 	oracle_holding(a->id, a->action == QUEUE_HOLD);
-	*find(NULL) = (struct request){ .request = a, .on_act = a->on_done };
+	*find(NULL) = (struct request){ .request = a, .node = world->node, .on_act = a->on_done };
 	a->on_done = on_acted;
 	store_driver->act(q, a);
+}
+
+void
+spy_forget(unsigned node)
+{
+	for (size_t i = 0; i < REQUESTS_MOST; i++)
+		if (requests[i].node == node)
+			requests[i] = (struct request){ 0 };
 }
 
 void

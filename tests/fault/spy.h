@@ -10,5 +10,7 @@
 
 /* On all ends of the store; before any of them is used. Once an incarnation. */
 void spy_watch(struct queue_store *store, unsigned worker_count);
+/* This node is no more, and its requests will not end. */
+void spy_forget(unsigned node);
 
 #endif

@@ -16,7 +16,7 @@ class Mail:
     def __init__(self, envelope, pending, pieces, owner):
         self.envelope, self.pending, self.pieces = envelope, pending, pieces
         self.owner, self.due, self.lane, self.hold = owner, None, None, 0
-        self.states = {}
+        self.states, self.change = {}, None
 
     def is_held(self):
         return self.hold % 2 == 1
@@ -32,6 +32,8 @@ class Mail:
             out[b"d"] = u(str(self.due))
         if self.lane is not None:
             out[b"k"] = u(self.lane)
+        if self.change is not None:
+            out[b"c"] = u(self.change)
         if self.hold:
             out[b"h"] = u(str(self.hold))
         for index, state in self.states.items():
@@ -177,10 +179,12 @@ class Shard:
             verdict = "OK"
         return u(verdict)
 
-    def record(self, inc, id, release_ms, lane, values, notice=None):
+    def record(self, inc, id, release_ms, lane, values, notice=None, change=None):
         mail = self.mails.get(id)
         if mail is None:
             return [b"GONE", 0]
+        if change is not None and mail.change == change:
+            return [b"OK", mail.pending]
         mine = mail.owner == inc
         news = {}
         for index, value in values:
@@ -199,6 +203,7 @@ class Shard:
             self.forget(id)
         elif mine and release_ms != "":
             self.wait(id, self.now + release_ms, lane)
+            mail.change = mail.change if change is None else change
         return [b"OK" if mine else b"LOST", left]
 
     def release(self, inc, rows):

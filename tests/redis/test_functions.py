@@ -123,6 +123,20 @@ def test_lanes_are_served_in_turn(node):
     assert reply[1] == 0  # more is due
 
 
+def test_what_has_given_a_mail_back_is_heard_once_and_again(node):
+    id, change = mail_id(1), ("77",)
+    node.put(id)
+    first = [(0, b"P" + STATE)]
+    assert node.record(id, first, 0, "a.example", change) == [b"OK", 1]
+    # Whoever has not heard so asks again, and may not take it back from the next owner.
+    assert node.record(id, first, 0, "a.example", change) == [b"OK", 1]
+    assert len(node.ask("rp_claim", OTHER, LEASE_MS, 16)) == 3
+    assert node.record(id, first, 0, "a.example", change) == [b"OK", 1]
+    assert node.client.call("HGET", f"{TAG}:m:{id}", "o") == OTHER.encode()
+    # Another change is another's.
+    assert node.record(id, first, 0, "a.example", ("78",)) == [b"LOST", 1]
+
+
 def test_wrong_arguments_change_nothing(node):
     id = mail_id(1)
     node.client.call("SET", f"{TAG}:b:{id}:0", b"0", "EX", 3600)

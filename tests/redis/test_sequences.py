@@ -108,9 +108,13 @@ class Walk:
         if self.random.random() < 0.2:
             other = self.any_id()
             notice = None if other == id else self.some_mail(other)
+        change = None
+        if notice is None and self.random.random() < 0.5:
+            change = str(self.random.randrange(3))
         flat = [x for pair in values for x in pair]
-        return ("rp_record", inc, id, release, lane, len(values), *flat, *(notice or ())), \
-            lambda reply: self.shard.record(inc, id, release, lane, values, notice), True
+        more = notice or (() if change is None else (change,))
+        return ("rp_record", inc, id, release, lane, len(values), *flat, *more), \
+            lambda reply: self.shard.record(inc, id, release, lane, values, notice, change), True
 
     def op_release(self):
         inc = self.any_inc()

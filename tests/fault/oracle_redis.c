@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The part of the oracle that watches the modelled server which keeps the mails: what it has
+ * executed is durable, whether or not its answer reaches the relay. So for each moment it is known
+ * exactly what a crash leaves: which mails are there, and which outcomes.
+ *
+ * The words of a function are read as the wire has them (queue/redis/functions.lua); of a
+ * recipient's state only its first letter, and the sink's answer in it.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/buf.h"
+#include "tests/fault/drive.h"
+#include "tests/fault/oracle.h"
+#include "tests/fault/sim.h"
+
+/* Places of words: FCALL, its name, the number of keys, the key, and the arguments. */
+enum { NAME = 1, INCARNATION = 4, FIRST = 5 };
+
+static struct oracle_mail *
+mail_of(struct span hex)
+{
+	char text[33] = "";
+	struct mail_id id = { 0, 0 };
+
+	if (hex.size != sizeof text - 1)
+		return NULL;
+	memcpy(text, hex.data, hex.size);
+	if (sscanf(text, "%16" SCNx64 "%16" SCNx64, &id.high, &id.low) != 2)
+		return NULL;
+	return oracle_find(id); /* NULL: a report */
+}
+
+/* The recipient with this number in the envelope, which has those only that were not refused. */
+static uint32_t
+recipient_of(const struct oracle_mail *m, struct span number)
+{
+	uint64_t left = 0;
+
+	if (!span_to_u64(number, &left))
+		sim_fail("the server is told of recipient %.*s", SPAN_ARG(number));
+	for (uint32_t i = 0; i < m->recipient_count; i++)
+		if (m->recipients[i].offered && left-- == 0)
+			return i;
+	sim_fail("mail %u: the server is told of a recipient that it does not have", m->number);
+}
+
+static uint8_t
+state_of(struct span value)
+{
+	static const char letters[] = "PDXFR";
+	const char *at = value.size == 0 ? NULL : strchr(letters, value.data[0]);
+
+	if (at == NULL || *at == '\0')
+		sim_fail("the server is told a state that is none");
+	return (uint8_t)(at - letters);
+}
+
+static void
+on_commit(const struct span *words, struct span reply)
+{
+	struct oracle_mail *m = mail_of(words[6]);
+
+	if (m == NULL || !span_eq(reply, SPAN("$2\r\nOK\r\n")))
+		return;
+	if (m->cancelled)
+		sim_fail("mail %u is committed after it was cancelled", m->number);
+	m->committed = true;
+	m->owner = world->node;
+	sim_note("committed", m->number, 0);
+}
+
+static void
+on_cancel(const struct span *words)
+{
+	struct oracle_mail *m = mail_of(words[FIRST]);
+
+	if (m == NULL)
+		return;
+	if (m->durable)
+		sim_fail("mail %u is cancelled, and it was confirmed", m->number);
+	/* Another has taken it over: it stays. */
+	if (drive_redis_still_has(m->id))
+		return;
+	m->cancelled = true;
+	m->committed = false;
+	if (m->put == PUT_DOUBT)
+		m->put = PUT_REFUSED;
+	sim_note("cancelled", m->number, 0);
+}
+
+/* The state is there. `mine`: told by the owner of the mail. */
+static void
+note_state(struct oracle_mail *m, uint32_t recipient, struct span value, bool mine)
+{
+	static const char mark[] = "taken-";
+	struct oracle_recipient *r = &m->recipients[recipient];
+	uint8_t state = state_of(value);
+	const uint8_t *at = memmem(value.data, value.size, mark, sizeof mark - 1);
+	uint64_t token = 0;
+
+	if (mine && r->asked_by == world->node && (r->asked & 1 << state))
+		r->executed |= (uint8_t)(1 << state);
+	if (state != RECIPIENT_DELIVERED)
+		return;
+	if (at == NULL || !span_to_u64(span_of(at + sizeof mark - 1, 6), &token))
+		sim_fail("mail %u recipient %u is delivered without a sink's answer", m->number,
+			 recipient);
+	oracle_token_durable((unsigned)token);
+}
+
+void
+oracle_moved(struct oracle_mail *m, unsigned node, bool is_taken)
+{
+	unsigned former = m->owner;
+
+	sim_note("moved", m->number, node);
+	m->moves++;
+	m->crossings += former != node;
+	m->owner = node;
+	if (former != node)
+		m->lost_us[former] = world->now_us;
+	m->lost_us[node] = 0;
+	world->oracle->taken_over += is_taken;
+	for (uint32_t i = 0; i < m->recipient_count; i++) {
+		struct oracle_recipient *r = &m->recipients[i];
+		struct oracle_arrival *a = &r->by[former];
+		a->died |= is_taken && a->stream != NULL && !a->durable;
+		oracle_times_ended(r);
+	}
+}
+
+/* {now, next, {id, ...}, ...}: an id is the only text of 32 bytes at the front of a row. */
+static void
+on_given(struct span reply, bool is_taken)
+{
+	static const char mark[] = "\r\n$32\r\n";
+	const size_t size = sizeof mark - 1;
+	const uint8_t *at = reply.data;
+	const uint8_t *end = reply.data + reply.size;
+
+	while ((at = memmem(at, (size_t)(end - at), mark, size)) != NULL && end - at >= 42) {
+		struct oracle_mail *m = mail_of(span_of(at + size, 32));
+		at += size;
+		if (m != NULL)
+			oracle_moved(m, world->node, is_taken);
+	}
+}
+
+static void
+on_record(const struct span *words, unsigned count, struct span reply)
+{
+	struct oracle_mail *m = mail_of(words[FIRST]);
+	bool mine = span_starts_with(reply, SPAN("*2\r\n$2\r\nOK\r\n"));
+	uint64_t states = 0;
+
+	if (m == NULL || (!mine && !span_starts_with(reply, SPAN("*2\r\n$4\r\nLOST\r\n"))) ||
+	    !span_to_u64(words[FIRST + 3], &states))
+		return;
+	for (unsigned i = FIRST + 4; i + 1 < count && states > 0; i += 2, states--)
+		note_state(m, recipient_of(m, words[i]), words[i + 1], mine);
+}
+
+static void
+on_act(const struct span *words, struct span reply)
+{
+	struct oracle_mail *m = mail_of(words[4]);
+	bool holds = span_eq(words[5], SPAN("hold"));
+
+	if (m == NULL || !span_eq(reply, SPAN("$2\r\nOK\r\n")))
+		return;
+	oracle_held(m->id, holds);
+	/* Who is let go is due at once. */
+	for (uint32_t i = 0; i < m->recipient_count && !holds; i++)
+		m->recipients[i].due_is_known = false;
+}
+
+/* For people: ids and short words as they are, of states the beginning. */
+static void
+show(const struct span *words, unsigned count, struct span reply)
+{
+	char text[1024];
+	struct buf line = buf_of(text, sizeof text);
+
+	for (unsigned i = NAME; i < count && i < 12; i++) {
+		buf_append(&line, span_first(words[i], 36));
+		buf_append_byte(&line, ' ');
+	}
+	buf_append_string(&line, "-> ");
+	buf_append(&line, span_first(reply, 64));
+	for (size_t i = 0; i < line.size; i++)
+		text[i] = text[i] >= 32 && text[i] < 127 ? text[i] : '.';
+	fprintf(stderr, "server: %.*s\n", (int)line.size, text);
+}
+
+void
+oracle_executed(const struct span *words, unsigned count, struct span reply)
+{
+	struct span name = words[NAME];
+
+	if (world->verbose)
+		show(words, count, reply);
+	if (span_eq(name, SPAN("rp_commit")))
+		on_commit(words, reply);
+	else if (span_eq(name, SPAN("rp_record")))
+		on_record(words, count, reply);
+	else if (span_eq(name, SPAN("rp_cancel")))
+		on_cancel(words);
+	else if (span_eq(name, SPAN("rp_act")))
+		on_act(words, reply);
+	else if (span_eq(name, SPAN("rp_claim")) || span_eq(name, SPAN("rp_take")))
+		on_given(reply, span_eq(name, SPAN("rp_take")));
+}
+
+void
+oracle_lost(struct oracle_mail *m, const struct queue_result *results, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		struct oracle_recipient *r = &m->recipients[results[i].recipient];
+		if (results[i].state == RECIPIENT_DELIVERED)
+			oracle_outcome_done(m, &results[i]);
+		r->recording[world->node] = 0;
+		if (r->asked_by != world->node)
+			continue;
+		r->asked = r->executed = 0;
+		r->repeated = false;
+	}
+}
+
+bool
+oracle_settle(struct oracle_recipient *r)
+{
+	bool pending = r->executed & 1 << RECIPIENT_PENDING;
+
+	/* What failed and was asked again with another result may be either. */
+	if (!world->oracle->is_remote || r->repeated)
+		return false;
+	if (r->executed & ~(1 << RECIPIENT_PENDING)) {
+		r->may_be_over = true;
+	} else if (pending) {
+		r->attempts_least = r->attempts_most =
+			(uint16_t)(r->attempts_least + (r->counts ? 1 : 0));
+		r->notified = r->tells_delay ? 2 : r->notified;
+		r->delay_recorded |= r->tells_delay;
+		r->retry_at_ms = r->asked_retry_ms;
+		r->due_is_known = true;
+	}
+	return true;
+}
+
+void
+oracle_server_keeps(struct oracle_mail *m)
+{
+	if (!m->committed || m->alive)
+		return;
+	m->alive = m->eventless = true;
+}
