@@ -29,8 +29,9 @@ cluster=(curl redis-server redis-tools haproxy prometheus)
 # nsd, because its package would start it on port 53.
 unpacked=(exim4-base exim4-daemon-light prometheus nsd)
 # Relays to compare with. Haraka comes from npm, Exim and OpenSMTPD are unpacked.
-compare=(postfix nodejs python3 python3-yaml mount util-linux libpcre2-8-0 libgnutls30
-	libgnutls-dane0 libnsl2 libdb5.3 libidn12 libidn2-0 libevent-2.1-7 libssl3 libpam0g)
+compare=(postfix redis-server redis-tools nodejs python3 python3-yaml mount util-linux
+	libpcre2-8-0 libgnutls30 libgnutls-dane0 libnsl2 libdb5.3 libidn12 libidn2-0 libevent-2.1-7
+	libssl3 libpam0g)
 unpacked_compare=(exim4-base exim4-daemon-light opensmtpd)
 
 as_root() {

@@ -31,9 +31,10 @@ from relays.haraka import Haraka  # noqa: E402
 from relays.opensmtpd import OpenSmtpd  # noqa: E402
 from relays.postfix import Postfix  # noqa: E402
 from relays.ringpost import Ringpost  # noqa: E402
+from relays.ringpost_redis import RingpostRedis  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-RELAYS = {kind.name: kind for kind in (Ringpost, Postfix, Exim, OpenSmtpd, Haraka)}
+RELAYS = {kind.name: kind for kind in (Ringpost, RingpostRedis, Postfix, Exim, OpenSmtpd, Haraka)}
 MEMORY_FILE_SYSTEMS = {"tmpfs", "ramfs", "devtmpfs"}
 QUICK_MAILS = 300
 
@@ -142,7 +143,8 @@ def write_out(options, kinds, syncs, results, disk):
     text = tables.show(results, kinds, syncs, versions, describe_machine(disk))
     (options.out / "table.md").write_text(text)
     bars = [{"scenario": v.bar.scenario, "kind": v.bar.kind, "least": v.bar.least,
-             "value": v.value and v.value._asdict(), "met": v.met} for v in verdict.judge(results)]
+             "relay": v.bar.relay, "value": v.value and v.value._asdict(), "met": v.met}
+            for v in verdict.judge(results)]
     (options.out / "result.json").write_text(json.dumps(
         {"bars": bars, "syncs": syncs, "versions": versions, "runs": results}, indent=1) + "\n")
     files = sorted(str(path) for path in (options.out / "runs").glob("*.json"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured: the scenarios, and the bars that ringpostd is held to. Data only."""
+"""What is measured: the scenarios, and the bars that Ringpost is held to. Data only."""
 import collections
 
 # size: of a mail; mode: as ringpost-bench takes it; per_connection: mails over one connection of
@@ -20,8 +20,8 @@ SCENARIOS = (
 
 # kind: "rate", how often the other's rate is to be reached; "cpu", how often the other's CPU time a
 # mail is to be undercut; "share", of the rate without relay; "memory", how often the other's PSS is
-# to be undercut.
-Bar = collections.namedtuple("Bar", "scenario kind least")
+# to be undercut. relay: who is held to it.
+Bar = collections.namedtuple("Bar", "scenario kind least relay", defaults=("ringpostd",))
 
 AGAINST = "postfix"
 
@@ -39,6 +39,8 @@ BARS = (
     Bar("1k-pipelined", "share", 0.25),
     Bar("1k-lockstep", "memory", 3),
     Bar("1k-pipelined", "memory", 3),
+    Bar("1k-lockstep", "rate", 14, "ringpostd-redis"),
+    Bar("10k-lockstep", "rate", 9, "ringpostd-redis"),
 )
 
 

@@ -110,7 +110,7 @@ class Runner:
             "--label", relay.title, "--scenario", scenario.title, "--json", str(file)]
         if scenario.per_connection:
             command += ["--per-connection", str(scenario.per_connection)]
-        before_us = relay.cgroup.cpu_us()
+        before_us, before = relay.cgroup.cpu_us(), relay.counters()
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT_S)
         if done.returncode != 0:
             raise harness.Failure(f"{' '.join(command)}: exit status {done.returncode}\n"
@@ -119,8 +119,10 @@ class Runner:
         result = json.loads(file.read_text())
         if not result["totals"]["mails_accepted"]:
             raise harness.Failure(f"{relay.title} accepted no mail\n{relay.log()}")
-        result["compare"] = {}
+        mails = result["totals"]["mails_accepted"]
+        result["compare"] = {"a_mail": {name: (value - before[name]) / mails
+                                        for name, value in relay.counters().items()}}
         if before_us is not None:
             used_us = relay.cgroup.cpu_us() - before_us
-            result["compare"]["cpu_us_per_mail"] = used_us / result["totals"]["mails_accepted"]
+            result["compare"]["cpu_us_per_mail"] = used_us / mails
         return result

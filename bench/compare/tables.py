@@ -49,8 +49,9 @@ def show_bars(verdicts, title_of):
             value = f"1/{number(v.value.median)}"
             if v.value.count > 1:
                 value += f" (1/{number(v.value.least)} to 1/{number(v.value.greatest)})"
-        rows.append((matrix.scenario(v.bar.scenario).title, text, value, said))
-    return table(("scenario", "bar", "measured", ""), rows)
+        rows.append((title_of.get(v.bar.relay, v.bar.relay), matrix.scenario(v.bar.scenario).title,
+                     text, value, said))
+    return table(("relay", "scenario", "bar", "measured", ""), rows)
 
 
 def show_scenario(runs, scenario, relays):
@@ -71,6 +72,17 @@ def show_scenario(runs, scenario, relays):
             "share of the rate without relay", "CPU µs a mail", "PSS MiB",
             "accept p50 ms", "accept p99 ms")
     return table(head, rows)
+
+
+def show_a_mail(runs, scenario, relays):
+    """What else was counted: commands and bytes of a server beside a relay."""
+    rows = []
+    for relay in relays:
+        names = sorted({name for run in runs if run["compare"]["relay"] == relay.name
+                        for name in run["compare"].get("a_mail", {})})
+        rows += [(relay.title, name.replace("_", " "), with_spread(verdict.figure(
+            runs, scenario.name, relay.name, (f"compare.a_mail.{name}",)))) for name in names]
+    return ["", *table(("relay", "counted", "a mail"), rows)] if rows else []
 
 
 def show_relays(relays, syncs, versions):
@@ -111,5 +123,6 @@ def show(runs, relays, syncs, versions, machine):
              "## Relays", "", *show_relays(relays, syncs, versions), ""]
     for scenario in matrix.SCENARIOS:
         if any(run["compare"]["scenario"] == scenario.name for run in runs):
-            lines += [f"## {scenario.title}", "", *show_scenario(runs, scenario, relays), ""]
+            lines += [f"## {scenario.title}", "", *show_scenario(runs, scenario, relays),
+                      *show_a_mail(runs, scenario, relays), ""]
     return "\n".join(lines + ["## Losses", "", *show_losses(runs), ""])

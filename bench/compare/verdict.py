@@ -46,20 +46,20 @@ ACCEPT_P50 = ("latency_us.accept.p50",)
 ACCEPT_P99 = ("latency_us.accept.p99",)
 
 
-def ratio(runs, scenario, relay, paths, subject_above):
+def ratio(runs, scenario, relay, paths, subject_above, subject=SUBJECT):
     """Of ringpostd and another relay, within each round."""
-    ours = values(runs, scenario, SUBJECT, paths)
+    ours = values(runs, scenario, subject, paths)
     theirs = values(runs, scenario, relay, paths)
     return figures.ratios(ours, theirs) if subject_above else figures.ratios(theirs, ours)
 
 
 def value_of(bar, runs):
     if bar.kind == "rate":
-        return ratio(runs, bar.scenario, matrix.AGAINST, RATE, True)
+        return ratio(runs, bar.scenario, matrix.AGAINST, RATE, True, bar.relay)
     if bar.kind == "share":
-        return figure(runs, bar.scenario, SUBJECT, SHARE)
+        return figure(runs, bar.scenario, bar.relay, SHARE)
     paths = {"cpu": CPU, "memory": MEMORY}[bar.kind]
-    return ratio(runs, bar.scenario, matrix.AGAINST, paths, False)
+    return ratio(runs, bar.scenario, matrix.AGAINST, paths, False, bar.relay)
 
 
 def judge(runs):

@@ -13,6 +13,7 @@ import verdict
 from relays.haraka import Haraka
 from relays.postfix import Postfix
 from relays.ringpost import Ringpost
+from relays.ringpost_redis import RingpostRedis
 
 
 def run(relay, scenario="1k-lockstep", number=1, rate=100.0, cpu=10.0, memory=8 << 20, share=0.5,
@@ -82,9 +83,26 @@ def test_a_bar_without_runs_is_not_measured():
     assert {v.met for v in judged if v.bar.kind == "rate"} == {None}
 
 
-def test_every_bar_names_a_scenario():
+def test_bars_are_judged_by_the_relay_that_they_hold():
+    judged = verdict.judge([run("ringpostd", rate=1300.0), run("ringpostd-redis", rate=1450.0),
+                            run("postfix", rate=100.0)])
+    found = {v.bar.relay: v for v in judged if v.bar.scenario == "1k-lockstep"
+             and v.bar.kind == "rate"}
+    assert found["ringpostd"].value.median == 13 and not found["ringpostd"].met
+    assert found["ringpostd-redis"].value.median == 14.5 and found["ringpostd-redis"].met
+
+
+def test_what_was_counted_beside_a_relay_is_shown():
+    runs = [run("ringpostd-redis", number=n, a_mail={"redis_commands": 10.0 * n}) for n in (1, 3)]
+    text = tables.show(runs, [Ringpost, RingpostRedis], {}, {}, "a machine")
+    assert "| Ringpost with Redis | redis commands | 20 (10 to 30) |" in text
+    assert "counted" not in tables.show([run("ringpostd")], [Ringpost], {}, {}, "a machine")
+
+
+def test_every_bar_names_a_scenario_and_a_relay():
     for bar in matrix.BARS:
         assert matrix.scenario(bar.scenario)
+        assert bar.relay in compare.RELAYS
 
 
 @pytest.mark.parametrize("value, wanted", [
@@ -102,7 +120,8 @@ def test_the_report_has_every_bar_relay_and_scenario():
     assert "| Ringpost | 5,000 (2,500 to 7,500) | 1 | 1 |" in text
     assert "| Postfix | 200 (100 to 300) | 25 (25 to 25) | 1 (1 to 1) |" in text
     assert "at least 20 | 25 (25 to 25) | met |" in text
-    assert text.count("not measured") == sum(b.scenario != "1k-lockstep" for b in matrix.BARS)
+    assert text.count("not measured") == sum(
+        (b.scenario, b.relay) != ("1k-lockstep", "ringpostd") for b in matrix.BARS)
     assert "not observed" in text and "No run lost" in text
     assert "## 10 KiB" not in text
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole comparison of ringpostd and Postfix with a few hundred mails."""
+"""A whole comparison of ringpostd, over disk and over Redis, with Postfix: some hundred mails."""
 import json
 import os
 import pathlib
@@ -11,6 +11,7 @@ import compare
 import verdict
 
 SCENARIOS = ("1k-lockstep", "1k-single", "100k-pipelined")
+RELAYS = ("ringpostd", "ringpostd-redis", "postfix")
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def out():
         pytest.skip("needs root: Postfix changes to users of its own")
     folder = pathlib.Path(f"/var/tmp/ringpost-compare-test-{os.getpid()}")
     try:
-        status = compare.main(["--quick", "--relays", "ringpostd,postfix",
+        status = compare.main(["--quick", "--relays", ",".join(RELAYS),
                                "--scenarios", ",".join(SCENARIOS), "--out", str(folder / "out"),
                                "--folder", str(folder / "queues")])
         assert status == 0
@@ -36,7 +37,7 @@ def result(out):
 
 def test_every_relay_ran_every_scenario(result):
     assert [(run["compare"]["scenario"], run["compare"]["relay"]) for run in result["runs"]] == [
-        (scenario, relay) for scenario in SCENARIOS for relay in ("ringpostd", "postfix")]
+        (scenario, relay) for scenario in SCENARIOS for relay in RELAYS]
 
 
 def test_nothing_was_lost(result):
@@ -55,7 +56,16 @@ def test_everything_that_bars_need_was_measured(result):
     assert measured == set(SCENARIOS)
 
 
-def test_both_sync_before_250(result):
+def test_what_redis_does_for_a_mail_was_counted(result):
+    for run in result["runs"]:
+        counted = run["compare"]["a_mail"]
+        if run["compare"]["relay"] == "ringpostd-redis":
+            assert counted["redis_commands"] >= 3 and counted["redis_bytes_in"] > 200
+        else:
+            assert counted == {}
+
+
+def test_all_sync_before_250(result):
     for relay, syncs in result["syncs"].items():
         assert syncs is None or syncs >= 1, relay
 

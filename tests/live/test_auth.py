@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import smtplib
 import ssl
 import subprocess
@@ -395,6 +396,12 @@ service auth {{
     mode = 0666
   }}
 }}
+# No seconds of penalty for an address that has failed: they are not what is looked at.
+service anvil {{
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
+}}
 service stats {{
   unix_listener stats-writer {{
     mode = 0666
@@ -402,7 +409,8 @@ service stats {{
 }}
 """)
         self.process = subprocess.Popen(["dovecot", "-F", "-c", str(config)],
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                        start_new_session=True)
         deadline = time.monotonic() + 30
         while not self.socket.exists():
             assert time.monotonic() < deadline and self.process.poll() is None
@@ -410,8 +418,11 @@ service stats {{
                 self.process.wait(0.05)
 
     def stop(self):
+        """All of it: left alone, its auth process serves a client that it has for 30 s more."""
         if self.process is not None:
             terminate(self.process)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process = None
 
 

@@ -15,9 +15,11 @@ import contextlib
 import ctypes
 import os
 import pathlib
+import select
 import shutil
 import signal
 import subprocess
+import time
 
 import cgroup
 import harness
@@ -67,6 +69,20 @@ class Relay:
         """The process all others of this relay descend from, once it answers."""
         return self.process.pid
 
+    def launch_beside(self, prepare):
+        """Starts what it needs beside it; `prepare`: for the child between fork and exec."""
+
+    def stop_beside(self):
+        """Stops that, when the relay has ended."""
+
+    def is_ready(self, _client):
+        """Does it take mail? Asked of a client that was greeted, until it does."""
+        return True
+
+    def counters(self):
+        """What has been counted so far and belongs into the tables as an amount a mail."""
+        return {}
+
     def log(self):
         """The end of its log, for a failure's text."""
         return (self.folder / "output").read_text(errors="replace")[-4000:]
@@ -83,19 +99,29 @@ class Relay:
             self.cgroup.join()
             adopt_orphans()
 
+        self.launch_beside(prepare)
         with open(self.folder / "output", "ab") as output:
             self.process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 cwd=self.folder, start_new_session=True, preexec_fn=prepare)
         try:
             harness.wait_connectable(self.host, self.port, self.process)
-            with harness.Client(self.host, self.port) as client:
-                client.greet()
-                client.command("QUIT")
+            self.wait_ready()
         except (AssertionError, OSError, TypeError) as failure:  # TypeError: no reply at all
             self.stop()
             raise harness.Failure(f"{self.title}: {failure}\n{self.log()}") from None
         return self.root_pid()
+
+    def wait_ready(self, patience_s=30):
+        deadline = time.monotonic() + patience_s
+        while True:
+            with harness.Client(self.host, self.port) as client:
+                client.greet()
+                if self.is_ready(client):
+                    client.command("QUIT")
+                    return
+            assert time.monotonic() < deadline, "it takes no mail"
+            select.select([], [], [], 0.02)  # that it will has no event
 
     def stop(self):
         """SIGTERM to the root process, then to what it has left behind; SIGKILL where it hangs."""
@@ -105,6 +131,7 @@ class Relay:
         harness.terminate(self.process, signal.SIGTERM)
         processes.end(tree)
         self.process = None
+        self.stop_beside()
         self.cgroup.remove()
 
     def remove(self):
