@@ -75,6 +75,32 @@ def deliver_all(folder, where, sink, **redis):
     assert len({mail.content for mail in sink.mails}) == MAILS
 
 
+# ---- power ----
+
+def disk_then(folder):
+    (folder / "then").mkdir()
+    return LoopDisk(folder / "then", DISK_MIB)
+
+
+def sync(then):
+    subprocess.run(["sync", "--file-system", str(then.path)], check=True)
+
+
+def lose_power(folder, then):
+    """What is in the file of the loop device was on the disk; the rest is in memory still."""
+    shutil.copyfile(then.image, folder / "image")
+
+
+@contextlib.contextmanager
+def disk_now(folder):
+    (folder / "now").mkdir()
+    run("mount", "-o", "loop", str(folder / "image"), str(folder / "now"))
+    try:
+        yield folder / "now"
+    finally:
+        run("umount", str(folder / "now"))
+
+
 # ---- one server ----
 
 SAFE = {"durability": "disk"}
@@ -106,25 +132,29 @@ def test_a_redis_that_is_killed_and_comes_back(folder, sink, level, options, lef
 @pytest.mark.parametrize("level, options, left", (
     (SAFE, {}, MAILS), (UNSAFE, {"appendonly": "yes", "appendfsync": "no"}, 0)))
 def test_the_machine_of_redis_loses_its_power(folder, sink, loops, level, options, left):
-    """What is in the file of the loop device is what was on the disk; the rest was in memory."""
-    (folder / "then").mkdir()
-    (folder / "now").mkdir()
-    with LoopDisk(folder / "then", DISK_MIB) as then:
+    with disk_then(folder) as then:
         with Redis(then.path / "redis", options) as redis:
-            subprocess.run(["sync", "--file-system", str(then.path)], check=True)
+            sync(then)
             where = {"server": redis.server}
             with waiting_mails(folder, where, sink, **level):
                 redis.kill()
-                shutil.copyfile(then.image, folder / "image")
-    (folder / "disk").mkdir()
-    run("mount", "-o", "loop", str(folder / "image"), str(folder / "disk"))
-    try:
-        with Redis(folder / "disk" / "redis", options, redis.host, redis.port) as again:
-            assert kept(again) == left
-            if left:
-                deliver_all(folder, where, sink, **level)
-    finally:
-        run("umount", str(folder / "disk"))
+                lose_power(folder, then)
+    with disk_now(folder) as now, \
+            Redis(now / "redis", options, redis.host, redis.port) as again:
+        assert kept(again) == left
+        if left:
+            deliver_all(folder, where, sink, **level)
+
+
+@pytest.mark.parametrize("level", (SAFE, UNSAFE))
+def test_its_disk_is_lost(folder, sink, level):
+    with Redis(folder / "redis") as redis:
+        with waiting_mails(folder, {"server": redis.server}, sink, **level):
+            redis.kill()
+            shutil.rmtree(redis.folder)
+            redis.folder.mkdir()
+            redis.start()
+            assert kept(redis) == 0
 
 
 # ---- fail-over ----
@@ -136,9 +166,10 @@ FIRST_CHOICE = {"replica-priority": 10}  # of Sentinel, before whoever has more 
 
 
 def fail_over(group):
-    """Returns the new master."""
+    """The master and its disk are gone. Returns the new one."""
     (old,) = group.masters()
     old.kill()
+    shutil.rmtree(old.folder)
     return group.wait_master_but(old)
 
 
@@ -209,3 +240,27 @@ def test_as_many_replicas_as_there_are_leave_no_window(folder, sink):
             group.cut_replica(elected)
             node.wait_metric(lambda m: codes(offer(node, 1)) == {451}, "refused")
     assert len(sink.mails) == MAILS
+
+
+def test_all_lose_their_power_and_the_replica_had_not_synced(folder, sink, loops):
+    """WAIT is about memory. (The master, which has synced, would have all of it.)"""
+    with disk_then(folder) as then:
+        with Sentinels(folder, replicas=1, sentinels=1) as group:
+            master, replica = group.servers
+            replica.kill()
+            replica.options["appendfsync"] = "no"
+            shutil.rmtree(replica.folder)
+            replica.folder = then.path / "redis"
+            replica.folder.mkdir()
+            replica.start()
+            wait_until(lambda: online_replicas(master) == 1, master, "a replica")
+            sync(then)
+            with waiting_mails(folder, group.options(), sink, **REPLICA):
+                assert kept(replica) == MAILS
+                replica.kill()
+                lose_power(folder, then)
+    with disk_now(folder) as now:
+        replica.folder = now / "redis"
+        del replica.options["replicaof"]
+        with replica, master:
+            assert (kept(replica), kept(master)) == (0, MAILS)
