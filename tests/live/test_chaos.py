@@ -53,4 +53,5 @@ def test_nothing_is_lost(folder, seed, lease_s):
     print(account)
     assert account["mails_accepted"] > 0
     assert account["lost"] == 0
-    assert account["duplicated"] <= account["possible_duplicates_sum"]
+    assert account["left"] == 0
+    assert account["duplicated"] + account["late"] <= account["possible_duplicates_sum"]
