@@ -264,3 +264,23 @@ def test_all_lose_their_power_and_the_replica_had_not_synced(folder, sink, loops
         del replica.options["replicaof"]
         with replica, master:
             assert (kept(replica), kept(master)) == (0, MAILS)
+
+
+# ---- relays that live through it ----
+
+def test_a_relay_that_lives_delivers_what_a_fail_over_lost(folder, sink):
+    """It has what comes next in its memory. (What it cannot deliver then is lost.)"""
+    with Sentinels(folder, replicas=1, sentinels=1,
+                   options={"min-replicas-to-write": 0}) as group:
+        group.cut_replica(group.servers[1])
+        sink.faults["rcpt"] = "450 4.2.0 later"
+        node = relay(folder, "one", group.options(), sink, **LOSES_AT_FAILOVER)
+        node.change({"retry": {"schedule": ["8s"]}})  # not given back before
+        with node:
+            assert codes(offer(node)) == {250}
+            for _ in range(MAILS):
+                node.log.wait("delivery", result="deferred")
+            del sink.faults["rcpt"]
+            assert kept(fail_over(group)) == 0
+            sink.wait(MAILS)
+    assert len(sink.mails) == MAILS
