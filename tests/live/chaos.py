@@ -25,7 +25,8 @@ import ports
 from cut import Wire
 from daemon import Lines, Ringpost
 from loopdisk import LoopDisk
-from redis_groups import KINDS
+from redis_groups import KINDS, wait_until
+from sink import Sink
 
 NODES = 3
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
@@ -257,14 +258,33 @@ class Chaos:
             result = json.loads(node.result.read_text())
             for key in sums:
                 sums[key] += result["totals"][key]
+        sums["late"], sums["left"] = self.wait_empty()
         for node in self.nodes:
             node.note_counters()
-        if sums["lost"] > 0:
+        if sums["lost"] + sums["left"] > 0:
             self.show_left()
         possible = sum((node.counted for node in self.nodes), collections.Counter())
         sums["possible_duplicates"] = dict(possible)
         sums["possible_duplicates_sum"] = sum(possible.values())
         return {**sums, **self.takeovers()}
+
+    def left(self):
+        """Mails that are in Redis."""
+        return sum(":m:" in key for redis in self.redis.masters()
+                   for key in redis.ask("KEYS", "*"))
+
+    def wait_empty(self):
+        """Nothing stays behind: a mail whose outcome was lost is delivered again, to sinks of ours.
+
+        Returns what these got, all of it for another time, and what is in Redis still.
+        """
+        with contextlib.ExitStack() as stack:
+            sinks = [stack.enter_context(Sink(host=host, port=int(port))) for host, port in
+                     (node.sink.split(":") for node in self.nodes)]
+            with contextlib.suppress(AssertionError):
+                wait_until(lambda: self.left() == 0, self.redis.masters()[0], "nothing is left",
+                           10 + 3 * self.lease_s)
+            return sum(len(sink.mails) for sink in sinks), self.left()
 
     def show_left(self):
         """Mails that are in Redis still, and what the nodes have said of them."""

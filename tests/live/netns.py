@@ -24,6 +24,16 @@ def ip(*words, check=True):
     return done
 
 
+def remove_stale():
+    """Those of a test that was killed."""
+    for line in ip("netns", "list").stdout.splitlines():
+        name = line.split()[0]
+        mark, _, rest = name.partition("-")
+        pid = rest.partition("-")[0]
+        if mark == "ringpost" and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            ip("netns", "del", name, check=False)
+
+
 class Namespaces:
     def __init__(self, count):
         self.count = count
@@ -72,6 +82,7 @@ class Namespaces:
         ip("-n", self.names[number], "route", "del", "blackhole", f"{address}/32")
 
     def __enter__(self):
+        remove_stale()
         self.prefix = self.free_network()
         try:
             for number in range(self.count):

@@ -158,6 +158,21 @@ class Sentinels:
         self.wait_master_but(old)
         return old
 
+    def cut_replica(self, redis):
+        """It gets nothing of its master any more, keeps what it has, and looks alive."""
+        (master,) = self.masters()
+        redis.kill()
+        master.ask("ACL", "SETUSER", "default", "-psync", "-sync")
+        redis.start()
+        wait_until(lambda: self.is_seen(redis), self.sentinels[0], "the replica is seen again")
+
+    def is_seen(self, redis):
+        for answer in self.sentinels[0].ask("SENTINEL", "REPLICAS", self.NAME):
+            said = dict(zip(answer[::2], answer[1::2]))
+            if said["name"] == redis.server:
+                return said["flags"] == "slave"
+        return False
+
     def bring_back(self, redis):
         self.start_replica(redis, self.wait_master_but(redis))
         wait_until(lambda: info(redis)["master_link_status"] == "up", redis, "its master's replica")

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real redis-server on a loopback port of its own, in a folder of its own."""
+import os
 import pathlib
+import select
 import shutil
 import signal
 import socket
 import subprocess
+import time
 
 import ports
 from daemon import terminate, wait_connectable
@@ -42,7 +45,21 @@ class Redis:
                 ["redis-server", str(path), *(["--sentinel"] if self.sentinel else [])],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         wait_connectable(self.host, self.port, self.process)
+        self.wait_loaded()
         return self
+
+    def wait_loaded(self, timeout_s=30):
+        """Until it has read its data; its end is an event, and a failure."""
+        deadline = time.monotonic() + timeout_s
+        watch = select.poll()
+        pidfd = os.pidfd_open(self.process.pid)
+        watch.register(pidfd, select.POLLIN)
+        try:
+            while "loading:1" in self.ask("INFO", "persistence"):
+                assert time.monotonic() < deadline, "redis-server still loads its data"
+                assert not watch.poll(10), "redis-server has ended"
+        finally:
+            os.close(pidfd)
 
     def kill(self):
         self.process.kill()
