@@ -229,7 +229,11 @@ redis_reroute(struct queue *q, struct queue_item *item)
 		struct mail_recipient *r = &m->envelope.recipients[item->recipients[n]];
 		r->site = hooks->site_of(q, r->address, m->envelope.flags);
 		r->retry_at_ms = now_ms;
-		stays |= r->site.number == item->site.number;
+	}
+	/* Some may have come to it while it was claimed, by a new route of theirs. */
+	for (uint32_t n = 0; n < m->envelope.recipient_count; n++) {
+		const struct mail_recipient *r = &m->envelope.recipients[n];
+		stays |= r->state == RECIPIENT_PENDING && r->site.number == item->site.number;
 	}
 	if (!owned_make_items(e, m)) {
 		reroute_failed(e, i);

@@ -374,8 +374,11 @@ spool_reroute(struct queue *q, struct queue_item *item)
 		struct span address = envelope->recipients[at].address;
 		all[at].site = hooks->site_of(q, address, envelope->flags);
 		all[at].retry_at_ms = now_ms;
-		stays |= all[at].site.number == item->site.number;
 	}
+	/* Some may have come to it while it was claimed, by a new route of theirs. */
+	for (uint32_t n = 0; n < m->recipient_count; n++)
+		stays |= all[n].state == RECIPIENT_PENDING &&
+			 all[n].site.number == item->site.number;
 	if (!mail_make_items(e, m, m->mail.envelope->sender)) {
 		reroute_failed(e, i);
 		return;

@@ -900,7 +900,19 @@ a_rerouted_item_may_come_apart(void **state)
 	assert_int_equal(world_claim(w, 0, 2, 5, &items, &error), 1);
 	two = shift_item(&items);
 	assert_int_equal(two->recipient_count, 2);
-	queue_release(queue_end(w->store, 0), two, 0);
+	/* Now 1 comes to where 0 and 2 are claimed, and these go on without it. */
+	assert_int_equal(world_put(w, 0, 2, 10, &sites[1], 2, &items), ERR_OK);
+	a = shift_item(&items);
+	b = shift_item(&items);
+	one = a->site.number == 1 ? a : b;
+	two = one == a ? b : a;
+	site_shift = 1;
+	queue_reroute(queue_end(w->store, 0), one);
+	site_shift = 10;
+	queue_reroute(queue_end(w->store, 0), two);
+	site_shift = 0;
+	assert_int_equal(world_claim(w, 0, 2, 5, &items, &error), 1);
+	assert_int_equal(world_claim(w, 0, 12, 5, &items, &error), 1);
 	world_stop(w);
 }
 
