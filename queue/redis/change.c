@@ -102,6 +102,43 @@ note_gone(struct redis_end *e, const struct redis_item *i)
 		report_gone(e, m->mail.id, pending);
 }
 
+/* EXISTS of the notice: was the change that had no answer executed, or lost with its mail? */
+static void
+on_notice_looked_for(struct redis_call *c, enum err error, const struct redisReply *reply)
+{
+	struct redis_item *i = CONTAINER_OF(c, struct redis_item, call);
+	struct redis_end *e = i->end;
+	int64_t count = 0;
+
+	e->calls_open--;
+	if (error != ERR_OK || !redis_number(reply, &count))
+		wait_for_link(e, i); /* the whole once more */
+	else
+		i->kind->done(e, i, count > 0 ? ERR_OK : ERR_LOST, 0);
+}
+
+/* The mail is gone, by a change of ours or with a fail-over. A notice tells which; false: there is
+ * none. */
+static bool
+look_for_notice(struct redis_end *e, struct redis_item *i)
+{
+	const struct redis_mail *m = redis_mail_of(i->turn.item.mail);
+	const struct queue_record *r = i->kind->outcomes == NULL ? NULL : i->kind->outcomes(i);
+	struct redis_link *link = redis_servers_link(e->servers, m->shard);
+
+	if (r == NULL || r->notice == NULL || e->store->redis.durability == REDIS_DISK)
+		return false;
+	if (link == NULL || !args_begin(e, NULL, 0, 2, REDIS_NAME_MOST)) {
+		wait_for_link(e, i);
+		return true;
+	}
+	args_span(e, SPAN("EXISTS"));
+	args_mail_key(e, r->notice->envelope->id, m->shard);
+	i->call = (struct redis_call){ .on_reply = on_notice_looked_for };
+	args_send(e, link, &i->call);
+	return true;
+}
+
 /* {"OK" | "LOST" | "GONE" | "NOBODY", recipients left} */
 static void
 on_changed(struct redis_call *c, enum err error, const struct redisReply *reply)
@@ -125,6 +162,8 @@ on_changed(struct redis_call *c, enum err error, const struct redisReply *reply)
 	bool is_gone = span_eq(word, SPAN("GONE"));
 	if (is_gone)
 		note_gone(e, i);
+	if (is_gone && i->was_sent && look_for_notice(e, i))
+		return;
 	/* What we sent before and heard no answer to may be why it is gone. */
 	bool is_done = span_eq(word, SPAN("OK")) || (is_gone && i->was_sent);
 	if (is_done)
@@ -296,6 +335,24 @@ outcome_failed(struct redis_end *e, struct redis_item *i, enum err error)
 	owned_lose(e, m);
 }
 
+/* Where Redis has more recipients pending than we do, a fail-over has lost outcomes of a mail that
+ * we had all along: whoever has it when this is over here tries them again. `goes`: nothing of it
+ * is left to us, but it is still noted as ours, and is looked for. */
+static void
+note_undone(struct redis_end *e, struct redis_mail *m, uint64_t left, bool goes)
+{
+	uint64_t pending = 0;
+
+	for (uint32_t n = 0; n < m->envelope.recipient_count; n++)
+		pending += m->envelope.recipients[n].state == RECIPIENT_PENDING;
+	if (left > pending && goes) {
+		atomic_store(&e->store->leases[m->shard].suspect, true);
+	} else if (left > pending + m->undone) {
+		e->counters.undone_outcomes += left - pending - m->undone;
+		m->undone = (uint32_t)(left - pending);
+	}
+}
+
 static void
 outcome_done(struct redis_end *e, struct redis_item *i, enum err error, uint64_t left)
 {
@@ -309,12 +366,14 @@ outcome_done(struct redis_end *e, struct redis_item *i, enum err error, uint64_t
 	}
 	e->counters.records++;
 	apply_outcome(e, i, r);
+	restate_note(e, m);
 	bool is_over = i->turn.state == ITEM_NEW;
 	if (r->notice != NULL)
 		notice_end(e, r->notice, ERR_OK);
 	/* Only then may the mail go: on_done reads it for its events, and ends `r`. */
 	r->on_done(r, ERR_OK);
 	if (leaves || left == 0) {
+		note_undone(e, m, left, false);
 		e->counters.released_mails += leaves && left > 0;
 		if (leaves)
 			atomic_store(&e->store->leases[m->shard].changed, true);
@@ -323,6 +382,7 @@ outcome_done(struct redis_end *e, struct redis_item *i, enum err error, uint64_t
 	}
 	if (is_over)
 		owned_item_free(e, i);
+	note_undone(e, m, left, m->items == NULL);
 	if (m->items == NULL)
 		owned_forget(e, m);
 	else

@@ -329,6 +329,9 @@ put_ends(struct redis_draft *d)
 	struct redis_end *e = d->end;
 	enum err error = d->error;
 
+	/* What stands in Redis is refused for certain only when it is cancelled. */
+	if (error != ERR_OK && d->may_be_kept)
+		error = ERR_IN_DOUBT;
 	if (error == ERR_OK) {
 		lease_note_change(e->store, d->shard, d->commit_sent_ms);
 		mail_is_kept(d, p);

@@ -84,6 +84,7 @@ on_up(struct redis_servers *s, void *context)
 	if (!e->started)
 		return;
 	leases_renew(e);
+	restate_look(e);
 	try_again(e);
 	fetch_up(e);
 	reconcile_look(e);
@@ -99,6 +100,7 @@ on_down(struct redis_servers *s, void *context)
 {
 	(void)s;
 	reconcile_suspect(context);
+	restate_suspect(context);
 }
 
 static void
@@ -225,6 +227,7 @@ on_upkeep(struct timer *t)
 	}
 	leaves_look(e);
 	fetch_count(e);
+	restate_look(e);
 	reconcile_look(e);
 	if (e->room_wanted && redis_admit_silently(e, REDIS_ANY_SHARD) == ERR_OK) {
 		e->room_wanted = false;

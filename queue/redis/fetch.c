@@ -132,11 +132,16 @@ static void
 note_coming(struct redis_end *e, const struct redis_mail *m, const struct redisReply *one,
 	    enum redis_came how)
 {
-	uint64_t doubtful = 0;
+	uint64_t until_ms = e->shards[m->shard].doubtful_until_ms;
+	uint64_t doubtful = 0, due_ms = 0;
 
 	switch (how) {
 	case CAME_DUE:
 		e->counters.claimed_mails++;
+		if (until_ms > 0 &&
+		    span_to_u64(redis_text(field(redis_at(one, 1), "d")), &due_ms) &&
+		    to_wall_ms(e, due_ms) <= until_ms)
+			report_doubtful(e, m->mail.id, doubtful_of(m, until_ms));
 		return;
 	case CAME_TAKEN:
 		doubtful = doubtful_of(m, e->queue.worker->now_wall_ms);
@@ -235,6 +240,20 @@ ask(struct redis_shard *s, struct redis_link *link, const char *function, enum r
 	args_send(e, link, &s->call);
 }
 
+/* Another server than before may not know what that had answered: a mail that was due may have been
+ * claimed there and delivered. */
+static void
+note_run(struct redis_shard *s)
+{
+	struct redis_end *e = s->end;
+	uint64_t run = redis_servers_run(e->servers, s->number);
+	bool may_lose = e->store->redis.durability != REDIS_DISK;
+
+	if (s->run != 0 && s->run != run && may_lose)
+		s->doubtful_until_ms = e->queue.worker->now_wall_ms;
+	s->run = run;
+}
+
 static void
 shard_look(struct redis_shard *s)
 {
@@ -245,6 +264,7 @@ shard_look(struct redis_shard *s)
 
 	if (s->asking != ASKING_NOTHING || link == NULL)
 		return;
+	note_run(s);
 	/* Live owners come first after a fail-over: they renew before anybody takes over. */
 	uint64_t safe_at_ms = redis_link_ready_since_ms(link) + lease_ms;
 	if (s->expiry_at_ms <= now_ms && now_ms < safe_at_ms)

@@ -9,7 +9,7 @@
  *   claim.c    handing out, loading          fetch.c    claims from Redis, take-over
  *   lease.c    leases and their validity     see.c      one mail, acting, numbers
  *   scan.c     rows of the whole cluster     report.c   metrics and events
- *   reconcile.c  mails that are ours and that nobody knows
+ *   restate.c  outcomes said again           reconcile.c  mails that are ours and nobody knows
  *   shares*.c  limits of the whole cluster
  *
  * Everything of a struct redis_end is touched by its worker alone. Another worker reads, of a
@@ -106,7 +106,10 @@ struct redis_mail {
 	uint64_t idle_since_ms;
 	size_t size; /* of the block, in the body budget */
 	bool leaving;
-	bool recovered; /* taken over */
+	uint32_t undone;    /* recipients whose outcomes Redis has lost, as far as we know */
+	uint64_t stated_at; /* end->losses, when Redis had last what we know of it */
+	bool has_outcomes;  /* that it has answered */
+	bool recovered;     /* taken over */
 	bool damaged;
 	struct list_node leave;   /* end->leaves, or of the command */
 	uint64_t leave_at_ms;     /* wall clock: due then */
@@ -140,9 +143,12 @@ struct redis_shard {
 	enum redis_asking asking;
 	bool in_doubt; /* a claim or take was not answered: ask for what it gave */
 	uint64_t sent_ms;
-	uint64_t due_at_ms;    /* the next mail */
-	uint64_t expiry_at_ms; /* the next lease of another node runs out */
-	uint64_t look_at_ms;   /* in any case */
+	uint64_t run;               /* redis_servers_run() of the last session */
+	uint64_t doubtful_until_ms; /* wall clock; due by then: claims that were lost may have had
+				       it */
+	uint64_t due_at_ms;         /* the next mail */
+	uint64_t expiry_at_ms;      /* the next lease of another node runs out */
+	uint64_t look_at_ms;        /* in any case */
 	/* What is there, as of counted_at_ms; 0: never. */
 	struct redis_call count_call;
 	bool counting;
@@ -203,6 +209,8 @@ struct redis_end {
 
 	struct redis_page *pages;
 	struct reconcile *reconcile;
+	uint64_t losses;            /* of connections */
+	bool restates;              /* not all mails are restated since */
 	struct redis_shard *shards; /* by number; those that are not ours are unused */
 	struct timer look;
 	struct timer lease_timer; /* of worker 0 */
@@ -424,6 +432,13 @@ void reconcile_fini(struct redis_end *e);
 void reconcile_suspect(struct redis_end *e);
 void reconcile_look(struct redis_end *e); /* begins, or goes on, where it can */
 
+/* ---- restate.c ---- */
+void restate_note(struct redis_end *e, struct redis_mail *m); /* Redis has an outcome of it */
+void restate_suspect(struct redis_end *e);                    /* as reconcile_suspect() */
+void restate_look(struct redis_end *e);
+/* May Redis not have what we have told it of this mail? */
+bool restate_may_miss(const struct redis_end *e, const struct redis_mail *m);
+
 /* ---- see.c ---- */
 bool redis_list(struct queue *q, const struct queue_filter *f, uint64_t *cursor, uint64_t slice_us,
 		bool (*on_row)(void *context, const struct queue_row *row), void *context);
@@ -443,6 +458,8 @@ void report_counters(struct redis_end *e);
 void report_taken_over(struct redis_end *e, struct mail_id id, struct span owner,
 		       uint64_t doubtful);
 void report_recovered(struct redis_end *e, struct mail_id id, uint64_t doubtful);
+/* A mail that waited may have been delivered in what a fail-over has lost. */
+void report_doubtful(struct redis_end *e, struct mail_id id, uint64_t doubtful);
 void report_gone(struct redis_end *e, struct mail_id id, uint64_t pending);
 /* A mail came from Redis and can not be used: it is returned, or held where it is damaged. */
 void report_unread(struct redis_end *e, struct mail_id id, enum err why);

@@ -58,6 +58,8 @@ read_line(struct span line, struct promise_facts *f)
 		KEEP(value, f->version);
 		if (span_to_u64(span_first(value, span_find(value, '.', 0)), &number))
 			f->version_major = number < 1000 ? (unsigned)number : 1000;
+	} else if (span_eq(name, SPAN("run_id"))) {
+		f->run = span_hash_nocase(value, 1);
 	} else if (span_eq(name, SPAN("role"))) {
 		f->is_master = span_eq(value, SPAN("master"));
 	} else if (span_eq(name, SPAN("loading"))) {

@@ -26,6 +26,7 @@ enum { PROMISE_VERSION_LEAST = 7 };
 struct promise_facts {
 	unsigned version_major; /* 0: unknown */
 	char version[16];
+	uint64_t run; /* of the server: another number, another process */
 	bool is_master;
 	bool is_loading;
 	bool aof_is_off;

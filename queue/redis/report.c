@@ -33,7 +33,8 @@ report_counters(struct redis_end *e)
 	METRIC_SET_LABEL(m, QUEUE_CANCELS, (unsigned)ERR_OK, c->cancels);
 	METRIC_SET_LABEL(m, QUEUE_CANCELS, (unsigned)ERR_IN_DOUBT, c->errands_given_up);
 	METRIC_SET_LABEL(m, DUPLICATES_POSSIBLE, LABEL_DUPLICATE_PUT_IN_DOUBT, c->in_doubt);
-	METRIC_SET_LABEL(m, DUPLICATES_POSSIBLE, LABEL_DUPLICATE_FAIL_OVER, c->recovered_doubtful);
+	METRIC_SET_LABEL(m, DUPLICATES_POSSIBLE, LABEL_DUPLICATE_FAIL_OVER,
+			 c->recovered_doubtful + c->claimed_doubtful + c->undone_outcomes);
 	METRIC_SET_LABEL(m, DUPLICATES_POSSIBLE, LABEL_DUPLICATE_OWNER_DIED,
 			 c->taken_over_doubtful + c->records_given_up);
 }
@@ -68,6 +69,21 @@ report_recovered(struct redis_end *e, struct mail_id id, uint64_t doubtful)
 	event_mail_recovered(
 		e->queue.worker->log,
 		&(struct event_mail_recovered){ .id = buf_span(&text), .doubtful = doubtful });
+}
+
+void
+report_doubtful(struct redis_end *e, struct mail_id id, uint64_t doubtful)
+{
+	uint8_t memory[ID_TEXT_SIZE];
+	struct buf text = buf_of(memory, sizeof memory);
+
+	e->counters.claimed_doubtful += doubtful;
+	if (e->queue.worker->log == NULL || doubtful == 0)
+		return;
+	id_write(&text, id.high, id.low);
+	event_duplicate_possible(e->queue.worker->log,
+				 &(struct event_duplicate_possible){ .id = buf_span(&text),
+								     .cause = SPAN("fail_over") });
 }
 
 void

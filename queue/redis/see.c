@@ -144,8 +144,9 @@ on_act_released(struct redis_call *call, enum err error, const struct redisReply
 	w->end->calls_open--;
 	if (m == NULL)
 		return;
-	/* In doubt it may be another's by now: it is not ours, and goes back if it still was. */
-	if (error == ERR_IN_DOUBT)
+	/* In doubt it may be another's by now: it is not ours, and goes back if it still was; with
+	 * outcomes that may be lost it is looked for and comes again (reconcile.c). */
+	if (error == ERR_IN_DOUBT && !restate_may_miss(w->end, m))
 		errand_add(w->end, ERRAND_RETURN, w->act->id);
 	if (error == ERR_OK || error == ERR_IN_DOUBT)
 		owned_lose(w->end, m);

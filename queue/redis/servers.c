@@ -244,6 +244,14 @@ redis_servers_link(struct redis_servers *s, unsigned shard)
 	return n->link;
 }
 
+uint64_t
+redis_servers_run(const struct redis_servers *s, unsigned shard)
+{
+	const struct redis_node *n = s->homes[shard];
+
+	return n == NULL ? 0 : n->setup.facts.run;
+}
+
 struct span
 redis_servers_problem(const struct redis_servers *s)
 {

@@ -63,6 +63,8 @@ struct redis_servers *redis_servers_new(struct worker *w, const struct redis_opt
 void redis_servers_close(struct redis_servers *s, void (*on_closed)(void *context), void *context);
 /* The link to the master of a shard, ready; NULL: it is away now. Ask again for each command. */
 struct redis_link *redis_servers_link(struct redis_servers *s, unsigned shard);
+/* Which process it is, as the link's server says; 0: not known. */
+uint64_t redis_servers_run(const struct redis_servers *s, unsigned shard);
 /* Why none is there, for people; empty: all are. */
 struct span redis_servers_problem(const struct redis_servers *s);
 

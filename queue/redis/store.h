@@ -24,9 +24,12 @@
  * which changes nothing twice; they fail for that (ERR_AWAY) only after queue_give_up, or when a
  * stop has waited long enough. Intake is refused meanwhile (ERR_AWAY).
  *
- * An outcome that Redis had answered may be lost with a fail-over: its mail is then noted as this
- * incarnation's, which knows nothing of it. Such mails are looked for after each connection that
- * was lost, and become ours again like those of a node that died (reconcile.c).
+ * An outcome that Redis had answered may be lost with a fail-over. Where we still have the mail,
+ * what we know of it is said again before all else (restate.c). Else it is noted as this
+ * incarnation's, which knows nothing of it: such mails are looked for after each connection that
+ * was lost, and become ours again like those of a node that died (reconcile.c). What was due when
+ * another server took the place of the one before may have been claimed and delivered in what was
+ * lost: it is counted when it comes. Nobody counts what a node lost so that has died since.
  */
 #ifndef QUEUE_REDIS_STORE_H
 #define QUEUE_REDIS_STORE_H
@@ -50,15 +53,17 @@ struct redis_counters {
 	uint64_t taken_over_doubtful; /* recipients that who died may have had in delivery */
 	uint64_t recovered_mails;     /* noted as ours, and unknown: a fail-over lost an outcome */
 	uint64_t recovered_doubtful;  /* recipients of theirs that may have got them */
-	uint64_t gone_mails;          /* ours, pending, and not in Redis any more */
-	uint64_t in_doubt;            /* puts without an answer */
-	uint64_t cancels;             /* of them, cancelled */
-	uint64_t errands_given_up;    /* cancels and the like, not before the stop */
-	uint64_t records_repeated;    /* sent again after a connection was lost */
-	uint64_t records_lost;        /* refused: another node has the mail */
-	uint64_t records_given_up;    /* not before the stop: may be delivered again */
-	uint64_t away;                /* refused: Redis cannot be reached */
-	uint64_t no_room;             /* refused: Redis is full */
+	uint64_t claimed_doubtful;    /* recipients of mails that were due before a fail-over */
+	uint64_t undone_outcomes;  /* of mails that we had, and that Redis does not have any more */
+	uint64_t gone_mails;       /* ours, pending, and not in Redis any more */
+	uint64_t in_doubt;         /* puts without an answer */
+	uint64_t cancels;          /* of them, cancelled */
+	uint64_t errands_given_up; /* cancels and the like, not before the stop */
+	uint64_t records_repeated; /* sent again after a connection was lost */
+	uint64_t records_lost;     /* refused: another node has the mail */
+	uint64_t records_given_up; /* not before the stop: may be delivered again */
+	uint64_t away;             /* refused: Redis cannot be reached */
+	uint64_t no_room;          /* refused: Redis is full */
 	uint64_t no_memory;
 	uint64_t too_many;
 	uint64_t unreplicated;             /* puts refused: too few replicas */

@@ -42,6 +42,7 @@ struct drive_plan {
 	struct sim_redis *redis; /* of layers with a server: who keeps the mails; else NULL */
 	/* Of the relay over such: it dies soon after so many changes; 0: when crash_after says. */
 	unsigned crash_changes[DRIVE_INCARNATIONS_MAX];
+	bool fails_over; /* the server does, to a replica that lags */
 
 	unsigned incarnation; /* now; the last one is `incarnations` */
 };
@@ -63,7 +64,9 @@ bool drive_opening_may_fail(const struct drive_plan *plan);
 
 /* ---- the layer `redis`: drive_redis.c ---- */
 
+struct oracle_mail;
 struct queue_options;
+struct queue_store;
 struct mail_id;
 /* Makes the server, in the world, and chooses what goes wrong with it, and (is_relay) with the
  * whole relay over it. */
@@ -73,9 +76,15 @@ void drive_redis_watch(const struct drive_plan *plan);
 /* The node that is to die now, right behind what it has changed; DRIVE_NODES: none. */
 unsigned drive_redis_doomed(void);
 /* From now on nothing does. */
-void drive_redis_calm(struct drive_plan *plan);
+void drive_redis_calm(const struct drive_plan *plan);
 /* The store's end: the server, and terms that a life can wait for. */
 void drive_redis_options(const struct drive_plan *plan, struct queue_options *options);
+/* A fail-over may have lost what was done with this mail: it may be as the server has it, too.
+ * Asked of each mail that is named by a write that was lost, and again when an answer comes to what
+ * was asked for before that. */
+void drive_redis_look(const struct drive_plan *plan, struct oracle_mail *m);
+/* Adds what the store has counted since the last time to oracle->counted. */
+void drive_redis_count_duplicates(struct queue_store *store);
 /* Asked of the server itself: has it this mail? How many has it? */
 bool drive_redis_has(const struct drive_plan *plan, struct mail_id id);
 uint64_t drive_redis_count(const struct drive_plan *plan);

@@ -10,12 +10,135 @@
 
 #include "core/base/assert.h"
 #include "queue/queue.h"
-#include "queue/redis/servers.h"
+#include "queue/redis/internal.h"
 #include "tests/fault/drive.h"
 #include "tests/fault/oracle.h"
 #include "tests/fault/sim_redis.h"
 
 enum { LEASE_MS = 30 * 1000, DEADLINE_MS = 5 * 1000, SLACK_MS = 10 * 1000 };
+enum { LAG_US = 2500 * 1000, FIELDS_MOST = 64, ID_SIZE = 32 };
+
+/* ---- what a fail-over has lost ---- */
+
+/* The bulks of a reply, in order; how many. */
+static unsigned
+read_bulks(struct span reply, struct span *out, unsigned most)
+{
+	unsigned count = 0;
+
+	while (reply.size > 0 && count < most) {
+		size_t end = span_find(reply, '\n', 0);
+		uint64_t size;
+		struct span line = span_first(reply, end);
+		reply = span_after(reply, end + 1);
+		if (line.size < 2 || line.data[0] != '$' ||
+		    !span_to_u64(span_of(line.data + 1, line.size - 2), &size))
+			continue;
+		out[count++] = span_first(reply, size);
+		reply = span_after(reply, size + 2);
+	}
+	return count;
+}
+
+/* Of a mail that is there: {"e", ..., "r0", state, ...}. States are as queue/redis/pack.h has them;
+ * a recipient without one was never tried. */
+static void
+may_be_as_kept(struct oracle_mail *m, const struct span *fields, unsigned count)
+{
+	static const char letters[] = "PDXFR";
+	bool is_held = false;
+
+	for (uint32_t i = 0; i < m->recipient_count; i++) {
+		struct oracle_recipient *r = &m->recipients[i];
+		uint8_t state = RECIPIENT_PENDING, notified = 1;
+		uint16_t attempts = 0;
+		char name[16];
+		snprintf(name, sizeof name, "r%u", i);
+		for (unsigned k = 0; k + 1 < count; k += 2) {
+			const uint8_t *s = fields[k + 1].data;
+			if (span_eq(fields[k], SPAN("h")))
+				is_held = s[fields[k + 1].size - 1] % 2 == 1; /* a digit */
+			if (!span_eq(fields[k], span_of_string(name)))
+				continue;
+			ASSERT(fields[k + 1].size >= 16);
+			state = (uint8_t)(strchr(letters, s[0]) - letters);
+			attempts = (uint16_t)(s[5] | s[6] << 8);
+			notified = s[7] & 1 ? 2 : 1;
+		}
+		r->possible |= (uint8_t)(1 << state);
+		r->notified |= notified;
+		if (attempts < r->attempts_least)
+			r->attempts_least = attempts;
+		if (attempts > r->attempts_most)
+			r->attempts_most = attempts;
+		r->retry_at_ms = 0;
+	}
+	m->held |= is_held ? 2 : 1;
+}
+
+void
+drive_redis_look(const struct drive_plan *plan, struct oracle_mail *m)
+{
+	struct span fields[FIELDS_MOST];
+	struct text reply = { 0 };
+	char key[96];
+
+	snprintf(key, sizeof key, "{ringpost:%u}:m:%016llx%016llx",
+		 (unsigned)(m->id.low % DRIVE_SHARDS), (unsigned long long)m->id.high,
+		 (unsigned long long)m->id.low);
+	const struct span words[] = { SPAN("HGETALL"), span_of_string(key) };
+	sim_redis_ask(plan->redis, words, 2, &reply);
+	unsigned count = read_bulks(span_of(reply.data, reply.size), fields, FIELDS_MOST);
+	if (count > 0) {
+		may_be_as_kept(m, fields, count);
+	} else {
+		for (uint32_t i = 0; m->promised && i < m->recipient_count; i++)
+			if (oracle_is(m, i, RECIPIENT_PENDING))
+				sim_fail("mail %u was promised, a fail-over has lost it",
+					 m->number);
+		m->gone |= !m->promised;
+	}
+	text_fini(&reply);
+}
+
+static void
+look_at(const struct drive_plan *plan, struct span hex)
+{
+	struct mail_id id = { 0, 0 };
+
+	for (unsigned i = 0; i < ID_SIZE; i++) {
+		const char *digits = "0123456789abcdef";
+		const char *at = memchr(digits, hex.data[i], 16);
+		if (at == NULL)
+			return;
+		uint64_t *half = i < 16 ? &id.high : &id.low;
+		*half = *half << 4 | (uint64_t)(at - digits);
+	}
+	struct oracle_mail *m = oracle_find(id);
+	if (m == NULL)
+		return;
+	m->undone++;
+	sim_note("undone", m->number, m->undone);
+	drive_redis_look(plan, m);
+}
+
+/* Names of mails are in keys (tag:m:ID), and are members of sets. */
+static void
+on_lost(void *context, const struct span *words, unsigned count)
+{
+	const struct drive_plan *plan = context;
+
+	for (unsigned i = 1; i < count; i++) {
+		static const char mark[] = ":m:";
+		const uint8_t *at = i > 1 ? NULL : memmem(words[1].data, words[1].size, mark, 3);
+		if (at != NULL)
+			look_at(plan, span_of(at + 3, ID_SIZE));
+		else if (i > 1 && words[i].size == ID_SIZE)
+			look_at(plan, words[i]);
+	}
+}
+
+/* ---- the plan ---- */
 
 static unsigned
 rate(unsigned present_per_mille, unsigned most)
@@ -26,6 +149,7 @@ rate(unsigned present_per_mille, unsigned most)
 void
 drive_plan_redis(struct drive_plan *plan, bool is_relay)
 {
+	plan->fails_over = !is_relay && sim_chance(400);
 	struct sim_redis_faults faults = {
 		.drops_before = rate(400, 20),
 		.drops_after = rate(400, 20),
@@ -37,6 +161,8 @@ drive_plan_redis(struct drive_plan *plan, bool is_relay)
 		.delay_us = sim_between(1000, 2000000),
 		.down_us = sim_between(1000, 5000000),
 		.trouble_us = sim_between(1000, 5000000),
+		.fails_over = plan->fails_over ? (unsigned)sim_between(1, 5) : 0,
+		.lag_us = plan->fails_over ? sim_between(1000, LAG_US) : 0,
 	};
 	struct net_address address;
 
@@ -45,6 +171,10 @@ drive_plan_redis(struct drive_plan *plan, bool is_relay)
 		faults.down_us *= sim_between(2, 20);
 	ASSERT(net_address_parse(SPAN("127.0.0.1:6379"), &address));
 	plan->redis = sim_redis_new(&address, &faults);
+	if (plan->fails_over) {
+		sim_redis_configure(plan->redis, "min-replicas-to-write", "1");
+		sim_redis_watch_losses(plan->redis, on_lost, plan);
+	}
 	/* What one write to a disk is, is here a dozen pieces of a stream. */
 	for (unsigned i = 0; i < plan->incarnations; i++)
 		plan->crash_after[i] *= sim_between(4, 64);
@@ -108,8 +238,10 @@ drive_redis_watch(const struct drive_plan *plan)
 }
 
 void
-drive_redis_calm(struct drive_plan *plan)
+drive_redis_calm(const struct drive_plan *plan)
 {
+	if (plan->fails_over)
+		sim_redis_fail_over(plan->redis, sim_between(1, 1000000));
 	sim_redis_calm(plan->redis);
 }
 
@@ -117,18 +249,19 @@ void
 drive_redis_options(const struct drive_plan *plan, struct queue_options *options)
 {
 	static const struct span address = { (const uint8_t *)"127.0.0.1:6379", 14 };
-	static const struct redis_options redis = {
+	static struct redis_options redis = {
 		.kind = REDIS_SINGLE,
 		.addresses = &address,
 		.address_count = 1,
 		.prefix = { (const uint8_t *)"ringpost", 8 },
 		.shards = DRIVE_SHARDS,
-		.durability = REDIS_DISK,
 		.deadline_ms = DEADLINE_MS,
 		.lease_ms = LEASE_MS,
 		.compress = true,
 	};
 
+	redis.durability = plan->fails_over ? REDIS_REPLICA : REDIS_DISK;
+	redis.replicas = plan->fails_over;
 	*options = (struct queue_options){ .redis = &redis, .body_memory = plan->body_memory };
 }
 
@@ -154,6 +287,21 @@ ask(const struct drive_plan *plan, const struct span *words, unsigned count, uns
 	}
 	text_fini(&reply);
 	return sum;
+}
+
+void
+drive_redis_count_duplicates(struct queue_store *store)
+{
+	static uint64_t before; /* of this incarnation */
+	const struct redis_store *s = (const struct redis_store *)(const void *)store;
+	uint64_t now = 0;
+
+	for (unsigned i = 0; i < drive_worker_count; i++) {
+		const struct redis_counters *c = &s->ends[i].counters;
+		now += c->records_given_up + c->undone_outcomes + c->claimed_doubtful;
+	}
+	world->oracle->counted += now - before;
+	before = now;
 }
 
 bool

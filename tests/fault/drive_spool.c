@@ -23,6 +23,7 @@ enum {
 	LOAD_SIZE = 64 * 1024,
 	CHUNK_MOST = 32 * 1024,
 	DRAIN_PUMPS_MOST = 3 * 1000 * 1000,
+	REMOTE_PUMPS_MOST = 500 * 1000,
 	RETRY_MS_MOST = 60 * 1000,
 };
 
@@ -51,6 +52,7 @@ struct item_job {
 	struct queue_result results[ORACLE_RECIPIENTS_MAX];
 	uint32_t result_count; /* 0: not decided yet */
 	struct notice *notice; /* of the record that is under way */
+	unsigned undone;       /* as the mail was when that was asked for */
 	uint8_t *memory;
 	uint64_t verified; /* bytes */
 	bool is_verified;
@@ -69,6 +71,7 @@ struct act_job {
 	struct oracle_mail *m;
 	unsigned number; /* of the worker that is asked */
 	uint8_t held_before;
+	unsigned undone;        /* as the mail was when that was asked for */
 	uint32_t maybe_removed; /* bits of recipients that an earlier try may have removed */
 };
 
@@ -151,6 +154,14 @@ any_site_is_named(void)
 
 /* ---- items ---- */
 
+/* What was done may be lost again by now. */
+static void
+look_again(struct oracle_mail *m, unsigned undone)
+{
+	if (m->undone != undone)
+		drive_redis_look(plan, m);
+}
+
 /* Looks at all of what is handed out and compares it with what the oracle knows. */
 static void
 check_item(struct item_job *j)
@@ -179,6 +190,7 @@ check_item(struct item_job *j)
 			sim_fail("mail %u recipient %u: site differs", m->number, i);
 		oracle_saw(m, i, r->state, r->attempts);
 		oracle_saw_notified(m, i, r->notified);
+		m->recipients[i].excused |= j->item->recovered;
 		if (r->state != RECIPIENT_PENDING)
 			sim_fail("mail %u recipient %u is handed out and not pending", m->number,
 				 i);
@@ -187,6 +199,7 @@ check_item(struct item_job *j)
 			 !drive_is_time(plan, now_ms, m->recipients[i].retry_at_ms);
 		seen++;
 	}
+	look_again(m, 0); /* who has it in its hands may know what the server has lost */
 	/* An item is due when the first of its recipients is. */
 	if (early == seen && seen > 0 && !world->oracle->damaged)
 		sim_fail("mail %u site %u comes before its time", m->number, j->item->site.number);
@@ -227,6 +240,9 @@ item_release(struct item_job *j)
 	/* In memory only: a time for a retry of before is no longer kept to. */
 	for (uint32_t i = 0; i < j->m->recipient_count; i++)
 		j->m->recipients[i].retry_at_ms = 0;
+	/* Whoever gives up an outcome counts it. */
+	for (uint32_t i = 0; i < j->result_count; i++)
+		world->oracle->counted += j->results[i].state == RECIPIENT_DELIVERED;
 	queue_release(j->q, j->item, clock_wall_ms() + sim_below(10000));
 	item_free(j);
 }
@@ -300,6 +316,7 @@ notice_ends(struct item_job *j, enum err e)
 		return;
 	if (e == ERR_OK) {
 		oracle_put_kept(j->notice->m);
+		look_again(j->notice->m, 0);
 		take_items(j->q, &j->notice->put.items);
 	} else {
 		oracle_put_failed(j->notice->m, e == ERR_IN_DOUBT);
@@ -320,6 +337,7 @@ on_recorded(struct queue_record *r, enum err e)
 			oracle_recorded(j->m, &j->results[i]);
 	for (uint32_t i = 0; i < j->m->recipient_count && j->m->requeued; i++)
 		j->m->recipients[i].retry_at_ms = 0;
+	look_again(j->m, j->undone);
 	notice_ends(j, e);
 	if (e == ERR_OK || e == ERR_LOST)
 		item_free(j); /* else the same again, later, with another notice */
@@ -336,6 +354,16 @@ choose_state(void)
 }
 
 static void
+note_delivery(struct oracle_recipient *r)
+{
+	/* Who has died can not count what a fail-over loses of his. */
+	if (r->decided == world->oracle->incarnation && !r->excused)
+		world->oracle->twice++;
+	r->decided = world->oracle->incarnation;
+	r->excused = false;
+}
+
+static void
 item_decide(struct item_job *j)
 {
 	uint32_t most = j->m->recipient_count;
@@ -344,6 +372,8 @@ item_decide(struct item_job *j)
 	     i = queue_item_recipient(j->item, i + 1)) {
 		struct queue_result *r = &j->results[j->result_count++];
 		*r = (struct queue_result){ .recipient = i, .state = choose_state() };
+		if (r->state == RECIPIENT_DELIVERED)
+			note_delivery(&j->m->recipients[i]);
 		r->tried = r->state != RECIPIENT_PENDING || sim_chance(800);
 		r->reply = SPAN("250 2.0.0 simulated");
 		if (r->state == RECIPIENT_PENDING)
@@ -368,6 +398,7 @@ item_record(struct item_job *j)
 	if (j->result_count == 0)
 		item_decide(j);
 	j->m->requeued = false;
+	j->undone = j->m->undone;
 	for (uint32_t i = 0; i < j->result_count; i++)
 		oracle_recording(j->m, &j->results[i]);
 	j->waits = true;
@@ -525,6 +556,7 @@ on_put(struct queue_put *p, enum err e)
 		oracle_put_failed(j->m, e == ERR_IN_DOUBT);
 	} else {
 		oracle_put_kept(j->m);
+		j->m->promised = true;
 		if (plan->redis != NULL && !drive_redis_has(plan, j->m->id))
 			sim_fail("mail %u is confirmed, the server does not have it", j->m->number);
 		take_items(j->q, &p->items);
@@ -676,6 +708,7 @@ on_acted(struct queue_act *a, enum err e)
 		j->m->recipients[i].retry_at_ms = 0;
 	if (e == ERR_NOT_FOUND || e == ERR_AGAIN || e == ERR_AWAY)
 		act_undo(j);
+	look_again(j->m, j->undone);
 	sim_note("acted", j->m->number, e);
 	acts_open--;
 	free(j);
@@ -696,8 +729,10 @@ act_start(struct act_job *j)
 	for (uint32_t i = 0; i < j->m->recipient_count && j->number == 0; i++)
 		if (j->m->recipients[i].possible & (1 << RECIPIENT_REMOVED))
 			j->maybe_removed |= 1u << i;
-	if (j->number == 0)
+	if (j->number == 0) {
 		j->held_before = j->m->held;
+		j->undone = j->m->undone;
+	}
 	act_note(j, false);
 	for (uint32_t i = 0; i < j->m->recipient_count; i++)
 		j->m->recipients[i].retry_at_ms = 0;
@@ -817,9 +852,11 @@ pump_until(bool (*done)(void), void (*meanwhile)(void), const char *what)
 	for (unsigned i = 0; !done(); i++) {
 		if (meanwhile != NULL)
 			meanwhile();
+		if (plan->redis != NULL)
+			drive_redis_count_duplicates(store);
 		if (!drive_pump() && !done() && meanwhile == NULL)
 			sim_fail("%s: nothing happens any more", what);
-		if (i > DRAIN_PUMPS_MOST)
+		if (i > (plan->redis == NULL ? DRAIN_PUMPS_MOST : REMOTE_PUMPS_MOST))
 			sim_fail("%s does not end (%u puts, %u items, %u claims, %u acts)", what,
 				 put_count, item_count, claims_open, acts_open);
 	}
@@ -907,6 +944,10 @@ check_nothing_is_left(void)
 {
 	if (plan->redis != NULL && drive_redis_count(plan) > 0)
 		sim_fail("mails are left in the server");
+	if (world->oracle->twice > world->oracle->counted && plan->redis != NULL)
+		sim_fail("%llu recipients may have got a mail twice, %llu did",
+			 (unsigned long long)world->oracle->counted,
+			 (unsigned long long)world->oracle->twice);
 	if (plan->redis != NULL)
 		return; /* what workers count lags behind */
 	for (unsigned i = 0; i < drive_worker_count; i++) {
@@ -934,12 +975,17 @@ void
 drive_spool(void *context)
 {
 	begin(context);
-	for (unsigned i = 0; i < plan->moves && !drive_is_last(plan); i++) {
+	/* Where servers fail over, that has to drain which has lived through it. */
+	for (unsigned i = 0; i < plan->moves && (!drive_is_last(plan) || plan->fails_over); i++) {
 		for (uint64_t n = sim_below(4); n > 0; n--)
 			move();
 		drive_pump();
+		if (plan->redis != NULL)
+			drive_redis_count_duplicates(store);
 	}
 	if (drive_is_last(plan)) {
+		if (plan->redis != NULL)
+			drive_redis_calm(plan);
 		draining = true;
 		pump_until(is_drained, deliver_all, "draining");
 		oracle_check_done();

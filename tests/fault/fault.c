@@ -188,8 +188,6 @@ live(const struct options *o, uint64_t seed, uint64_t walk_at, struct totals *t)
 		world->crash_at = after == 0 ? 0 : world->completions + after;
 		if (last)
 			sim_files_set_capacity(world->files, (uint64_t)1 << 24);
-		if (last && plan.redis != NULL)
-			drive_redis_calm(&plan);
 		sim_note("incarnation", plan.incarnation, drive_is_last(&plan));
 		end = sim_run(o->layer->incarnation, &plan, SECONDS_MOST);
 		t->crashes += end == SIM_CRASHED;

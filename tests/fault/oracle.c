@@ -399,7 +399,7 @@ check_may_be_seen(struct oracle_mail *m)
 	case PUT_KEPT:
 		return;
 	case PUT_DOUBT:
-		if (m->incarnation == o->incarnation)
+		if (m->incarnation == o->incarnation && m->undone == 0)
 			sim_fail("mail %u was refused in doubt and is handed out", m->number);
 		o->doubts++;
 		break;
@@ -409,6 +409,8 @@ check_may_be_seen(struct oracle_mail *m)
 		break;
 	case PUT_NEW:
 	case PUT_REFUSED:
+		if (m->put == PUT_REFUSED && m->undone > 0)
+			break; /* that it was cancelled is lost */
 		sim_fail("mail %u is handed out, but it was %s", m->number,
 			 m->put == PUT_NEW ? "never put" : "refused");
 	}
@@ -507,7 +509,7 @@ check_not_missing(const struct oracle_mail *notice)
 {
 	const struct oracle_mail *m = &world->oracle->mails[notice->about - 1];
 
-	for (uint32_t i = 0; i < m->recipient_count; i++)
+	for (uint32_t i = 0; i < m->recipient_count && !m->gone; i++)
 		if (notice->about_ended & 1 << i &&
 		    !(m->recipients[i].possible & 1 << RECIPIENT_REMOVED))
 			sim_fail("mail %u recipient %u has its outcome, its notice %u is missing",
@@ -522,7 +524,7 @@ oracle_check_done(void)
 	for (uint32_t i = 0; i < o->mail_count; i++) {
 		const struct oracle_mail *m = &o->mails[i];
 		for (uint32_t k = 0; m->put == PUT_KEPT && k < m->recipient_count; k++)
-			if (oracle_is(m, k, RECIPIENT_PENDING) && !o->damaged)
+			if (oracle_is(m, k, RECIPIENT_PENDING) && !o->damaged && !m->gone)
 				sim_fail("mail %u recipient %u is lost", m->number, k);
 		if (m->put == PUT_STARTED && m->about != 0 && !o->damaged)
 			check_not_missing(m);

@@ -76,6 +76,8 @@ struct oracle_recipient {
 	uint16_t attempts_most;
 	uint64_t retry_at_ms; /* not before; 0: any time */
 	unsigned delivered;   /* how often it was handed over as delivered */
+	uint32_t decided;     /* in this incarnation; of the layer `redis` */
+	bool excused;         /* that it may come again was counted when its mail came back */
 	/* Of the layer `relay` only: */
 	bool offered;     /* a client was told 250 for it */
 	unsigned arrived; /* at sinks, in mails that they took */
@@ -122,6 +124,10 @@ struct oracle_mail {
 	bool requeued;        /* since its outcomes were asked to be recorded last */
 	uint32_t incarnation; /* in which it was put */
 	uint64_t write; /* number of the first durable write that names it, this incarnation */
+	/* Of the layer `redis`: */
+	unsigned undone; /* how often a fail-over has lost something of it */
+	bool promised;   /* its put was confirmed: no fail-over may lose it */
+	bool gone;       /* it was lost as a whole, which was not promised */
 	/* Of a notice: the mail with whose outcomes it is kept, and bits of the recipients that are
 	 * over, or are marked as notified, by the same record. */
 	uint32_t about;
@@ -162,6 +168,8 @@ struct oracle {
 	uint64_t kept, refused, outcomes, claims, bytes_checked;
 	uint64_t duplicates; /* permitted ones: outcome not confirmed */
 	uint64_t doubts;     /* refused in doubt, and seen later */
+	uint64_t twice;      /* recipients that were delivered again without such an excuse, */
+	uint64_t counted;    /* and how many may have been, as the relay counts besides */
 	uint64_t arrivals;
 	uint64_t notices;        /* reports to senders that arrived */
 	uint64_t unacknowledged; /* arrived, though the client never saw a 250 */

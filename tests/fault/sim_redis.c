@@ -18,6 +18,7 @@ enum { WORDS_MOST = 65536, PARAMETERS = 16, IN_MULTI_MOST = 1024 };
 struct entry {
 	struct list_node node;
 	uint64_t number;
+	uint64_t command;  /* that made it: what a function writes gets there together */
 	uint64_t made_us;  /* by the server's clock, which its expiries count from */
 	uint64_t there_us; /* by the world's: when the replica has it */
 	struct blob words; /* RESP */
@@ -36,6 +37,9 @@ struct sim_redis {
 	uint64_t written;    /* number of the last write */
 	uint64_t replicated;
 	uint64_t last_there_us;
+	uint64_t last_command;
+	void (*on_lost)(void *context, const struct span *words, unsigned count);
+	void *lost_context;
 	struct list channels;
 	struct list spent; /* channels that are gone: whoever calls one may look at it once more */
 	struct blob library; /* text of FUNCTION LOAD */
@@ -186,12 +190,14 @@ on_write(void *context, const struct span *words, unsigned count)
 	struct entry *e = sim_allocate(sizeof *e);
 	e->number = r->written;
 	e->made_us = clock_us(r);
+	e->command = r->numbers.commands;
 	/* In order, and mostly soon. */
 	e->there_us =
 		world->now_us + (sim_chance(100) ? sim_below(r->faults.lag_us) : sim_below(1000));
-	if (e->there_us < r->last_there_us)
+	if (e->there_us < r->last_there_us || e->command == r->last_command)
 		e->there_us = r->last_there_us;
 	r->last_there_us = e->there_us;
+	r->last_command = e->command;
 	put_command(&e->words, words, count);
 	list_append(&r->journal, &e->node);
 }
@@ -848,20 +854,35 @@ sim_redis_restart(struct sim_redis *r, uint64_t down_us)
 void
 sim_redis_fail_over(struct sim_redis *r, uint64_t down_us)
 {
+	static struct span words[WORDS_MOST];
 	struct list_node *n;
 	uint64_t lost = 0;
+	unsigned count;
 
 	ASSERT(r->replica != NULL);
 	replicate(r);
+	r->replicated = r->written;
+	keys_copy(r->keys, r->replica);
+	sim_redis_restart(r, down_us);
 	while ((n = list_first(&r->journal)) != NULL) {
-		forget_entry(LIST_ITEM(n, struct entry, node));
+		struct entry *e = LIST_ITEM(n, struct entry, node);
+		take_command(blob_span(&e->words), words, &count);
+		if (r->on_lost != NULL)
+			r->on_lost(r->lost_context, words, count);
+		forget_entry(e);
 		lost++;
 	}
 	r->numbers.lost += lost;
 	r->numbers.fail_overs += lost > 0;
-	r->replicated = r->written;
-	keys_copy(r->keys, r->replica);
-	sim_redis_restart(r, down_us);
+}
+
+void
+sim_redis_watch_losses(struct sim_redis *r,
+		       void (*on_lost)(void *context, const struct span *words, unsigned count),
+		       void *context)
+{
+	r->on_lost = on_lost;
+	r->lost_context = context;
 }
 
 struct sim_redis_numbers

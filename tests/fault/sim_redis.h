@@ -57,6 +57,12 @@ void sim_redis_break_connections(struct sim_redis *r);
 /* Between this node (world->node) and the server nothing passes until then. */
 void sim_redis_cut(struct sim_redis *r, unsigned node, uint64_t until_us);
 
+/* For oracles: told of each write that a fail-over has lost, when the new master is there; it may
+ * be asked. */
+void sim_redis_watch_losses(struct sim_redis *r,
+			    void (*on_lost)(void *context, const struct span *words,
+					    unsigned count),
+			    void *context);
 /* For oracles: asks it as a client would, with no connection and no faults. */
 void sim_redis_ask(struct sim_redis *r, const struct span *words, unsigned count, struct text *out);
 

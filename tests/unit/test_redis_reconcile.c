@@ -20,6 +20,7 @@
 enum { SHARDS = 16, WORKERS = 3, LEASE_MS = 30000, SITE_LOST = 1, SITE_KNOWN = 2, BODY = 3000 };
 
 static struct redis_server server;
+static enum redis_durability durability = REDIS_DISK;
 
 static void
 reset(void)
@@ -41,7 +42,7 @@ open_redis(struct worker **workers, unsigned worker_count, const struct queue_ho
 		.address_count = 1,
 		.prefix = SPAN("ringpost"),
 		.shards = SHARDS,
-		.durability = REDIS_DISK,
+		.durability = durability,
 		.deadline_ms = 5000,
 		.lease_ms = LEASE_MS,
 		.compress = true,
@@ -149,6 +150,7 @@ counters_of(const struct world *w)
 	for (unsigned i = 0; i < w->worker_count; i++) {
 		sum.recovered_mails += s->ends[i].counters.recovered_mails;
 		sum.recovered_doubtful += s->ends[i].counters.recovered_doubtful;
+		sum.undone_outcomes += s->ends[i].counters.undone_outcomes;
 		sum.gone_mails += s->ends[i].counters.gone_mails;
 		sum.records_lost += s->ends[i].counters.records_lost;
 	}
@@ -171,6 +173,19 @@ end_well(struct world *w)
 		assert_string_equal(ask("FCALL rp_count 1 '{ringpost:%u}' | tail -n 4", shard),
 				    "0\n0\n0\n0\n");
 	world_stop(w);
+}
+
+/* Until the server answers so. */
+static void
+wait_answer(struct world *w, const char *words, const char *answer)
+{
+	const uint64_t end_ms = clock_monotonic_ms() + 20000;
+
+	do {
+		for (unsigned i = 0; i < 100; i++)
+			world_turn(w);
+		assert_true(clock_monotonic_ms() < end_ms);
+	} while (strcmp(ask("%s", words), answer) != 0);
 }
 
 /* ---- tests ---- */
@@ -301,17 +316,76 @@ a_mail_that_redis_does_not_have_is_told(void **state)
 	/* Ids without mails are forgotten by the next look. */
 	break_connections();
 	const struct redis_store *s = (const struct redis_store *)(const void *)w.store;
-	const uint64_t end_ms = clock_monotonic_ms() + 20000;
 	char own[128];
 	snprintf(own, sizeof own, "EXISTS '{ringpost:%u}:own:%.32s' '{ringpost:%u}:own:%.32s'",
 		 shard_of_number(number), s->incarnation, shard_of_number(number + 1),
 		 s->incarnation);
-	do {
-		for (unsigned i = 0; i < 100; i++)
-			world_turn(&w);
-		assert_true(clock_monotonic_ms() < end_ms);
-	} while (strcmp(ask("%s", own), "0\n") != 0);
+	wait_answer(&w, own, "0\n");
 	world_stop(&w);
+}
+
+/* A mail whose other recipient is still at work: nobody gets it twice. */
+static void
+lost_outcomes_of_a_mail_that_goes_on_are_said_again(void **state)
+{
+	static struct world w;
+	const unsigned number = 9, shard = shard_of_number(9);
+	const uint32_t sites[] = { 1, 2 };
+	struct list items;
+	char id[REDIS_ID_SIZE + 1], words[160];
+
+	(void)state;
+	reset();
+	durability = REDIS_MEMORY;
+	world_open(&w, &kind, WORKERS);
+	durability = REDIS_DISK;
+	assert_int_equal(world_put(&w, 1, number, BODY, sites, 2, &items), ERR_OK);
+	struct queue_item *first = LIST_ITEM(list_shift(&items), struct queue_item, link);
+	struct queue_item *second = LIST_ITEM(list_shift(&items), struct queue_item, link);
+	assert_int_equal(world_record(&w, first, RECIPIENT_DELIVERED, 0, "250 ok"), ERR_OK);
+
+	say_id(number, id);
+	snprintf(words, sizeof words, "HGET '{ringpost:%u}:m:%s' n", shard, id);
+	assert_string_equal(ask("%s", words), "1\n");
+	ask("HDEL '{ringpost:%u}:m:%s' r0 r1", shard, id);
+	ask("HSET '{ringpost:%u}:m:%s' n 2", shard, id);
+	break_connections();
+	wait_answer(&w, words, "1\n");
+	assert_int_equal(world_record(&w, second, RECIPIENT_DELIVERED, 0, "250 ok"), ERR_OK);
+	struct redis_counters c = counters_of(&w);
+	assert_int_equal(c.recovered_mails + c.undone_outcomes + c.gone_mails, 0);
+	end_well(&w);
+}
+
+/* Where the new server learns of it too late, the recipient is tried again, and counted. */
+static void
+what_was_not_said_again_in_time_is_counted(void **state)
+{
+	static struct world w;
+	const unsigned number = 9, shard = shard_of_number(9);
+	const uint32_t sites[] = { 1, 2 };
+	struct list items;
+	struct queue_item *item;
+	char id[REDIS_ID_SIZE + 1];
+
+	(void)state;
+	reset();
+	world_open(&w, &kind, WORKERS);
+	assert_int_equal(world_put(&w, 1, number, BODY, sites, 2, &items), ERR_OK);
+	struct queue_item *first = LIST_ITEM(list_shift(&items), struct queue_item, link);
+	struct queue_item *second = LIST_ITEM(list_shift(&items), struct queue_item, link);
+	const uint32_t site = first->site.number;
+	assert_int_equal(world_record(&w, first, RECIPIENT_DELIVERED, 0, "250 ok"), ERR_OK);
+	say_id(number, id);
+	ask("HDEL '{ringpost:%u}:m:%s' r0 r1", shard, id);
+	ask("HSET '{ringpost:%u}:m:%s' n 2", shard, id);
+	/* To the server one is left that nobody here has. */
+	assert_int_equal(world_record(&w, second, RECIPIENT_DELIVERED, 0, "250 ok"), ERR_OK);
+	world_claim_one(&w, site, &item);
+	assert_true(item->recovered);
+	assert_int_equal(counters_of(&w).recovered_doubtful, 1);
+	assert_int_equal(world_record(&w, item, RECIPIENT_DELIVERED, 0, "250 ok"), ERR_OK);
+	end_well(&w);
 }
 
 int
@@ -321,6 +395,8 @@ main(void)
 		cmocka_unit_test(a_mail_whose_outcome_was_lost_comes_again),
 		cmocka_unit_test(many_are_found),
 		cmocka_unit_test(a_mail_that_redis_does_not_have_is_told),
+		cmocka_unit_test(lost_outcomes_of_a_mail_that_goes_on_are_said_again),
+		cmocka_unit_test(what_was_not_said_again_in_time_is_counted),
 	};
 
 	redis_server_start(&server, "appendonly yes\nappendfsync always");
