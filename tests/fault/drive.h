@@ -43,6 +43,7 @@ struct drive_plan {
 	/* Of the relay over such: it dies soon after so many changes; 0: when crash_after says. */
 	unsigned crash_changes[DRIVE_INCARNATIONS_MAX];
 	bool fails_over; /* the server does, to a replica that lags */
+	bool is_late;    /* its answers are, now and then */
 
 	unsigned incarnation; /* now; the last one is `incarnations` */
 };
@@ -65,6 +66,7 @@ bool drive_opening_may_fail(const struct drive_plan *plan);
 /* ---- the layer `redis`: drive_redis.c ---- */
 
 struct oracle_mail;
+struct oracle_recipient;
 struct queue_options;
 struct queue_store;
 struct mail_id;
@@ -83,6 +85,10 @@ void drive_redis_options(const struct drive_plan *plan, struct queue_options *op
  * Asked of each mail that is named by a write that was lost, and again when an answer comes to what
  * was asked for before that. */
 void drive_redis_look(const struct drive_plan *plan, struct oracle_mail *m);
+/* The same where something was lost since it had been undone so often. */
+void drive_redis_look_again(const struct drive_plan *plan, struct oracle_mail *m, unsigned undone);
+/* It is decided that he has got it; that he had before must have been counted. */
+void drive_redis_note_delivery(struct oracle_recipient *r);
 /* Adds what the store has counted since the last time to oracle->counted. */
 void drive_redis_count_duplicates(struct queue_store *store);
 /* Asked of the server itself: has it this mail? How many has it? */

@@ -154,14 +154,6 @@ any_site_is_named(void)
 
 /* ---- items ---- */
 
-/* What was done may be lost again by now. */
-static void
-look_again(struct oracle_mail *m, unsigned undone)
-{
-	if (m->undone != undone)
-		drive_redis_look(plan, m);
-}
-
 /* Looks at all of what is handed out and compares it with what the oracle knows. */
 static void
 check_item(struct item_job *j)
@@ -199,7 +191,8 @@ check_item(struct item_job *j)
 			 !drive_is_time(plan, now_ms, m->recipients[i].retry_at_ms);
 		seen++;
 	}
-	look_again(m, 0); /* who has it in its hands may know what the server has lost */
+	/* Who has it in its hands may know what the server has lost. */
+	drive_redis_look_again(plan, m, 0);
 	/* An item is due when the first of its recipients is. */
 	if (early == seen && seen > 0 && !world->oracle->damaged)
 		sim_fail("mail %u site %u comes before its time", m->number, j->item->site.number);
@@ -266,7 +259,10 @@ on_loaded(struct queue_load *l, enum err e)
 
 	j->waits = false;
 	if (e != ERR_OK) {
-		if (!drive_disk_errs(plan) && !world->oracle->damaged && plan->redis == NULL)
+		/* Its connection may be away; it may have been removed, and nobody knows. */
+		bool is_away = plan->redis != NULL && (e == ERR_AWAY || e == ERR_NO_MEMORY ||
+						       !drive_redis_has(plan, j->m->id));
+		if (!drive_disk_errs(plan) && !world->oracle->damaged && !is_away)
 			sim_fail("mail %u: load says %s", j->m->number, err_name(e));
 		item_release(j);
 		return;
@@ -316,7 +312,7 @@ notice_ends(struct item_job *j, enum err e)
 		return;
 	if (e == ERR_OK) {
 		oracle_put_kept(j->notice->m);
-		look_again(j->notice->m, 0);
+		drive_redis_look_again(plan, j->notice->m, 0);
 		take_items(j->q, &j->notice->put.items);
 	} else {
 		oracle_put_failed(j->notice->m, e == ERR_IN_DOUBT);
@@ -337,7 +333,7 @@ on_recorded(struct queue_record *r, enum err e)
 			oracle_recorded(j->m, &j->results[i]);
 	for (uint32_t i = 0; i < j->m->recipient_count && j->m->requeued; i++)
 		j->m->recipients[i].retry_at_ms = 0;
-	look_again(j->m, j->undone);
+	drive_redis_look_again(plan, j->m, j->undone);
 	notice_ends(j, e);
 	if (e == ERR_OK || e == ERR_LOST)
 		item_free(j); /* else the same again, later, with another notice */
@@ -354,16 +350,6 @@ choose_state(void)
 }
 
 static void
-note_delivery(struct oracle_recipient *r)
-{
-	/* Who has died can not count what a fail-over loses of his. */
-	if (r->decided == world->oracle->incarnation && !r->excused)
-		world->oracle->twice++;
-	r->decided = world->oracle->incarnation;
-	r->excused = false;
-}
-
-static void
 item_decide(struct item_job *j)
 {
 	uint32_t most = j->m->recipient_count;
@@ -373,7 +359,7 @@ item_decide(struct item_job *j)
 		struct queue_result *r = &j->results[j->result_count++];
 		*r = (struct queue_result){ .recipient = i, .state = choose_state() };
 		if (r->state == RECIPIENT_DELIVERED)
-			note_delivery(&j->m->recipients[i]);
+			drive_redis_note_delivery(&j->m->recipients[i]);
 		r->tried = r->state != RECIPIENT_PENDING || sim_chance(800);
 		r->reply = SPAN("250 2.0.0 simulated");
 		if (r->state == RECIPIENT_PENDING)
@@ -700,15 +686,15 @@ on_acted(struct queue_act *a, enum err e)
 		act_start(j);
 		return;
 	}
-	if (e == ERR_OK)
-		act_note(j, true);
+	if (e == ERR_OK || e == ERR_IN_DOUBT) /* whatever was recorded meanwhile */
+		act_note(j, e == ERR_OK);
 	/* It may have come to the server behind an outcome that was under way. */
 	j->m->requeued = plan->redis != NULL;
 	for (uint32_t i = 0; i < j->m->recipient_count && plan->redis != NULL; i++)
 		j->m->recipients[i].retry_at_ms = 0;
 	if (e == ERR_NOT_FOUND || e == ERR_AGAIN || e == ERR_AWAY)
 		act_undo(j);
-	look_again(j->m, j->undone);
+	drive_redis_look_again(plan, j->m, j->undone);
 	sim_note("acted", j->m->number, e);
 	acts_open--;
 	free(j);
