@@ -91,6 +91,7 @@ pair_finish_run(struct task *t)
 	list_take_all(&now, &e->finishing);
 	while ((node = list_shift(&now)) != NULL)
 		end_claim(LIST_ITEM(node, struct pair_claim, node));
+	pair_refuse_run(e);
 	pair_try_stopped(e);
 }
 
