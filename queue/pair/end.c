@@ -129,6 +129,7 @@ pair_end_init(struct pair_end *e, struct pair *p, struct worker *w)
 	pool_init(&e->drafts, pair_draft_size_of(), DRAFTS_MOST);
 	pool_init(&e->claims, pair_claim_size_of(), CLAIMS_MOST);
 	list_init(&e->finishing);
+	list_init(&e->claims_open);
 	list_init(&e->refused);
 	task_init(&e->finish_task, pair_finish_run);
 	timer_init(&e->upkeep, on_upkeep);

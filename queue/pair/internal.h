@@ -31,6 +31,7 @@ struct pair_end {
 	unsigned turn;            /* the part of which the next claim takes first */
 	bool skipped[PAIR_PARTS]; /* a claim has left it out: it is to tell again */
 	struct list refused;      /* acts: on_done is due */
+	struct list claims_open;  /* struct pair_claim.open */
 	struct list finishing;    /* struct pair_claim.node: on_done is due */
 	struct task finish_task;
 	struct timer upkeep;
@@ -107,6 +108,8 @@ void pair_record(struct queue *q, struct queue_record *r);
 size_t pair_claim_size_of(void);
 void pair_claim(struct queue *q, struct queue_claim *c);
 void pair_finish_run(struct task *t);
+/* A part tells of a site. True: a claim there is under way, which tells when it ends. */
+bool pair_note_due(struct pair_end *e, struct site_id site);
 
 /* ---- move.c ---- */
 void pair_move(struct queue *q, struct queue_act *a);

@@ -108,6 +108,60 @@ both_are_claimed_from_and_listed(void **state)
 	world_stop(&rig_world);
 }
 
+struct claim_wait {
+	struct queue_claim claim;
+	bool done;
+	unsigned told; /* by then */
+};
+
+static void
+on_claimed(struct queue_claim *c, enum err e)
+{
+	struct claim_wait *wait = CONTAINER_OF(c, struct claim_wait, claim);
+
+	assert_int_equal(e, ERR_OK);
+	wait->done = true;
+	wait->told = rig_world.due;
+}
+
+/* What falls due in one part while the other one is asked: who got less than asked for waits to be
+ * told. */
+static void
+what_falls_due_during_a_claim_is_told_behind_it(void **state)
+{
+	(void)state;
+	for (unsigned n = 0; n < 6; n++) {
+		struct claim_wait wait = {
+			.claim = { .site = { 1 }, .most = 9, .on_done = on_claimed }
+		};
+		struct queue_item *i;
+		rig_begin();
+		struct queue_item *first = rig_put(1, 100, 1, QUEUE_IN_REDIS);
+		struct queue_item *second = rig_put(2, 100, 1, QUEUE_IN_REDIS);
+		if (n % 2 == 1) { /* the other part is asked first */
+			struct list none;
+			enum err error;
+			world_claim(&rig_world, 0, 1, 1, &none, &error);
+		}
+		queue_claim(rig_end(), &wait.claim);
+		for (unsigned turns = 0; turns < n / 2; turns++)
+			world_turn(&rig_world);
+		queue_release(rig_end(), first, 0);
+		world_wait(&rig_world, &wait.done);
+		unsigned got = 0;
+		while ((i = rig_shift(&wait.claim.items)) != NULL) {
+			rig_deliver(i);
+			got++;
+		}
+		uint64_t end_ms = clock_monotonic_ms() + RIG_DEADLINE_MS;
+		while (got == 0 && rig_world.due == wait.told && clock_monotonic_ms() < end_ms)
+			world_turn(&rig_world);
+		assert_true(got == 1 || rig_world.due > wait.told);
+		rig_deliver(second);
+		world_stop(&rig_world);
+	}
+}
+
 struct wait {
 	struct queue_put put;
 	bool done;
@@ -326,6 +380,7 @@ run_own(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(mail_goes_to_the_spool_while_redis_is_away),
 		cmocka_unit_test(both_are_claimed_from_and_listed),
+		cmocka_unit_test(what_falls_due_during_a_claim_is_told_behind_it),
 		cmocka_unit_test(a_draft_that_redis_had_begun_to_take_is_kept),
 		cmocka_unit_test(a_full_redis_turns_nobody_away),
 		cmocka_unit_test(a_redis_that_promises_less_gets_nothing),
