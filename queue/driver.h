@@ -11,6 +11,8 @@
 
 #include "queue/queue.h"
 
+struct queue_mover;
+
 struct queue_driver {
 	const char *name;
 	struct queue *(*end)(struct queue_store *s, unsigned number);
@@ -53,6 +55,7 @@ struct queue_driver {
 	bool (*names_site)(struct queue *q, struct site_id site); /* some item of it does */
 	void (*tell_again)(struct queue *q);                      /* what is due, everywhere */
 	enum err (*may_take)(struct queue *q);                    /* admit, which counts nothing */
+	const struct queue_mover *mover;
 	struct body *(*draft_body)(const struct queue_draft *draft); /* all of it; NULL: not here */
 };
 

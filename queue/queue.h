@@ -168,7 +168,8 @@ enum queue_place { QUEUE_IN_SPOOL, QUEUE_IN_REDIS };
 struct queue_mail {
 	uint32_t magic;
 	uint16_t worker; /* who keeps it */
-	uint16_t place;  /* enum queue_place */
+	uint8_t place;   /* enum queue_place */
+	uint8_t mark;    /* the store's */
 	struct mail_id id;
 	const struct mail_envelope *envelope; /* loaded while an item of it is claimed */
 	struct body *body;                    /* in memory, or NULL: queue_load */
@@ -333,6 +334,7 @@ struct queue_row {
 	uint32_t pending_count;   /* of the item */
 	uint16_t attempts;
 	uint8_t state; /* enum queue_state */
+	uint8_t place; /* enum queue_place */
 	/* What was asked for is not in memory: it may match. queue_show tells. */
 	bool is_candidate;
 	bool sender_is_known;
@@ -373,7 +375,16 @@ const char *queue_attempts_name(unsigned number);
  * come due at their retry time, which whoever records it sets no later than the mail's lifetime
  * ends.
  */
-enum queue_action { QUEUE_HOLD, QUEUE_UNHOLD, QUEUE_REQUEUE, QUEUE_REMOVE };
+enum queue_action {
+	QUEUE_HOLD,
+	QUEUE_UNHOLD,
+	QUEUE_REQUEUE,
+	QUEUE_REMOVE,
+	/* Of a pair: under its id, with all that is known of it; checked, and whole at every moment
+	 * in one of the two (queue/mover.h). ERR_OK also where it is there already. */
+	QUEUE_MOVE_TO_REDIS,
+	QUEUE_MOVE_TO_SPOOL,
+};
 /* Durable where it must outlive the process (all but REQUEUE); `who` and `why` go into the event.
  */
 struct queue_act {

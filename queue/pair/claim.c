@@ -2,6 +2,9 @@
  *
  * Handing out: a claim takes from one part, and what that leaves open from the other. Each in turn
  * is the first, so that neither waits for the other to be empty.
+ *
+ * What the first one tells of after its answer would be forgotten by who takes a claim that brought
+ * less than asked for as the end of what is due: it is told again when the whole is answered.
  */
 #include "queue/pair/internal.h"
 
@@ -10,6 +13,8 @@ struct pair_claim {
 	struct queue_claim *outer;
 	struct pair_end *end;
 	struct list_node node; /* end->finishing */
+	struct list_node open; /* end->claims_open */
+	bool due_again;        /* a part has told of the site meanwhile */
 	unsigned next;         /* part, */
 	unsigned left;         /* and how many are to be asked */
 	uint32_t got;          /* items */
@@ -27,11 +32,31 @@ pair_claim_size_of(void)
 static void
 end_claim(struct pair_claim *c)
 {
+	struct pair_end *e = c->end;
 	struct queue_claim *outer = c->outer;
+	struct site_id site = outer->site;
 	enum err error = c->got == 0 ? c->error : ERR_OK;
+	bool due_again = c->due_again;
 
-	pool_put(&c->end->claims, c);
+	list_unlink(&c->open);
+	pool_put(&e->claims, c);
 	outer->on_done(outer, error);
+	if (due_again)
+		e->pair->store.hooks.on_due(&e->queue, site);
+}
+
+bool
+pair_note_due(struct pair_end *e, struct site_id site)
+{
+	for (struct list_node *n = list_first(&e->claims_open); n != NULL;
+	     n = list_next(&e->claims_open, n)) {
+		struct pair_claim *c = LIST_ITEM(n, struct pair_claim, open);
+		if (c->outer->site.number != site.number || c->outer->by_id)
+			continue;
+		c->due_again = true;
+		return true;
+	}
+	return false;
 }
 
 /* Asks the next part; false: there is none. */
@@ -91,6 +116,7 @@ pair_finish_run(struct task *t)
 	list_take_all(&now, &e->finishing);
 	while ((node = list_shift(&now)) != NULL)
 		end_claim(LIST_ITEM(node, struct pair_claim, node));
+	pair_refuse_run(e);
 	pair_try_stopped(e);
 }
 
@@ -109,6 +135,7 @@ pair_claim(struct queue *q, struct queue_claim *outer)
 		return;
 	}
 	*c = (struct pair_claim){ .outer = outer, .end = e, .next = first, .left = PAIR_PARTS };
+	list_append(&e->claims_open, &c->open);
 	if (ask_next(c))
 		return;
 	list_append(&e->finishing, &c->node);

@@ -53,6 +53,13 @@ pair_note_use(struct pair_end *e, enum err why)
 	tell_use(e, span_of_string(err_text(why)));
 }
 
+void
+pair_note_arrival(struct pair_end *e)
+{
+	count_mails(e);
+	tell_use(e, SPAN("mail was moved into the spool"));
+}
+
 /* Of worker 0: for all of them. */
 static void
 look_at_use(struct pair_end *e)
@@ -104,6 +111,7 @@ on_upkeep(struct timer *t)
 	count_mails(e);
 	if (w->number == 0)
 		look_at_use(e);
+	pair_moves_look(e);
 	timer_set(&w->timers, t, w->now_ms + (any_is_skipped(e) ? SKIPPED_MS : UPKEEP_MS));
 }
 
@@ -121,8 +129,11 @@ pair_end_init(struct pair_end *e, struct pair *p, struct worker *w)
 	pool_init(&e->drafts, pair_draft_size_of(), DRAFTS_MOST);
 	pool_init(&e->claims, pair_claim_size_of(), CLAIMS_MOST);
 	list_init(&e->finishing);
+	list_init(&e->claims_open);
+	list_init(&e->refused);
 	task_init(&e->finish_task, pair_finish_run);
 	timer_init(&e->upkeep, on_upkeep);
+	pair_moves_init(e);
 }
 
 void
@@ -150,7 +161,7 @@ pair_start(struct queue *q)
 void
 pair_try_stopped(struct pair_end *e)
 {
-	if (e->stopped < PAIR_PARTS || !list_is_empty(&e->finishing))
+	if (e->stopped < PAIR_PARTS || !list_is_empty(&e->finishing) || !list_is_empty(&e->refused))
 		return;
 	e->started = false;
 	e->stopped = 0;
@@ -167,6 +178,16 @@ on_part_stopped(struct queue *part, void *context)
 	pair_try_stopped(e);
 }
 
+void
+pair_try_to_stop(struct pair_end *e)
+{
+	if (!e->stopping || e->parts_stopping || e->moves_open > 0)
+		return;
+	e->parts_stopping = true;
+	for (unsigned i = 0; i < PAIR_PARTS; i++)
+		e->parts[i]->driver->stop(e->parts[i], on_part_stopped, e);
+}
+
 static void
 pair_stop(struct queue *q, void (*on_stopped)(struct queue *q, void *context), void *context)
 {
@@ -177,8 +198,8 @@ pair_stop(struct queue *q, void (*on_stopped)(struct queue *q, void *context), v
 	e->on_stopped = on_stopped;
 	e->stopped_context = context;
 	timer_stop(&q->worker->timers, &e->upkeep);
-	for (unsigned i = 0; i < PAIR_PARTS; i++)
-		e->parts[i]->driver->stop(e->parts[i], on_part_stopped, e);
+	pair_moves_stop(e);
+	pair_try_to_stop(e);
 }
 
 static void

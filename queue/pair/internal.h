@@ -4,7 +4,7 @@
  *
  *   open.c   opening, closing, hooks     end.c    a worker's end: start, stop, upkeep; forwarding
  *   draft.c  which part takes a mail     claim.c  handing out from both
- *   see.c    rows, one mail, numbers
+ *   see.c    rows, one mail, numbers     move.c   mails from one part into the other
  *
  * Everything of a struct pair_end is touched by its worker alone, but for its atomic. A part is
  * called through its driver, with its own end.
@@ -30,12 +30,18 @@ struct pair_end {
 	struct pool drafts, claims;
 	unsigned turn;            /* the part of which the next claim takes first */
 	bool skipped[PAIR_PARTS]; /* a claim has left it out: it is to tell again */
+	struct list refused;      /* acts: on_done is due */
+	struct list claims_open;  /* struct pair_claim.open */
 	struct list finishing;    /* struct pair_claim.node: on_done is due */
 	struct task finish_task;
 	struct timer upkeep;
 	uint64_t waits_until_ms;    /* for the shared store, at the start */
 	uint64_t distrust_until_ms; /* it refused what it seemed to take */
-	bool started, stopping;
+	struct list moves;          /* struct pair_move.node: that wait for a while */
+	unsigned moves_open;
+	struct timer moves_again;
+	uint64_t marked_cursor; /* of the spool: what a former life left */
+	bool started, stopping, parts_stopping;
 	unsigned stopped; /* parts */
 	void (*on_stopped)(struct queue *q, void *context);
 	void *stopped_context;
@@ -75,9 +81,11 @@ void pair_end_init(struct pair_end *e, struct pair *p, struct worker *w);
 void pair_end_fini(struct pair_end *e);
 /* A mail has come into the spool. */
 void pair_note_use(struct pair_end *e, enum err why);
+void pair_note_arrival(struct pair_end *e); /* one was moved there */
 /* A claim left this part out. */
 void pair_note_skipped(struct pair_end *e, unsigned part);
 void pair_try_stopped(struct pair_end *e);
+void pair_try_to_stop(struct pair_end *e); /* a move has ended */
 extern const struct queue_driver pair_driver;
 
 /* ---- draft.c ---- */
@@ -100,8 +108,19 @@ void pair_record(struct queue *q, struct queue_record *r);
 size_t pair_claim_size_of(void);
 void pair_claim(struct queue *q, struct queue_claim *c);
 void pair_finish_run(struct task *t);
+/* A part tells of a site. True: a claim there is under way, which tells when it ends. */
+bool pair_note_due(struct pair_end *e, struct site_id site);
+
+/* ---- move.c ---- */
+void pair_move(struct queue *q, struct queue_act *a);
+void pair_moves_init(struct pair_end *e);
+void pair_moves_look(struct pair_end *e); /* upkeep: what a former life left */
+void pair_moves_stop(struct pair_end *e); /* what waits ends; the rest with its step */
 
 /* ---- see.c ---- */
+/* on_done with this error, from a task. */
+void pair_refuse(struct pair_end *e, struct queue_act *a, enum err error);
+void pair_refuse_run(struct pair_end *e);
 bool pair_list(struct queue *q, const struct queue_filter *f, uint64_t *cursor, uint64_t slice_us,
 	       bool (*on_row)(void *context, const struct queue_row *row), void *context);
 void pair_show(struct queue *q, struct queue_show *s);

@@ -44,7 +44,8 @@ on_due(struct queue *part, struct site_id site)
 {
 	struct pair_end *e = end_of_part(part);
 
-	hooks_of(e)->on_due(&e->queue, site);
+	if (!pair_note_due(e, site))
+		hooks_of(e)->on_due(&e->queue, site);
 }
 
 /* Of one part. Where the other one names it still, that one tells of its end. */

@@ -67,11 +67,36 @@ pair_show(struct queue *q, struct queue_show *s)
 }
 
 void
+pair_refuse(struct pair_end *e, struct queue_act *a, enum err error)
+{
+	a->request = (struct queue_request){ .error = error };
+	list_append(&e->refused, &a->request.node);
+	worker_soon(e->queue.worker, &e->finish_task);
+}
+
+void
+pair_refuse_run(struct pair_end *e)
+{
+	struct list now;
+	struct list_node *node;
+
+	list_init(&now);
+	list_take_all(&now, &e->refused);
+	while ((node = list_shift(&now)) != NULL) {
+		struct queue_act *a = LIST_ITEM(node, struct queue_act, request.node);
+		a->on_done(a, a->request.error);
+	}
+}
+
+void
 pair_act(struct queue *q, struct queue_act *a)
 {
 	struct queue *part = part_with(pair_end_of(q), a->id);
 
-	part->driver->act(part, a);
+	if (a->action == QUEUE_MOVE_TO_REDIS || a->action == QUEUE_MOVE_TO_SPOOL)
+		pair_move(q, a);
+	else
+		part->driver->act(part, a);
 }
 
 void

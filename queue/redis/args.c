@@ -107,7 +107,12 @@ args_incarnation(struct redis_end *e)
 void
 args_lane(struct redis_end *e, const struct redis_mail *m, uint32_t recipient)
 {
-	struct span address = m->envelope.recipients[recipient].address;
+	args_lane_of(e, m->envelope.recipients[recipient].address);
+}
+
+void
+args_lane_of(struct redis_end *e, struct span address)
+{
 	size_t from = e->args.text.size;
 	size_t at = address.size;
 

@@ -459,5 +459,6 @@ const struct queue_driver redis_driver = {
 	.names_site = redis_names_site,
 	.tell_again = redis_tell_again,
 	.may_take = redis_may_take,
+	.mover = &redis_mover,
 	.draft_body = redis_draft_body,
 };

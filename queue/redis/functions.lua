@@ -18,6 +18,8 @@
 --   tag:leases      HASH  incarnation -> end of its lease; there while it owns anything
 --   tag:last:INC    LIST  ids that its last claim or take was given; goes with the lease
 --   tag:index       ZSET  ids that have waited once, all with score 0: in their order
+--   tag:came        SET   ids of mails that came from a node's spool, until that has forgotten them
+--   tag:went        SET   ids of mails that went into a node's spool, until they are safe there
 --   tag:waiting     STRING  how many ids are in all the due:LANE together
 --
 -- Each mail is in exactly one of due:LANE, held and own:INC. A function reads, decides, and only
@@ -715,6 +717,86 @@ local function rp_scan(keys, args)
 	return out
 end
 
+-- ---- mails that move between a node's spool and here ----
+
+-- Is the body what was sent? Of a piece that went by itself STRLEN is 0.
+local function stored_bytes(tag, id, pieces)
+	local sum = 0
+	for i = 0, pieces - 1 do
+		sum = sum + call('STRLEN', tag .. ':b:' .. id .. ':' .. i)
+	end
+	return sum
+end
+
+-- id pieces stored_bytes pending envelope held(0|1) due lane (index value)*
+--   -> OK it is here, or was before | THERE another one has this id | GONE this id was cancelled |
+--      NOBODY the body is not what was sent
+local function rp_arrive(keys, args)
+	if not call then start() end
+	local tag, id, pieces = keys[1], args[1], number(args[2], 'pieces')
+	local stored, due = number(args[3], 'stored'), number(args[7], 'due')
+	local m, lane, h = tag .. ':m:' .. id, args[8], args[6]
+	number(args[4], 'pending')
+	if #args % 2 ~= 0 or #args < 8 then
+		error({ err = 'ERR wrong number of arguments' })
+	end
+	if call('SISMEMBER', tag .. ':came', id) == 1 then
+		return 'OK'
+	elseif call('EXISTS', m) == 1 then
+		return 'THERE'
+	elseif call('EXISTS', tag .. ':x:' .. id) == 1 then
+		return 'GONE'
+	elseif stored_bytes(tag, id, pieces) ~= stored then
+		return 'NOBODY'
+	end
+
+	local writes, count = {}, #args - 8
+	for i = 1, count, 2 do
+		writes[i], writes[i + 1] = 'r' .. args[8 + i], args[9 + i]
+	end
+	persist(tag, id, pieces)
+	call('HSET', m, 'e', args[5], 'n', args[4], 'b', args[2], 'd', due, 'k', lane)
+	over('HSET', m, writes, count)
+	call('ZADD', tag .. ':index', 0, id)
+	if h == '1' then
+		call('HSET', m, 'h', 1)
+		call('ZADD', tag .. ':held', due, id)
+	else
+		if due <= now_ms() then
+			wake(tag, now_ms())
+		end
+		enter_lane(tag, lane, due, id)
+	end
+	call('SREM', tag .. ':went', id)
+	call('SADD', tag .. ':came', id)
+	return 'OK'
+end
+
+-- id h d n -> OK it is not here any more | OWNED | CHANGED since those fields were read | NONE
+local function rp_depart(keys, args)
+	if not call then start() end
+	local tag, id = keys[1], args[1]
+	local m = tag .. ':m:' .. id
+	if #args ~= 4 then
+		error({ err = 'ERR wrong number of arguments' })
+	end
+	if call('SISMEMBER', tag .. ':went', id) == 1 then
+		return 'OK'
+	end
+	local mail = call('HMGET', m, 'o', 'b', 'k', 'h', 'd', 'n')
+	if not mail[2] then
+		return 'NONE'
+	elseif mail[1] then
+		return 'OWNED'
+	elseif (mail[4] or '') ~= args[2] or mail[5] ~= args[3] or mail[6] ~= args[4] then
+		return 'CHANGED'
+	end
+	remove(tag, m, id, nil, mail[2], mail[3], mail[4])
+	call('SREM', tag .. ':came', id)
+	call('SADD', tag .. ':went', id)
+	return 'OK'
+end
+
 local function rp_version()
 	return VERSION
 end
@@ -736,4 +818,6 @@ register('rp_cancel', rp_cancel, 'allow-oom')
 register('rp_act', rp_act, 'allow-oom')
 register('rp_count', rp_count, 'no-writes')
 register('rp_scan', rp_scan, 'no-writes')
+register('rp_arrive', rp_arrive)
+register('rp_depart', rp_depart, 'allow-oom')
 register('rp_version', rp_version, 'no-writes')

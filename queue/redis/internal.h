@@ -11,6 +11,7 @@
  *   scan.c     rows of the whole cluster     report.c   metrics and events
  *   restate.c  outcomes said again           reconcile.c  mails that are ours and nobody knows
  *   shares*.c  limits of the whole cluster
+ *   move.c     mails that come from a spool, or go into one (queue/mover.h)
  *
  * Everything of a struct redis_end is touched by its worker alone. Another worker reads, of a
  * claimed item only, the public part of its mail, `shard` and `pieces`. struct redis_store is
@@ -290,6 +291,7 @@ bool args_envelope(struct redis_end *e, const struct mail_envelope *envelope);
 void args_incarnation(struct redis_end *e);
 /* The lane of a mail that is due because of this recipient. */
 void args_lane(struct redis_end *e, const struct redis_mail *m, uint32_t recipient);
+void args_lane_of(struct redis_end *e, struct span address);
 void args_piece_key(struct redis_end *e, struct mail_id id, unsigned shard, uint32_t number);
 void args_mail_key(struct redis_end *e, struct mail_id id, unsigned shard);
 void args_own_key(struct redis_end *e, unsigned shard);
@@ -449,6 +451,9 @@ void redis_count(struct queue *q, struct queue_numbers *out);
 /* ---- scan.c ---- */
 bool pages_init(struct redis_end *e);
 void pages_fini(struct redis_end *e);
+
+/* ---- move.c ---- */
+extern const struct queue_mover redis_mover;
 
 /* ---- open.c ---- */
 void redis_close(struct queue_store *s);

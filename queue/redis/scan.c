@@ -118,6 +118,7 @@ show_rows(const struct queue_filter *f, const struct redis_mail *m, uint8_t stat
 	  bool (*on_row)(void *context, const struct queue_row *row), void *context)
 {
 	const struct queue_row common = { .id = m->mail.id,
+					  .place = QUEUE_IN_REDIS,
 					  .accepted_at_ms = m->envelope.accepted_at_ms,
 					  .body_size = m->envelope.body_size,
 					  .recipient_count = m->envelope.recipient_count,

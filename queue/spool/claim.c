@@ -242,6 +242,7 @@ spool_claim_run(struct task *t)
 		worker_soon(e->queue.worker, &e->finish_task);
 	}
 	spool_show_run(e);
+	spool_move_run(e);
 }
 
 static void

@@ -66,7 +66,9 @@ struct draft {
 	/* put: */
 	struct queue_request request;
 	struct queue_put *put;
-	struct queue_record *about; /* of a notice: the outcomes */
+	struct queue_record *about;        /* of a notice: the outcomes */
+	const struct queue_moving *moving; /* it comes from another store */
+	struct record_starts *starts;      /* likewise; NULL: none */
 	struct spool_mail *mail;
 };
 
@@ -287,6 +289,7 @@ draft_free(struct draft *d, bool keep_file)
 		body_put(d->body);
 	e->budget.used_bytes -= d->crcs_capacity;
 	free(d->crcs);
+	free(d->starts);
 	if (d->fd >= 0)
 		spool_file_close(e, d->fd);
 	if (d->opened && !keep_file)
@@ -518,6 +521,7 @@ put_ends(struct draft *d, enum err error)
 	struct spool_end *e = d->end;
 	struct queue_put *p = d->put;
 	struct queue_record *about = d->about;
+	const struct queue_moving *moving = d->moving;
 	struct spool_mail *m = d->mail;
 
 	if (error == ERR_NO_ROOM)
@@ -545,8 +549,13 @@ put_ends(struct draft *d, enum err error)
 	if (d->in_file)
 		atomic_fetch_sub(&e->spool->bytes_left, (int_fast64_t)block_up(d->size));
 	draft_free(d, true);
-	m->busy = false;
 	index_insert(e, m);
+	if (moving != NULL) {
+		spool_arrived(e, m, moving);
+		tell(e, p, NULL, ERR_OK);
+		return;
+	}
+	m->busy = false;
 	for (struct spool_item *i = m->items; i != NULL; i = i->next) {
 		item_set_state(e, i, ITEM_CLAIMED);
 		i->turn.item.link = (struct list_node){ 0 };
@@ -587,6 +596,8 @@ record_of(const struct draft *d)
 {
 	return (struct record_put){
 		.envelope = d->mail->mail.envelope,
+		.starts = d->starts,
+		.hold_revision = d->moving != NULL,
 		.body_kind = d->in_file ? BODY_FILE : BODY_INLINE,
 		.body_crc = d->crc,
 		.body_size = d->size,
@@ -623,6 +634,29 @@ put_write(struct spool_end *e, struct queue_request *r, struct buf *out, uint64_
 	record_pad(out);
 }
 
+static uint64_t
+arrival_size(struct spool_end *e, struct queue_request *r)
+{
+	const struct draft *d = CONTAINER_OF(r, struct draft, request);
+	struct record_change mark = spool_arrival_mark(d->moving);
+
+	return put_size(e, r) + record_size(record_change_size(&mark), 0);
+}
+
+/* With its mark in one batch: after a crash both are there or neither is. */
+static void
+arrival_write(struct spool_end *e, struct queue_request *r, struct buf *out, uint64_t place)
+{
+	const struct draft *d = CONTAINER_OF(r, struct draft, request);
+	struct record_change mark = spool_arrival_mark(d->moving);
+	size_t at = out->size;
+
+	put_write(e, r, out, place);
+	mark.put_sequence = e->log.active->sequence;
+	segment_refer(e->log.active, mark.put_sequence);
+	record_write_change(out, &mark, e->log.active->epoch, place + (out->size - at));
+}
+
 static void
 put_done(struct spool_end *e, struct queue_request *r)
 {
@@ -657,6 +691,9 @@ notice_write(struct spool_end *e, struct queue_request *r, struct buf *out, uint
 /* The last ready segment is for outcomes without a notice. */
 static const struct queue_request_kind notice_kind = { RESERVE_OUTCOMES, notice_size, notice_write,
 						       put_done, true };
+
+static const struct queue_request_kind arrival_kind = { RESERVE_ALL, arrival_size, arrival_write,
+							put_done, true };
 
 struct mail_id
 spool_put_id(struct queue_request *r)
@@ -723,6 +760,8 @@ prepare(struct draft *d, const struct mail_envelope *envelope)
 		all[i].retry_at_ms = from->retry_at_ms;
 		recipient_set_state(e, &all[i], from->state);
 		recipient_set_reply(e, &all[i], from->reply);
+		if (d->moving != NULL) /* the reply, too: there are outcomes already */
+			recipient_show(&all[i], &l->recipients[i]);
 	}
 	if (!mail_make_items(e, m, l->envelope.sender))
 		return is_at_limit(e) ? ERR_TOO_MANY : ERR_NO_MEMORY;
@@ -758,13 +797,16 @@ static void
 put_start(struct spool_end *e, struct queue_put *p, struct queue_record *about, enum err error)
 {
 	struct draft *d = draft_of(p->draft);
+	const struct queue_request_kind *kind = d->moving != NULL ? &arrival_kind
+						: about == NULL   ? &put_kind
+								  : &notice_kind;
 
 	ASSERT(d->state == DRAFT_GATHERING && d->end == e);
 	ASSERT(mail_id_eq(d->id, p->envelope->id));
 	list_init(&p->items);
 	d->put = p;
 	d->about = about;
-	d->request = (struct queue_request){ .kind = about == NULL ? &put_kind : &notice_kind };
+	d->request = (struct queue_request){ .kind = kind };
 	error = error == ERR_OK ? d->error : error;
 	if (error == ERR_OK && d->body == NULL && !d->in_file) {
 		d->body = body_new(&e->budget, 0); /* an empty mail */
@@ -796,6 +838,26 @@ spool_put(struct queue *q, struct queue_put *p)
 	struct spool_end *e = spool_end_of(q);
 
 	put_start(e, p, NULL, e->stopping ? ERR_SHUTTING_DOWN : ERR_OK);
+}
+
+/* Copies the starts: they are lent for as long as the put, and the records want them so. */
+void
+spool_put_moving(struct queue *q, struct queue_put *p, struct queue_moving *moving)
+{
+	struct spool_end *e = spool_end_of(q);
+	struct draft *d = draft_of(p->draft);
+	uint32_t count = moving->envelope->recipient_count;
+	enum err error = e->stopping ? ERR_SHUTTING_DOWN : ERR_OK;
+
+	d->moving = moving;
+	d->starts = calloc(count, sizeof *d->starts);
+	for (uint32_t n = 0; d->starts != NULL && n < count; n++)
+		d->starts[n] =
+			(struct record_starts){ moving->starts[n].starts, moving->starts[n].closed,
+						moving->starts[n].alone };
+	if (error == ERR_OK && d->starts == NULL)
+		error = ERR_NO_MEMORY;
+	put_start(e, p, NULL, error);
 }
 
 void

@@ -41,6 +41,7 @@ end_init(struct spool_end *e, struct spool *spool, struct worker *w, uint64_t ma
 	list_init(&e->dropped);
 	list_init(&e->claims);
 	list_init(&e->shows);
+	list_init(&e->moves);
 	list_init(&e->fetching);
 	list_init(&e->finishing);
 	list_init(&e->directory_waiting);
@@ -384,4 +385,5 @@ const struct queue_driver spool_driver = {
 	.names_site = spool_names_site,
 	.tell_again = spool_tell_again,
 	.may_take = spool_may_take,
+	.mover = &spool_mover,
 };

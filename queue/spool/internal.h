@@ -9,6 +9,7 @@
  *   change.c   outcomes, attempts, acts                 list.c     seeing
  *   compact.c  copying forward                          report.c   metrics and events
  *   names.c    domains, kept once                       turns/     what waits at a site, in turns
+ *   move.c     mails that go to another store, or come from one (queue/mover.h)
  *
  * Everything of a struct spool_end is touched by its worker alone. Another worker reads, of a
  * claimed item only: the public part, mail->segment (fd, epoch), mail->place, meta_size, the
@@ -22,6 +23,7 @@
 #include "core/base/pool.h"
 #include "core/timer.h"
 #include "queue/driver.h"
+#include "queue/mover.h"
 #include "queue/spool/record.h"
 #include "queue/spool/spool.h"
 #include "queue/turns/turns.h"
@@ -358,6 +360,8 @@ struct spool_end {
 	struct pool small; /* struct spool_small: internal requests */
 	struct list claims;
 	struct list shows;
+	struct list moves;     /* struct spool_move.node: that wait for their envelope */
+	uint64_t marked_count; /* mails on their way to or from another store, nobody at work */
 	struct list fetching;
 	struct spool_fetch fetches[SPOOL_FETCHES];
 	struct task claim_task;
@@ -561,6 +565,7 @@ void spool_draft_on_room(struct queue_draft *d, struct task *resume);
 uint64_t spool_draft_size(const struct queue_draft *d);
 void spool_draft_abandon(struct queue_draft *d);
 void spool_put(struct queue *q, struct queue_put *p);
+void spool_put_moving(struct queue *q, struct queue_put *p, struct queue_moving *moving);
 /* The mail of a put's request. */
 struct mail_id spool_put_id(struct queue_request *r);
 /* r->notice, with the outcomes; or ends both, where there is an error. */
@@ -602,6 +607,17 @@ bool compaction_is_idle(const struct spool_end *e);
 /* Copies what is still needed of a segment's changes forward, then segment_free_now(). False: not
  * now. */
 bool compaction_forward(struct spool_end *e, struct spool_segment *s);
+
+/* ---- move.c ---- */
+extern const struct queue_mover spool_mover;
+void spool_move_run(struct spool_end *e); /* whatever can go on */
+/* Of a mail that is put because it moves here: the record behind its PUT. */
+struct record_change spool_arrival_mark(const struct queue_moving *m);
+void spool_arrived(struct spool_end *e, struct spool_mail *m, const struct queue_moving *moving);
+/* A HOLD was read: is it a mark? */
+void spool_read_mark(struct spool_mail *m, struct span who, struct span why);
+/* At the end of recovery: nobody touches what is marked. */
+void spool_keep_marked(struct spool_mail *m);
 
 /* ---- recover.c ---- */
 /* Makes the ends, reads all segments and files and deals them out. */

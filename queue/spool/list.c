@@ -302,6 +302,8 @@ show_step(struct spool_end *e, struct queue_show *s)
 		return ERR_CORRUPT;
 	if (s->was_read && m->fetch_failed)
 		return ERR_STORAGE;
+	if (m->mail.mark != 0) /* on its way to or from a server, which may be away */
+		return ERR_AWAY;
 	if (m->busy) /* being moved or acted upon: that ends soon */
 		return ERR_AGAIN;
 	enum err error = spool_fetch(e, m, false);

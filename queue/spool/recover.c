@@ -398,8 +398,10 @@ apply_change(struct recovery *r, struct spool_segment *s, const struct record *r
 	}
 	/* Revisions go round; the newer is the one that is at most half the way ahead. */
 	if (record->type == RECORD_HOLD &&
-	    (int16_t)(uint16_t)(record->hold_revision - m->hold_revision) > 0)
+	    (int16_t)(uint16_t)(record->hold_revision - m->hold_revision) > 0) {
 		m->hold_revision = record->hold_revision;
+		spool_read_mark(m, record->who, record->why);
+	}
 	for (uint32_t i = 0; i < record->count; i++) {
 		struct record_line l;
 		record_next_line(&rest, record->version, &l);
@@ -870,6 +872,7 @@ wake_items(struct recovery *r)
 					k->turn.item.open_starts > 0;
 				item_wait(s->end, k, k->turn.item.due_at_ms);
 			}
+			spool_keep_marked(m);
 		}
 	}
 }

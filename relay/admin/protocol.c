@@ -201,6 +201,7 @@ read_value(struct admin_request *r, enum admin_argument n, const json_t *value)
 		return json_is_true(value);
 	case ARG_STATE:
 	case ARG_BY:
+	case ARG_TO:
 		return json_is_string(value) && find_word(a->kind, text, &r->numbers[n]);
 	case ARG_KINDS:
 		break;
@@ -235,6 +236,7 @@ say_range(const struct argument_row *a, struct buf *why)
 		return;
 	case ARG_STATE:
 	case ARG_BY:
+	case ARG_TO:
 		buf_append_string(why, "one of");
 		for (unsigned w = 0; w < ADMIN_WORDS; w++) {
 			if (words[w].kind == a->kind)
@@ -295,8 +297,8 @@ check_whole(const struct admin_request *r, struct buf *why)
 {
 	const struct command_row *command = &commands[r->command];
 	uint32_t missing = command->needs & ~r->given;
-	uint32_t not_filters =
-		1u << ADMIN_ARG_ALL | 1u << ADMIN_ARG_DRY_RUN | 1u << ADMIN_ARG_REASON;
+	uint32_t not_filters = 1u << ADMIN_ARG_ALL | 1u << ADMIN_ARG_DRY_RUN |
+			       1u << ADMIN_ARG_REASON | 1u << ADMIN_ARG_TO | 1u << ADMIN_ARG_LIMIT;
 	uint32_t targets = r->given & ~not_filters;
 
 	for (unsigned n = 0; n < ADMIN_ARGS; n++) {

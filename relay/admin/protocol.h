@@ -77,6 +77,7 @@ enum argument_kind {
 	/* One of the words of a set. */
 	ARG_STATE,
 	ARG_BY,
+	ARG_TO,
 	ARG_KINDS
 };
 

@@ -38,6 +38,7 @@ static void (*const runs[ADMIN_COMMANDS])(struct admin_client *c) = {
 	[ADMIN_QUEUE_HOLD] = admin_run_queue_act,
 	[ADMIN_QUEUE_RELEASE] = admin_run_queue_act,
 	[ADMIN_QUEUE_REMOVE] = admin_run_queue_act,
+	[ADMIN_QUEUE_MOVE] = admin_run_queue_act, /* as those that change mails are */
 	[ADMIN_SITE_LIST] = admin_run_site_list,
 	[ADMIN_SITE_SHOW] = admin_run_site_show,
 	[ADMIN_SITE_SUSPEND] = admin_run_site_suspend,

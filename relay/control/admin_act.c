@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The commands that change mails: queue retry, hold, release, remove. Each worker looks for those
- * that it keeps, by ids or by filter, and changes them as it finds them, ACTS_MAX at a time, so
- * that they share commits. With dry_run it only counts.
+ * The commands that change mails: queue retry, hold, release, remove, move. Each worker looks for
+ * those that it keeps, by ids or by filter, and changes them as it finds them, ACTS_MAX at a time,
+ * so that they share commits. With dry_run it only counts.
  */
 #include <stdlib.h>
 
@@ -65,6 +65,9 @@ struct act_run {
 	const struct span *site; /* or NULL */
 	enum queue_action action;
 	struct span done_word;
+	bool moves;
+	uint8_t place;  /* of a move: enum queue_place, where it goes */
+	uint64_t limit; /* mails done of a worker; 0: all */
 	bool by_ids;
 	bool dry_run;
 	struct buf who;
@@ -87,6 +90,8 @@ on_found(void *context, const struct queue_row *row)
 		return p->found_count < ACTS_MAX;
 	if (p->has_last && mail_id_eq(p->last, row->id))
 		return p->found_count < ACTS_MAX;
+	if (p->run->moves && row->place == p->run->place)
+		return p->found_count < ACTS_MAX; /* it is there */
 	ASSERT(p->found_count < ACTS_MAX);
 	p->maybe[p->found_count] = row->is_candidate;
 	p->found[p->found_count++] = p->last = row->id;
@@ -178,7 +183,8 @@ on_acted(struct queue_act *request, enum err e)
 
 	if (e == ERR_OK) {
 		p->numbers.done++;
-		log_act(p, request->id);
+		if (!p->run->moves) /* the queue tells of those, also when nobody asks any more */
+			log_act(p, request->id);
 		log_removed(a);
 	} else {
 		if (e == ERR_AGAIN)
@@ -272,7 +278,7 @@ act_slice(struct ask_part *ask_part, uint64_t slice_us)
 	struct queue *q = ask_worker(ask_part)->queue;
 
 	p->ask_part = ask_part;
-	if (ask_is_cancelled(ask_part)) {
+	if (ask_is_cancelled(ask_part) || (run->limit > 0 && p->numbers.done >= run->limit)) {
 		p->at_end = true;
 		p->found_next = p->found_count = 0;
 	}
@@ -365,7 +371,7 @@ on_all_acted(struct ask *a)
 }
 
 static void
-set_action(struct act_run *run, enum admin_command command)
+set_action(struct act_run *run, enum admin_command command, uint64_t to)
 {
 	switch (command) {
 	case ADMIN_QUEUE_HOLD:
@@ -379,6 +385,12 @@ set_action(struct act_run *run, enum admin_command command)
 	case ADMIN_QUEUE_REMOVE:
 		run->action = QUEUE_REMOVE;
 		run->done_word = SPAN("removed");
+		return;
+	case ADMIN_QUEUE_MOVE:
+		run->moves = true;
+		run->place = to == ADMIN_TO_REDIS ? QUEUE_IN_REDIS : QUEUE_IN_SPOOL;
+		run->action = to == ADMIN_TO_REDIS ? QUEUE_MOVE_TO_REDIS : QUEUE_MOVE_TO_SPOOL;
+		run->done_word = SPAN("moved");
 		return;
 	default:
 		run->action = QUEUE_REQUEUE;
@@ -406,8 +418,16 @@ void
 admin_run_queue_act(struct admin_client *c)
 {
 	const struct admin_request *r = &c->request;
-	struct act_run *run = calloc(1, sizeof *run);
+	struct act_run *run;
 
+	if (r->command == ADMIN_QUEUE_MOVE &&
+	    c->admin->worker->config->queue.fallback != FALLBACK_SPOOL) {
+		admin_refuse(c, ADMIN_REFUSED,
+			     "the queue has one store only; set queue: { store: redis, fallback: "
+			     "spool } to have both open");
+		return;
+	}
+	run = calloc(1, sizeof *run);
 	if (run == NULL || !make_parts(run, admin_workers(c))) {
 		if (run != NULL)
 			end_run(run);
@@ -420,7 +440,9 @@ admin_run_queue_act(struct admin_client *c)
 	run->why = r->texts[ADMIN_ARG_REASON];
 	run->who = buf_of(run->who_memory, sizeof run->who_memory);
 	admin_write_who(c, &run->who);
-	set_action(run, r->command);
+	set_action(run, r->command, r->numbers[ADMIN_ARG_TO]);
+	if (run->moves)
+		run->limit = r->numbers[ADMIN_ARG_LIMIT];
 	admin_filter(c, &run->filter);
 	run->site = admin_filter_site(c);
 	run->ask = (struct ask){

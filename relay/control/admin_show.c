@@ -164,18 +164,22 @@ static void
 answer_one(struct show_run *run)
 {
 	struct admin_client *c = run->client;
+	enum err error = ERR_NOT_FOUND;
 
+	/* One has it, while another cannot ask whether it is where nobody can look now. */
 	for (unsigned w = 0; w < admin_workers(c); w++) {
 		struct show_part *p = &run->parts[w];
-		if (p->error == ERR_NOT_FOUND)
-			continue;
-		if (p->error == ERR_OK)
+		if (p->error == ERR_OK) {
 			answer(c, p);
-		else
-			admin_refuse(c, ADMIN_REFUSED, err_text(p->error));
-		return;
+			return;
+		}
+		if (p->error != ERR_NOT_FOUND)
+			error = p->error;
 	}
-	admin_refuse(c, ADMIN_NOT_FOUND, "there is no such mail in the queue");
+	if (error == ERR_NOT_FOUND)
+		admin_refuse(c, ADMIN_NOT_FOUND, "there is no such mail in the queue");
+	else
+		admin_refuse(c, ADMIN_REFUSED, err_text(error));
 }
 
 static void

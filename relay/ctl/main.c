@@ -25,6 +25,7 @@ enum {
 	TIMEOUT_MS = 60 * 1000,
 	/* Of what changes mails: a million of them take a while. */
 	ACT_TIMEOUT_MS = 60 * 60 * 1000,
+	PORTION = 1000, /* mails of a worker, of one request to move them */
 };
 
 static void
@@ -92,23 +93,100 @@ print_result(const struct arguments *a, const json_t *result, struct buf *text)
 	return status_of(a->command, result);
 }
 
-static int
-run(const struct arguments *a, struct span line, struct buf *text, struct buf *why)
+/* NULL with a line in `why`. */
+static json_t *
+ask(const struct arguments *a, struct span line, struct buf *why)
 {
 	bool acts = protocol_command(a->command)->acts;
 	uint64_t standard_ms = acts ? ACT_TIMEOUT_MS : TIMEOUT_MS;
-	char *answer_text =
+	char *text =
 		link_ask(a->socket, line, a->timeout_ms != 0 ? a->timeout_ms : standard_ms, why);
+	json_t *answer = text == NULL ? NULL : json_loads(text, 0, NULL);
 
-	if (answer_text == NULL)
+	if (text != NULL && answer == NULL)
+		answer = json_object(); /* print_refusal() says that it is not understood */
+	free(text);
+	return answer;
+}
+
+static bool
+is_done(const json_t *answer)
+{
+	return json_is_true(json_object_get(answer, "ok")) &&
+	       json_is_object(json_object_get(answer, "result"));
+}
+
+static int
+run(const struct arguments *a, struct span line, struct buf *text, struct buf *why)
+{
+	json_t *answer = ask(a, line, why);
+
+	if (answer == NULL)
 		return complain(why, EXIT_TRY_AGAIN);
-	json_t *answer = json_loads(answer_text, 0, NULL);
-	const json_t *result = json_object_get(answer, "result");
-	int status = json_is_true(json_object_get(answer, "ok")) && json_is_object(result)
-			     ? print_result(a, result, text)
-			     : print_refusal(a, answer);
+	int status = is_done(answer) ? print_result(a, json_object_get(answer, "result"), text)
+				     : print_refusal(a, answer);
 	json_decref(answer);
-	free(answer_text);
+	return status;
+}
+
+static json_int_t
+number_of(const json_t *answer, const char *name)
+{
+	return json_integer_value(json_object_get(json_object_get(answer, "result"), name));
+}
+
+static void
+add_number(json_t *answer, const char *name, json_int_t more)
+{
+	json_object_set_new(json_object_get(answer, "result"), name,
+			    json_integer(number_of(answer, name) + more));
+}
+
+/* Portion after portion, until one moves nothing more; says meanwhile how far it is. */
+static int
+run_by_portions(const struct arguments *a, json_t *request, struct buf *text, struct buf *why)
+{
+	uint8_t memory[PROTOCOL_REQUEST_MAX];
+	json_int_t moved = 0, portion;
+	json_t *answer = NULL;
+
+	json_object_set_new(request, "limit", json_integer(PORTION));
+	do {
+		size_t size = json_dumpb(request, (char *)memory, sizeof memory - 1, JSON_COMPACT);
+		if (size >= sizeof memory) {
+			buf_append_string(why, "the request is too long; use a shorter filter");
+			return complain(why, EXIT_USAGE);
+		}
+		memory[size] = '\n';
+		json_decref(answer);
+		answer = ask(a, span_of(memory, size + 1), why);
+		if (answer == NULL)
+			return complain(why, EXIT_TRY_AGAIN);
+		portion = is_done(answer) ? number_of(answer, "done") : 0;
+		moved += portion;
+		if (portion > 0)
+			fprintf(stderr, "ringpostctl: moved %" JSON_INTEGER_FORMAT "\n", moved);
+	} while (portion > 0);
+	if (is_done(answer)) {
+		add_number(answer, "done", moved);
+		add_number(answer, "matched", moved);
+	}
+	int status = is_done(answer) ? print_result(a, json_object_get(answer, "result"), text)
+				     : print_refusal(a, answer);
+	json_decref(answer);
+	return status;
+}
+
+static int
+run_move(const struct arguments *a, struct span line, struct buf *text, struct buf *why)
+{
+	json_t *request = json_loadb((const char *)line.data, line.size, 0, NULL);
+	bool at_once = request == NULL || json_object_get(request, "ids") != NULL ||
+		       json_object_get(request, "limit") != NULL ||
+		       json_object_get(request, "dry_run") != NULL;
+	int status = at_once ? run(a, line, text, why) : run_by_portions(a, request, text, why);
+
+	json_decref(request);
 	return status;
 }
 
@@ -164,7 +242,8 @@ main(int argc, char **argv)
 			print_help(&a, &text);
 		print(stdout, &text);
 	} else {
-		status = run(&a, buf_span(&line), &text, &why);
+		status = a.command == ADMIN_QUEUE_MOVE ? run_move(&a, buf_span(&line), &text, &why)
+						       : run(&a, buf_span(&line), &text, &why);
 	}
 	free(text_memory);
 	return status;

@@ -665,6 +665,8 @@ act_note(const struct act_job *j, bool confirmed)
 		m->held = confirmed ? 1 : 3;
 		break;
 	case QUEUE_REQUEUE:
+	case QUEUE_MOVE_TO_REDIS: /* of a pair alone */
+	case QUEUE_MOVE_TO_SPOOL:
 		break;
 	case QUEUE_REMOVE:
 		for (uint32_t i = 0; i < m->recipient_count; i++)

@@ -1,185 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test: uses queue_suite redis_server queue core machine */
+/* test: uses pair_rig queue core machine */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "core/base/clock.h"
 #include "queue/pair/pair.h"
-#include "queue/redis/store.h"
-#include "tests/lib/queue_suite.h"
+#include "tests/lib/pair_rig.h"
 #include "tests/lib/queue_suite_lives.h"
 #include "tests/lib/queue_suite_seeing.h"
 #include "tests/lib/queue_suite_turns.h"
-#include "tests/lib/redis_server.h"
 
 /* The suite of all stores, with Redis there and away, and what only a pair does: Redis goes and
  * comes back while mails are on their way. */
-
-enum { DEADLINE_MS = 20 * 1000, ALONE_AFTER_MS = 1 };
-
-static struct redis_server server;
-static char path[] = "/var/tmp/ringpost-test-pair-XXXXXX";
-static const char *spool_path = path;
-static unsigned wait_ms; /* for Redis */
-
-static void
-remove_all(const char *directory)
-{
-	DIR *d = opendir(directory);
-	const struct dirent *e;
-
-	while (d != NULL && (e = readdir(d)) != NULL) {
-		char name[1024];
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-			continue;
-		snprintf(name, sizeof name, "%s/%s", directory, e->d_name);
-		if (unlink(name) != 0)
-			remove_all(name);
-	}
-	if (d != NULL)
-		closedir(d);
-	rmdir(directory);
-}
-
-static void
-reset(void)
-{
-	remove_all(path);
-	mkdir(path, 0700);
-	if (server.pid != 0)
-		assert_string_equal(redis_server_ask(&server, "FLUSHALL"), "OK\n");
-}
-
-static struct queue_store *
-open_pair(struct worker **workers, unsigned worker_count, const struct queue_hooks *hooks,
-	  struct buf *why)
-{
-	static struct span address;
-	static struct redis_options redis;
-
-	address = span_of_string(server.socket);
-	redis = (struct redis_options){
-		.kind = REDIS_SINGLE,
-		.addresses = &address,
-		.address_count = 1,
-		.prefix = SPAN("ringpost"),
-		.shards = 16,
-		.durability = REDIS_DISK,
-		.deadline_ms = 5000,
-		.lease_ms = 3000,
-		.compress = true,
-	};
-	const struct queue_options options = {
-		.redis = &redis,
-		.fallback = true,
-		.fallback_after_ms = wait_ms,
-		.spool_path = spool_path,
-		.segment_size = 4 * 1024 * 1024,
-		.body_memory = 128 * 1024 * 1024,
-	};
-	return queue_open(&options, workers, worker_count, hooks, why);
-}
-
-static const struct queue_suite_store with_redis = {
-	.name = "pair, in Redis",
-	.reset = reset,
-	.open = open_pair,
-	.file_threshold = 256 * 1024,
-	.is_shared = true,
-};
-
-static const struct queue_suite_store without_redis = {
-	.name = "pair, in the spool",
-	.reset = reset,
-	.open = open_pair,
-	.file_threshold = 256 * 1024,
-	.is_away = true,
-};
-
-/* ---- helpers ---- */
-
-static struct world w;
-
-static void
-begin(void)
-{
-	reset();
-	wait_ms = DEADLINE_MS;
-	world_open(&w, &with_redis, 1);
-}
-
-static struct queue *
-end(void)
-{
-	return queue_end(w.store, 0);
-}
-
-static struct queue_item *
-shift(struct list *items)
-{
-	struct list_node *n = list_shift(items);
-
-	return n == NULL ? NULL : LIST_ITEM(n, struct queue_item, link);
-}
-
-static struct queue_item *
-put(unsigned number, uint64_t size, uint32_t site, enum queue_place place)
-{
-	struct list items;
-
-	assert_int_equal(world_put(&w, 0, number, size, &site, 1, &items), ERR_OK);
-	struct queue_item *i = shift(&items);
-	assert_int_equal(i->mail->place, place);
-	return i;
-}
-
-/* Puts mails until one goes there; each is delivered. */
-static void
-wait_for(enum queue_place wanted)
-{
-	static unsigned number = 10000; /* ids are never used again */
-	uint64_t end_ms = clock_monotonic_ms() + DEADLINE_MS;
-	const uint32_t site = 9;
-	bool is_there = false;
-
-	while (!is_there) {
-		struct list items;
-		world_turn(&w);
-		if (clock_monotonic_ms() > end_ms)
-			fail_msg("Redis does not change its mind");
-		if (world_put(&w, 0, number++, 10, &site, 1, &items) != ERR_OK)
-			continue; /* in doubt */
-		struct queue_item *i = shift(&items);
-		is_there = i->mail->place == wanted;
-		assert_int_equal(world_record(&w, i, RECIPIENT_DELIVERED, 0, ""), ERR_OK);
-	}
-}
-
-static uint64_t
-mails_here(void)
-{
-	struct queue_numbers n;
-
-	queue_count(end(), &n);
-	return n.mails_here;
-}
-
-static void
-deliver(struct queue_item *i)
-{
-	assert_int_equal(world_record(&w, i, RECIPIENT_DELIVERED, 0, "250"), ERR_OK);
-}
 
 /* `context`: how often each mail was seen. */
 static bool
@@ -192,58 +30,42 @@ on_row(void *context, const struct queue_row *row)
 }
 
 static void
-redis_is_killed(void)
-{
-	redis_server_end(&server, SIGKILL);
-	wait_for(QUEUE_IN_SPOOL);
-}
-
-static void
-redis_is_back(void)
-{
-	redis_server_restart(&server);
-	wait_for(QUEUE_IN_REDIS);
-}
-
-/* ---- tests ---- */
-
-static void
 mail_goes_to_the_spool_while_redis_is_away(void **state)
 {
 	struct queue_item *i;
 	enum err error;
 
 	(void)state;
-	begin();
-	queue_release(end(), put(1, 3000, 1, QUEUE_IN_REDIS), 0);
-	assert_int_equal(mails_here(), 0);
-	redis_is_killed();
-	queue_release(end(), put(2, 3000, 1, QUEUE_IN_SPOOL), 0);
-	assert_int_equal(mails_here(), 1);
+	rig_begin();
+	queue_release(rig_end(), rig_put(1, 3000, 1, QUEUE_IN_REDIS), 0);
+	assert_int_equal(rig_mails_here(), 0);
+	rig_redis_is_killed();
+	queue_release(rig_end(), rig_put(2, 3000, 1, QUEUE_IN_SPOOL), 0);
+	assert_int_equal(rig_mails_here(), 1);
 	/* What is in Redis is not handed out: nothing could be recorded of it. */
-	world_claim_one(&w, 1, &i);
+	world_claim_one(&rig_world, 1, &i);
 	assert_int_equal(world_number(i->mail->envelope->accepted_at_ms), 2);
 	assert_int_equal(i->mail->place, QUEUE_IN_SPOOL);
-	assert_true(queue_lease_is_valid(end(), i->mail));
-	assert_true(queue_may_deliver(end()));
+	assert_true(queue_lease_is_valid(rig_end(), i->mail));
+	assert_true(queue_may_deliver(rig_end()));
 	struct list none;
-	assert_int_equal(world_claim(&w, 0, 1, 9, &none, &error), 0);
-	unsigned told = w.due;
-	assert_true(world_body_is(&w, 0, i, 2, &error));
-	deliver(i);
-	assert_int_equal(mails_here(), 0);
-	redis_is_back();
+	assert_int_equal(world_claim(&rig_world, 0, 1, 9, &none, &error), 0);
+	unsigned told = rig_world.due;
+	assert_true(world_body_is(&rig_world, 0, i, 2, &error));
+	rig_deliver(i);
+	assert_int_equal(rig_mails_here(), 0);
+	rig_redis_is_back();
 	/* What was left out is told of again, without anybody asking. */
-	uint64_t end_ms = clock_monotonic_ms() + DEADLINE_MS;
-	while (w.due == told && clock_monotonic_ms() < end_ms)
-		world_turn(&w);
-	assert_true(w.due > told);
-	world_claim_one(&w, 1, &i);
+	uint64_t end_ms = clock_monotonic_ms() + RIG_DEADLINE_MS;
+	while (rig_world.due == told && clock_monotonic_ms() < end_ms)
+		world_turn(&rig_world);
+	assert_true(rig_world.due > told);
+	world_claim_one(&rig_world, 1, &i);
 	assert_int_equal(i->mail->place, QUEUE_IN_REDIS);
-	assert_true(world_body_is(&w, 0, i, 1, &error));
-	deliver(i);
-	world_expect(&w, mails, 0);
-	world_stop(&w);
+	assert_true(world_body_is(&rig_world, 0, i, 1, &error));
+	rig_deliver(i);
+	world_expect(&rig_world, mails, 0);
+	world_stop(&rig_world);
 }
 
 static void
@@ -255,35 +77,89 @@ both_are_claimed_from_and_listed(void **state)
 	unsigned places[2] = { 0 };
 
 	(void)state;
-	begin();
+	rig_begin();
 	for (unsigned n = 0; n < EACH; n++)
-		queue_release(end(), put(n, 100, 1, QUEUE_IN_REDIS), 0);
-	redis_is_killed();
+		queue_release(rig_end(), rig_put(n, 100, 1, QUEUE_IN_REDIS), 0);
+	rig_redis_is_killed();
 	for (unsigned n = 0; n < EACH; n++)
-		queue_release(end(), put(EACH + n, 100, 1, QUEUE_IN_SPOOL), 0);
-	redis_is_back();
+		queue_release(rig_end(), rig_put(EACH + n, 100, 1, QUEUE_IN_SPOOL), 0);
+	rig_redis_is_back();
 	unsigned seen[2 * EACH] = { 0 };
 	uint64_t cursor = 0;
 	const struct queue_filter all = { 0 };
-	while (queue_list(end(), &all, &cursor, 200, on_row, seen))
-		world_turn(&w);
+	while (queue_list(rig_end(), &all, &cursor, 200, on_row, seen))
+		world_turn(&rig_world);
 	for (unsigned n = 0; n < 2 * EACH; n++)
 		assert_int_equal(seen[n], 1);
 	/* The first of a claim is one part and then the other. */
 	for (unsigned n = 0; n < 4; n++) {
-		assert_int_equal(world_claim(&w, 0, 1, EACH / 2, &items, &error), EACH / 2);
+		assert_int_equal(world_claim(&rig_world, 0, 1, EACH / 2, &items, &error), EACH / 2);
 		struct queue_item *i;
-		while ((i = shift(&items)) != NULL) {
+		while ((i = rig_shift(&items)) != NULL) {
 			places[i->mail->place]++;
-			deliver(i);
+			rig_deliver(i);
 		}
 		assert_int_equal(places[0] + places[1], (n + 1) * EACH / 2);
 		if (n == 1)
 			assert_int_equal(places[0], places[1]);
 	}
 	assert_int_equal(places[QUEUE_IN_SPOOL], EACH);
-	world_expect(&w, mails, 0);
-	world_stop(&w);
+	world_expect(&rig_world, mails, 0);
+	world_stop(&rig_world);
+}
+
+struct claim_wait {
+	struct queue_claim claim;
+	bool done;
+	unsigned told; /* by then */
+};
+
+static void
+on_claimed(struct queue_claim *c, enum err e)
+{
+	struct claim_wait *wait = CONTAINER_OF(c, struct claim_wait, claim);
+
+	assert_int_equal(e, ERR_OK);
+	wait->done = true;
+	wait->told = rig_world.due;
+}
+
+/* What falls due in one part while the other one is asked: who got less than asked for waits to be
+ * told. */
+static void
+what_falls_due_during_a_claim_is_told_behind_it(void **state)
+{
+	(void)state;
+	for (unsigned n = 0; n < 6; n++) {
+		struct claim_wait wait = {
+			.claim = { .site = { 1 }, .most = 9, .on_done = on_claimed }
+		};
+		struct queue_item *i;
+		rig_begin();
+		struct queue_item *first = rig_put(1, 100, 1, QUEUE_IN_REDIS);
+		struct queue_item *second = rig_put(2, 100, 1, QUEUE_IN_REDIS);
+		if (n % 2 == 1) { /* the other part is asked first */
+			struct list none;
+			enum err error;
+			world_claim(&rig_world, 0, 1, 1, &none, &error);
+		}
+		queue_claim(rig_end(), &wait.claim);
+		for (unsigned turns = 0; turns < n / 2; turns++)
+			world_turn(&rig_world);
+		queue_release(rig_end(), first, 0);
+		world_wait(&rig_world, &wait.done);
+		unsigned got = 0;
+		while ((i = rig_shift(&wait.claim.items)) != NULL) {
+			rig_deliver(i);
+			got++;
+		}
+		uint64_t end_ms = clock_monotonic_ms() + RIG_DEADLINE_MS;
+		while (got == 0 && rig_world.due == wait.told && clock_monotonic_ms() < end_ms)
+			world_turn(&rig_world);
+		assert_true(got == 1 || rig_world.due > wait.told);
+		rig_deliver(second);
+		world_stop(&rig_world);
+	}
 }
 
 struct wait {
@@ -335,10 +211,10 @@ put_draft(struct queue_draft *d, unsigned number)
 	};
 	struct wait wait = { .put = { .draft = d, .envelope = &envelope, .on_done = on_put } };
 
-	queue_put(end(), &wait.put);
-	world_wait(&w, &wait.done);
+	queue_put(rig_end(), &wait.put);
+	world_wait(&rig_world, &wait.done);
 	assert_int_equal(wait.error, ERR_OK);
-	return shift(&wait.put.items);
+	return rig_shift(&wait.put.items);
 }
 
 static void
@@ -352,22 +228,22 @@ a_draft_that_redis_had_begun_to_take_is_kept(void **state)
 	enum err error;
 
 	(void)state;
-	begin();
+	rig_begin();
 	for (unsigned n = 0; n < 4; n++) {
-		drafts[n] = queue_draft_new(end(), world_id(n), 0);
+		drafts[n] = queue_draft_new(rig_end(), world_id(n), 0);
 		append(drafts[n], n, 0, cases[n].before);
 	}
-	redis_is_killed();
+	rig_redis_is_killed();
 	for (unsigned n = 0; n < 4; n++) {
 		append(drafts[n], n, cases[n].before, cases[n].size);
 		assert_int_equal(queue_draft_size(drafts[n]), cases[n].size);
 		struct queue_item *i = put_draft(drafts[n], n);
 		assert_int_equal(i->mail->place, QUEUE_IN_SPOOL);
-		assert_true(world_body_is(&w, 0, i, n, &error));
-		deliver(i);
+		assert_true(world_body_is(&rig_world, 0, i, n, &error));
+		rig_deliver(i);
 	}
-	redis_server_restart(&server);
-	world_stop(&w);
+	redis_server_restart(&rig_server);
+	world_stop(&rig_world);
 }
 
 static void
@@ -376,30 +252,30 @@ a_full_redis_turns_nobody_away(void **state)
 	struct queue_item *i;
 
 	(void)state;
-	begin();
-	redis_server_ask(&server, "CONFIG SET maxmemory 1mb");
+	rig_begin();
+	redis_server_ask(&rig_server, "CONFIG SET maxmemory 1mb");
 	for (unsigned n = 0; n < 10; n++) /* also the very first */
-		queue_release(end(), put(n, 2000, 1, QUEUE_IN_SPOOL), 0);
-	redis_server_ask(&server, "CONFIG SET maxmemory 0");
-	wait_for(QUEUE_IN_REDIS);
+		queue_release(rig_end(), rig_put(n, 2000, 1, QUEUE_IN_SPOOL), 0);
+	redis_server_ask(&rig_server, "CONFIG SET maxmemory 0");
+	rig_wait_for(QUEUE_IN_REDIS);
 	for (unsigned n = 0; n < 10; n++) {
-		world_claim_one(&w, 1, &i);
-		deliver(i);
+		world_claim_one(&rig_world, 1, &i);
+		rig_deliver(i);
 	}
-	world_stop(&w);
+	world_stop(&rig_world);
 }
 
 static void
 a_redis_that_promises_less_gets_nothing(void **state)
 {
 	(void)state;
-	begin();
-	redis_server_ask(&server, "CONFIG SET appendfsync everysec");
-	redis_server_ask(&server, "CLIENT KILL TYPE normal");
-	wait_for(QUEUE_IN_SPOOL);
-	redis_server_ask(&server, "CONFIG SET appendfsync always");
-	wait_for(QUEUE_IN_REDIS);
-	world_stop(&w);
+	rig_begin();
+	redis_server_ask(&rig_server, "CONFIG SET appendfsync everysec");
+	redis_server_ask(&rig_server, "CLIENT KILL TYPE normal");
+	rig_wait_for(QUEUE_IN_SPOOL);
+	redis_server_ask(&rig_server, "CONFIG SET appendfsync always");
+	rig_wait_for(QUEUE_IN_REDIS);
+	world_stop(&rig_world);
 }
 
 static void
@@ -413,21 +289,21 @@ a_notice_is_kept_with_its_mail(void **state)
 	struct list items;
 
 	(void)state;
-	begin();
-	mails[QUEUE_IN_REDIS] = put(1, 100, 1, QUEUE_IN_REDIS);
-	redis_is_killed();
-	mails[QUEUE_IN_SPOOL] = put(2, 100, 1, QUEUE_IN_SPOOL);
-	redis_is_back();
+	rig_begin();
+	mails[QUEUE_IN_REDIS] = rig_put(1, 100, 1, QUEUE_IN_REDIS);
+	rig_redis_is_killed();
+	mails[QUEUE_IN_SPOOL] = rig_put(2, 100, 1, QUEUE_IN_SPOOL);
+	rig_redis_is_back();
 	for (unsigned place = 0; place < 2; place++) {
-		assert_int_equal(
-			world_record_notice(&w, mails[place], &failed, 1, &notices[place], &items),
-			ERR_OK);
-		struct queue_item *i = shift(&items);
+		assert_int_equal(world_record_notice(&rig_world, mails[place], &failed, 1,
+						     &notices[place], &items),
+				 ERR_OK);
+		struct queue_item *i = rig_shift(&items);
 		assert_int_equal(i->mail->place, place);
-		deliver(i);
+		rig_deliver(i);
 	}
-	world_expect(&w, mails, 0);
-	world_stop(&w);
+	world_expect(&rig_world, mails, 0);
+	world_stop(&rig_world);
 }
 
 static void
@@ -437,20 +313,20 @@ a_site_is_unused_when_neither_names_it(void **state)
 
 	(void)state;
 	for (unsigned first = 0; first < 2; first++) {
-		begin();
-		mails[QUEUE_IN_REDIS] = put(1, 100, 3, QUEUE_IN_REDIS);
-		redis_is_killed();
-		mails[QUEUE_IN_SPOOL] = put(2, 100, 3, QUEUE_IN_SPOOL);
-		redis_is_back();
-		deliver(mails[first]);
+		rig_begin();
+		mails[QUEUE_IN_REDIS] = rig_put(1, 100, 3, QUEUE_IN_REDIS);
+		rig_redis_is_killed();
+		mails[QUEUE_IN_SPOOL] = rig_put(2, 100, 3, QUEUE_IN_SPOOL);
+		rig_redis_is_back();
+		rig_deliver(mails[first]);
 		for (unsigned n = 0; n < 10; n++)
-			world_turn(&w);
-		assert_int_equal(w.unused[3], 0);
-		deliver(mails[1 - first]);
+			world_turn(&rig_world);
+		assert_int_equal(rig_world.unused[3], 0);
+		rig_deliver(mails[1 - first]);
 		for (unsigned n = 0; n < 10; n++)
-			world_turn(&w);
-		assert_int_equal(w.unused[3], 1);
-		world_stop(&w);
+			world_turn(&rig_world);
+		assert_int_equal(rig_world.unused[3], 1);
+		world_stop(&rig_world);
 	}
 }
 
@@ -461,39 +337,41 @@ the_spool_is_delivered_after_a_restart(void **state)
 	enum err error;
 
 	(void)state;
-	begin();
-	redis_is_killed();
-	put(1, 70000, 1, QUEUE_IN_SPOOL);
-	assert_int_equal(world_act(&w, 0, world_id(1), QUEUE_HOLD), ERR_AGAIN);
-	struct queue_item *held = put(2, 100, 1, QUEUE_IN_SPOOL);
-	queue_release(end(), held, 0);
-	assert_int_equal(world_act(&w, 0, world_id(2), QUEUE_HOLD), ERR_OK);
-	redis_server_restart(&server);
-	world_stop(&w);
-	world_open(&w, &with_redis, 1);
-	wait_for(QUEUE_IN_REDIS);
-	world_claim_one(&w, 1, &i);
+	rig_begin();
+	rig_redis_is_killed();
+	rig_put(1, 70000, 1, QUEUE_IN_SPOOL);
+	assert_int_equal(world_act(&rig_world, 0, world_id(1), QUEUE_HOLD), ERR_AGAIN);
+	struct queue_item *held = rig_put(2, 100, 1, QUEUE_IN_SPOOL);
+	queue_release(rig_end(), held, 0);
+	assert_int_equal(world_act(&rig_world, 0, world_id(2), QUEUE_HOLD), ERR_OK);
+	redis_server_restart(&rig_server);
+	world_stop(&rig_world);
+	world_open(&rig_world, &rig_with_redis, 1);
+	rig_wait_for(QUEUE_IN_REDIS);
+	world_claim_one(&rig_world, 1, &i);
 	assert_int_equal(i->mail->place, QUEUE_IN_SPOOL);
-	assert_true(world_body_is(&w, 0, i, 1, &error));
-	deliver(i);
-	assert_int_equal(mails_here(), 1);
-	assert_int_equal(world_act(&w, 0, world_id(2), QUEUE_REMOVE), ERR_OK);
-	assert_int_equal(mails_here(), 0);
-	world_stop(&w);
+	assert_true(world_body_is(&rig_world, 0, i, 1, &error));
+	rig_deliver(i);
+	assert_int_equal(rig_mails_here(), 1);
+	assert_int_equal(world_act(&rig_world, 0, world_id(2), QUEUE_REMOVE), ERR_OK);
+	assert_int_equal(rig_mails_here(), 0);
+	world_stop(&rig_world);
 }
 
 static void
 a_spool_that_a_restart_wipes_is_refused(void **state)
 {
+	const char *usual = rig_spool_path;
+
 	(void)state;
-	spool_path = "/dev/shm";
-	assert_false(world_try_open(&w, &without_redis, 1));
-	assert_non_null(strstr(w.why, "/dev/shm does not survive a restart"));
-	assert_non_null(strstr(w.why, "put queue.spool.path on a disk"));
-	spool_path = "/var/tmp/ringpost-there-is-no-such-folder";
-	assert_false(world_try_open(&w, &without_redis, 1));
-	assert_non_null(strstr(w.why, "make the directory"));
-	spool_path = path;
+	rig_spool_path = "/dev/shm";
+	assert_false(world_try_open(&rig_world, &rig_without_redis, 1));
+	assert_non_null(strstr(rig_world.why, "/dev/shm does not survive a restart"));
+	assert_non_null(strstr(rig_world.why, "put queue.spool.path on a disk"));
+	rig_spool_path = "/var/tmp/ringpost-there-is-no-such-folder";
+	assert_false(world_try_open(&rig_world, &rig_without_redis, 1));
+	assert_non_null(strstr(rig_world.why, "make the directory"));
+	rig_spool_path = usual;
 }
 
 static int
@@ -502,6 +380,7 @@ run_own(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(mail_goes_to_the_spool_while_redis_is_away),
 		cmocka_unit_test(both_are_claimed_from_and_listed),
+		cmocka_unit_test(what_falls_due_during_a_claim_is_told_behind_it),
 		cmocka_unit_test(a_draft_that_redis_had_begun_to_take_is_kept),
 		cmocka_unit_test(a_full_redis_turns_nobody_away),
 		cmocka_unit_test(a_redis_that_promises_less_gets_nothing),
@@ -529,16 +408,13 @@ main(int argc, char **argv)
 {
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
-	if (mkdtemp(path) == NULL)
-		return 1;
-	redis_server_start(&server, "appendonly yes\nappendfsync always");
+	rig_init();
 	int failed = run_own();
-	wait_ms = DEADLINE_MS;
-	failed += run_suite(&with_redis);
-	redis_server_end(&server, SIGKILL);
-	wait_ms = ALONE_AFTER_MS;
-	failed += run_suite(&without_redis);
-	redis_server_free(&server);
-	remove_all(path);
+	rig_wait_ms = RIG_DEADLINE_MS;
+	failed += run_suite(&rig_with_redis);
+	redis_server_end(&rig_server, SIGKILL);
+	rig_wait_ms = RIG_ALONE_AFTER_MS;
+	failed += run_suite(&rig_without_redis);
+	rig_fini();
 	return failed;
 }
