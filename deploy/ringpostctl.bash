@@ -8,7 +8,7 @@ _ringpostctl() {
 		local command=${line%% --*}
 		if [[ $typed == *"$command "* ]]; then
 			[ "$line" = "$command" ] || words="--${line#* --}"
-			words+=" --json --socket --timeout --help"
+			words+=" --json --socket --timeout --yes --help"
 			break
 		fi
 		# What may follow what was typed so far: the first word, or the second.

@@ -57,6 +57,9 @@ struct queue_driver {
 	enum err (*may_take)(struct queue *q);                    /* admit, which counts nothing */
 	const struct queue_mover *mover;
 	struct body *(*draft_body)(const struct queue_draft *draft); /* all of it; NULL: not here */
+	/* Both NULL: it is nobody else's. */
+	void (*nodes)(struct queue *q, struct queue_nodes *n);
+	void (*order)(struct queue *q, struct queue_order *o);
 };
 
 #define QUEUE_MAGIC       0x51554555u

@@ -286,3 +286,26 @@ queue_shares(struct queue *q)
 	OBJ_CHECK(q, QUEUE_MAGIC);
 	return q->driver->shares == NULL ? NULL : q->driver->shares(q);
 }
+
+bool
+queue_has_nodes(const struct queue *q)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	return q->driver->nodes != NULL;
+}
+
+void
+queue_nodes(struct queue *q, struct queue_nodes *n)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	ASSERT(n->on_done != NULL && q->worker->number == 0);
+	q->driver->nodes(q, n);
+}
+
+void
+queue_order(struct queue *q, struct queue_order *o)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	ASSERT(o->on_done != NULL);
+	q->driver->order(q, o);
+}

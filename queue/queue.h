@@ -75,6 +75,9 @@ struct queue_hooks {
 	uint32_t (*weight_of)(struct queue *q, struct span sender);
 	/* Called when intake is possible again after ERR_NO_ROOM or ERR_NO_MEMORY; may be NULL. */
 	void (*on_room)(struct queue *q);
+	/* An operator drains this node, or ends that (queue_order): claim nothing meanwhile, and
+	 * release what waits. On each worker. May be NULL. */
+	void (*on_drain)(struct queue *q, bool drains);
 	void *context; /* queue_context() */
 };
 
@@ -123,7 +126,8 @@ void queue_close(struct queue_store *s);
 
 /* ---- taking in ---- */
 
-/* May a mail of this size (0: unknown) be taken in? ERR_NO_ROOM, ERR_NO_MEMORY, … : say 452. */
+/* May a mail of this size (0: unknown) be taken in? ERR_NO_ROOM, ERR_NO_MEMORY, … : say 452.
+ * ERR_DRAINING: not by this node. */
 enum err queue_admit(struct queue *q, uint64_t size);
 
 /* Is the memory for bodies three quarters full? Then keep none that would only wait. */
@@ -393,8 +397,10 @@ struct queue_act {
 	struct mail_id id;
 	struct span who;
 	struct span why;
-	/* ERR_NOT_FOUND; ERR_AGAIN: an item of it is claimed now, or it is being moved. */
+	/* ERR_NOT_FOUND; ERR_AGAIN: an item of it is claimed now, or it is being moved;
+	 * ERR_TIMEOUT: the node that has it did not answer, and may still do it. */
 	void (*on_done)(struct queue_act *a, enum err e);
+	bool is_told; /* out: another node did it, and has written the events of it */
 };
 void queue_act(struct queue *q, struct queue_act *a);
 
@@ -411,5 +417,42 @@ struct queue_numbers {
 	uint64_t memory_bytes;
 };
 void queue_count(struct queue *q, struct queue_numbers *out);
+
+/* ---- nodes that share a store ---- */
+
+/* DEAD: it was not seen for as long as its lease is; its mails are taken over. DRAINED: it is to
+ * take no mail in, and has none. */
+enum queue_node_state { QUEUE_NODE_UP, QUEUE_NODE_DRAINING, QUEUE_NODE_DRAINED, QUEUE_NODE_DEAD };
+
+struct queue_node {
+	struct span incarnation; /* one run of one node */
+	struct span name;        /* empty: only its mails are known */
+	struct span version;
+	struct span listeners; /* "address address" */
+	uint64_t since_ms, seen_ms;
+	uint64_t mails; /* that it owns */
+	enum queue_node_state state;
+	bool is_this;
+};
+
+/* Does this store have nodes at all? If not, ask nothing of what follows. */
+bool queue_has_nodes(const struct queue *q);
+/* All nodes that there are, by name. Through the end of worker 0. */
+struct queue_nodes {
+	struct queue_request request;
+	void (*on_done)(struct queue_nodes *n, enum err e); /* ERR_AWAY, ERR_NO_MEMORY */
+	const struct queue_node *nodes;                     /* out, until on_done returns */
+	unsigned count;
+};
+void queue_nodes(struct queue *q, struct queue_nodes *n);
+/* Orders the node of this incarnation to drain: to take no mail in, to finish what is in delivery
+ * and to give back all else; or to end that. It has begun when queue_nodes() says so. */
+struct queue_order {
+	struct queue_request request;
+	struct span incarnation; /* lent until on_done */
+	bool drains;
+	void (*on_done)(struct queue_order *o, enum err e); /* ERR_NOT_FOUND, ERR_AWAY */
+};
+void queue_order(struct queue *q, struct queue_order *o);
 
 #endif

@@ -262,6 +262,7 @@ open_queue(struct daemon *d)
 		.site_of = flow_site_of,
 		.on_due = flow_on_due,
 		.on_site_unused = flow_on_site_unused,
+		.on_drain = flow_on_drain,
 		.weight_of = flow_weight_of,
 	};
 	struct queue_options options = {
@@ -435,12 +436,12 @@ is_healthy(void *context)
 	return control_is_healthy(&d->control);
 }
 
-static bool
-is_ready(void *context)
+static enum err
+readiness(void *context)
 {
 	struct daemon *d = context;
 
-	return control_is_ready(&d->control);
+	return control_readiness(&d->control);
 }
 
 /* A spool that is no fallback is there to be kept. */
@@ -460,7 +461,7 @@ start_http(struct daemon *d)
 		.blocks = d->blocks,
 		.block_count = d->workers + EXTRA_BLOCKS,
 		.is_healthy = is_healthy,
-		.is_ready = is_ready,
+		.readiness = readiness,
 		.kept_mails = kept_mails,
 		.before_metrics = before_metrics,
 		.context = d,

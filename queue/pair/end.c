@@ -347,4 +347,6 @@ const struct queue_driver pair_driver = {
 	.act = pair_act,
 	.count = pair_count,
 	.shares = pair_shares,
+	.nodes = pair_nodes,
+	.order = pair_order,
 };

@@ -125,6 +125,8 @@ bool pair_list(struct queue *q, const struct queue_filter *f, uint64_t *cursor, 
 	       bool (*on_row)(void *context, const struct queue_row *row), void *context);
 void pair_show(struct queue *q, struct queue_show *s);
 void pair_act(struct queue *q, struct queue_act *a);
+void pair_nodes(struct queue *q, struct queue_nodes *n);
+void pair_order(struct queue *q, struct queue_order *o);
 void pair_count(struct queue *q, struct queue_numbers *out);
 
 #endif

@@ -77,6 +77,15 @@ on_room(struct queue *part)
 		hooks_of(e)->on_room(&e->queue);
 }
 
+static void
+on_drain(struct queue *part, bool drains)
+{
+	struct pair_end *e = end_of_part(part);
+
+	if (hooks_of(e)->on_drain != NULL)
+		hooks_of(e)->on_drain(&e->queue, drains);
+}
+
 /* ---- opening ---- */
 
 /* What is promised of the spool is worth nothing on a disk that a restart wipes. */
@@ -111,6 +120,7 @@ open_parts(struct pair *p, const struct pair_kinds *kinds, const struct queue_op
 					   .on_site_unused = on_site_unused,
 					   .weight_of = weight_of,
 					   .on_room = on_room,
+					   .on_drain = on_drain,
 					   .context = p };
 	unsigned count = p->store.worker_count;
 	struct queue_options half = *options;

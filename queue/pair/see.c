@@ -100,6 +100,22 @@ pair_act(struct queue *q, struct queue_act *a)
 }
 
 void
+pair_nodes(struct queue *q, struct queue_nodes *n)
+{
+	struct queue *shared = pair_end_of(q)->parts[QUEUE_IN_REDIS];
+
+	shared->driver->nodes(shared, n);
+}
+
+void
+pair_order(struct queue *q, struct queue_order *o)
+{
+	struct queue *shared = pair_end_of(q)->parts[QUEUE_IN_REDIS];
+
+	shared->driver->order(shared, o);
+}
+
+void
 pair_count(struct queue *q, struct queue_numbers *out)
 {
 	struct pair_end *e = pair_end_of(q);

@@ -210,7 +210,7 @@ args_leaving(struct redis_end *e, struct redis_item *i, const struct queue_recor
 
 	if (!i->leaves) {
 		i->leaves = due_at_ms != UINT64_MAX && m->busy == 1 && !m->leaving &&
-			    (wait_ms > REDIS_KEEP_MS || e->stopping);
+			    (wait_ms > REDIS_KEEP_MS || e->stopping || e->drains);
 		for (struct redis_item *k = m->items; k != NULL && i->leaves; k = k->next) {
 			if (k->turn.state == ITEM_WAITING)
 				owned_item_take(e, k, ITEM_LEAVING);
@@ -295,6 +295,9 @@ apply_outcome(struct redis_end *e, struct redis_item *i, const struct queue_reco
 	}
 	for (uint32_t n = 0; n < m->envelope.recipient_count; n++) {
 		const struct mail_recipient *to = &m->envelope.recipients[n];
+		/* Redis counts them, as long as the mail is there for others. */
+		if (to->state == RECIPIENT_FAILED && m->envelope.recipient_count > 1)
+			atomic_store(&e->store->leases[m->shard].changed, true);
 		if (to->state == RECIPIENT_PENDING && to->site.number == i->turn.item.site.number &&
 		    to->retry_at_ms < due_at_ms)
 			due_at_ms = to->retry_at_ms;
@@ -375,8 +378,10 @@ outcome_done(struct redis_end *e, struct redis_item *i, enum err error, uint64_t
 	if (leaves || left == 0) {
 		note_undone(e, m, left, false);
 		e->counters.released_mails += leaves && left > 0;
-		if (leaves)
+		if (leaves) {
 			atomic_store(&e->store->leases[m->shard].changed, true);
+			drain_wakes(e, m->shard);
+		}
 		owned_lose(e, m);
 		return;
 	}

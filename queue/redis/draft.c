@@ -252,6 +252,8 @@ redis_admit_silently(struct redis_end *e, unsigned shard)
 {
 	if (e->stopping)
 		return ERR_SHUTTING_DOWN;
+	if (atomic_load(&e->store->drains))
+		return ERR_DRAINING;
 	if (e->mail_count + e->drafts_open >= e->mails_most)
 		return ERR_TOO_MANY;
 	if (e->full_until_ms > e->queue.worker->now_ms)

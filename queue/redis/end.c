@@ -85,6 +85,7 @@ on_up(struct redis_servers *s, void *context)
 		return;
 	leases_renew(e);
 	restate_look(e);
+	nodes_write(e);
 	try_again(e);
 	fetch_up(e);
 	reconcile_look(e);
@@ -110,7 +111,14 @@ on_wake(struct redis_servers *s, void *context, unsigned shard)
 	fetch_wake(context, shard);
 }
 
-static const struct redis_servers_events servers_events = { on_up, on_down, on_wake };
+static void
+on_news(struct redis_servers *s, void *context, struct span message)
+{
+	(void)s;
+	asks_hear(context, message);
+}
+
+static const struct redis_servers_events servers_events = { on_up, on_down, on_wake, on_news };
 
 /* ---- stopping ---- */
 
@@ -150,10 +158,22 @@ has_nothing_open(const struct redis_end *e)
 {
 	return e->calls_open == 0 && e->drafts_open == 0 && e->loads_open == 0 &&
 	       list_is_empty(&e->finishing) && list_is_empty(&e->leaves) &&
-	       list_is_empty(&e->unsent) && e->errand_count == 0;
+	       list_is_empty(&e->unsent) && e->errand_count == 0 && list_is_empty(&e->askings) &&
+	       list_is_empty(&e->servings);
 }
 
 static void on_retired(struct redis_call *c, enum err error, const struct redisReply *reply);
+
+static void
+on_forgotten(struct redis_call *c, enum err error, const struct redisReply *reply)
+{
+	struct redis_end *e = CONTAINER_OF(c, struct redis_end, retire);
+
+	(void)error; /* then it is shown as one that died */
+	(void)reply;
+	e->calls_open--;
+	end_close(e);
+}
 
 /* One shard after the other, each until nothing of it is ours. */
 static void
@@ -167,7 +187,9 @@ retire_next(struct redis_end *e)
 			break;
 	}
 	if (link == NULL || !args_begin(e, "rp_retire", e->retire_shard, 2, 32)) {
-		end_close(e);
+		e->retire = (struct redis_call){ .on_reply = on_forgotten };
+		if (!nodes_forget(e, &e->retire))
+			end_close(e);
 		return;
 	}
 	e->retire = (struct redis_call){ .on_reply = on_retired };
@@ -200,6 +222,8 @@ try_to_stop(struct redis_end *e)
 		errands_give_up(e);
 	}
 	leaves_look(e);
+	nodes_stop(e);
+	asks_give_up(e);
 	if (!has_nothing_open(e) && w->now_ms < e->stop_by_ms)
 		return;
 	e->retiring = true;
@@ -225,6 +249,7 @@ on_upkeep(struct timer *t)
 		try_to_stop(e);
 		return;
 	}
+	drain_look(e);
 	leaves_look(e);
 	fetch_count(e);
 	restate_look(e);
@@ -278,6 +303,8 @@ redis_end_init(struct redis_end *e, struct redis_store *s, struct worker *w)
 	list_init(&e->finishing);
 	list_init(&e->waits);
 	list_init(&e->drafts_all);
+	list_init(&e->askings);
+	list_init(&e->servings);
 	e->budget.most_bytes = s->options.body_memory / count;
 	e->mails_most = s->options.items_max / count;
 	mails = e->mails_most < REDIS_MAILS_MOST ? e->mails_most : REDIS_MAILS_MOST;
@@ -290,8 +317,8 @@ redis_end_init(struct redis_end *e, struct redis_store *s, struct worker *w)
 	timer_init(&e->upkeep, on_upkeep);
 	timer_init(&e->again, on_again);
 	return turns_init(&e->turns, &e->queue, s->hash_seed, size_of) && pieces_init(e) &&
-	       leases_init(e) && fetch_init(e) && pages_init(e) && reconcile_init(e) &&
-	       shares_init(e);
+	       leases_init(e) && nodes_init(e) && fetch_init(e) && pages_init(e) &&
+	       reconcile_init(e) && shares_init(e);
 }
 
 void
@@ -310,6 +337,7 @@ redis_end_fini(struct redis_end *e)
 	turns_fini(&e->turns);
 	pieces_fini(e);
 	free(e->lease_calls);
+	free(e->nodes);
 	free(e->shards);
 	free(e->args.spans);
 	free(e->args.text.data);
@@ -330,6 +358,7 @@ redis_start(struct queue *q)
 	e->started = true;
 	turns_start(&e->turns);
 	leases_renew(e);
+	nodes_start(e);
 	timer_set(&w->timers, &e->upkeep, w->now_ms + UPKEEP_MS);
 }
 
@@ -461,4 +490,6 @@ const struct queue_driver redis_driver = {
 	.may_take = redis_may_take,
 	.mover = &redis_mover,
 	.draft_body = redis_draft_body,
+	.nodes = redis_nodes,
+	.order = redis_order,
 };

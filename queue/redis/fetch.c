@@ -196,7 +196,7 @@ fetch_has_room(const struct redis_end *e)
 {
 	const struct body_budget *b = &e->budget;
 
-	return e->idle_count + REDIS_CLAIM_MOST <= REDIS_IDLE_MOST &&
+	return !e->drains && e->idle_count + REDIS_CLAIM_MOST <= REDIS_IDLE_MOST &&
 	       e->mail_count < e->mails_most && b->used_bytes < b->most_bytes / 4 * 3;
 }
 
@@ -396,15 +396,17 @@ on_counted(struct redis_call *c, enum err error, const struct redisReply *reply)
 	struct redis_shard *s = CONTAINER_OF(c, struct redis_shard, count_call);
 	int64_t waiting;
 	int64_t held;
+	int64_t failed;
 
 	s->end->calls_open--;
 	s->counting = false;
 	if (error != ERR_OK || !redis_number(redis_at(reply, 1), &waiting) ||
-	    !redis_number(redis_at(reply, 2), &held))
+	    !redis_number(redis_at(reply, 2), &held) || !redis_number(redis_at(reply, 5), &failed))
 		return; /* asked again */
 	s->counted_at_ms = s->end->queue.worker->now_ms;
 	s->waiting = waiting < 0 ? 0 : (uint64_t)waiting;
 	s->held = held < 0 ? 0 : (uint64_t)held;
+	s->failed = failed < 0 ? 0 : (uint64_t)failed;
 }
 
 static void

@@ -8,7 +8,8 @@
 --   tag:m:ID        HASH  a mail: e envelope, n recipients pending, b pieces of the body, o owner
 --                         (absent: it waits), d due at and k lane (of when it waited last; with k
 --                         it is in the index), c the change that gave it back last, h hold
---                         revision (odd: held), r0 r1 ... state of a recipient (pack.h)
+--                         revision (odd: held), r0 r1 ... state of a recipient (pack.h), f
+--                         recipients that failed (absent: none)
 --   tag:b:ID:N      STRING  piece N of its body
 --   tag:x:ID        STRING  tombstone: this id was cancelled, a late commit of it is refused
 --   tag:due:LANE    ZSET  ids that wait, by due time
@@ -17,10 +18,14 @@
 --   tag:own:INC     SET   ids that an incarnation of a node owns
 --   tag:leases      HASH  incarnation -> end of its lease; there while it owns anything
 --   tag:last:INC    LIST  ids that its last claim or take was given; goes with the lease
---   tag:index       ZSET  ids that have waited once, all with score 0: in their order
+--   tag:index       ZSET  ids that waited, or were put off, once; all with score 0: in their order
 --   tag:came        SET   ids of mails that came from a node's spool, until that has forgotten them
 --   tag:went        SET   ids of mails that went into a node's spool, until they are safe there
 --   tag:waiting     STRING  how many ids are in all the due:LANE together
+--   tag:failed      STRING  the sum of all f
+--   tag:nodes       HASH  incarnation -> row of a node, see nodes.lua; of shard 0 alone
+--   tag:drain       HASH  incarnation -> 1: it is to drain; of shard 0 alone
+--   tag:told:TOKEN  STRING  what the owner of a mail answered to who asked under this token
 --
 -- Each mail is in exactly one of due:LANE, held and own:INC. A function reads, decides, and only
 -- then writes: an error in the middle would not be rolled back. Flags: all but rp_commit run when
@@ -30,7 +35,7 @@ local VERSION = 1
 local ORPHAN_S = 3600 -- a tombstone; a body that nobody committed has the same from its SET
 local LAST_S = 7 * 86400 -- what was given last: longer than any outage behind which it is asked for
 local SLICE = 1000 -- arguments at a time: unpack() and one command have limits
-local PENDING, DELIVERED = 80, 68 -- first bytes of a state: 'P', 'D'
+local PENDING, DELIVERED, FAILED = 80, 68, 70 -- first bytes of a state: 'P', 'D', 'F'
 local AT_ONCE = '\0\0\0\0\0\0\0\0' -- bytes 8 to 15 of a state: when to try again
 
 -- While the library is loaded nothing of this is there yet; each function begins with start().
@@ -163,8 +168,11 @@ local function forget(tag, m, id, pieces)
 end
 
 -- The mail is no more.
-local function remove(tag, m, id, owner, pieces, lane, h)
+local function remove(tag, m, id, owner, pieces, lane, h, failed)
 	forget(tag, m, id, pieces)
+	if failed then
+		call('DECRBY', tag .. ':failed', failed)
+	end
 	if owner then
 		call('SREM', tag .. ':own:' .. owner, id)
 	else
@@ -250,12 +258,14 @@ local function rp_commit(keys, args)
 end
 
 -- Reads what a record needs to know: owner, pending, pieces, lane, hold, and the states that are
--- there of the recipients that args name from `first` on, by position.
+-- there of the recipients that args name from `first` on, by position; and how many failed.
 local function read_mail(m, args, first, last)
 	if first == last - 1 then
-		return call('HMGET', m, 'o', 'n', 'b', 'k', 'h', 'r' .. args[first])
+		local mail = call('HMGET', m, 'o', 'n', 'b', 'k', 'h', 'r' .. args[first], 'f')
+		return mail, mail[7]
 	end
-	local mail = call('HMGET', m, 'o', 'n', 'b', 'k', 'h')
+	local mail = call('HMGET', m, 'o', 'n', 'b', 'k', 'h', 'f')
+	local failed = mail[6]
 	local fields, count = {}, 0
 	for i = first, last - 1, 2 do
 		count = count + 1
@@ -267,7 +277,7 @@ local function read_mail(m, args, first, last)
 			mail[4 + from + i] = states[i]
 		end
 	end
-	return mail
+	return mail, failed
 end
 
 -- Is this value news? A final state stays as it is; a former owner is believed only that it
@@ -277,17 +287,18 @@ local function is_news(old, new, mine)
 		(mine or byte(new) == DELIVERED)
 end
 
--- What of the values is to be written, as a list of fields and values, and how many recipients end
--- with it.
+-- What of the values is to be written, as a list of fields and values, how many recipients end with
+-- it, and how many of them failed.
 local function merge(mail, args, first, last, mine)
 	if first == last - 1 then
 		local new = args[last]
 		if not is_news(mail[6], new, mine) then
-			return {}, 0, 0
+			return {}, 0, 0, 0
 		end
-		return { 'r' .. args[first], new }, 2, byte(new) == PENDING and 0 or 1
+		return { 'r' .. args[first], new }, 2, byte(new) == PENDING and 0 or 1,
+			byte(new) == FAILED and 1 or 0
 	end
-	local writes, count, ended, seen = {}, 0, 0, {}
+	local writes, count, ended, failed, seen = {}, 0, 0, 0, {}
 	for i = first, last - 1, 2 do
 		local new = args[i + 1]
 		if is_news(mail[6 + (i - first) / 2], new, mine) then
@@ -296,13 +307,16 @@ local function merge(mail, args, first, last, mine)
 			if byte(new) ~= PENDING then
 				ended = ended + 1
 			end
+			if byte(new) == FAILED then
+				failed = failed + 1
+			end
 		end
 		if seen[args[i]] then
 			error({ err = 'ERR a recipient is named twice' })
 		end
 		seen[args[i]] = true
 	end
-	return writes, count, ended
+	return writes, count, ended, failed
 end
 
 -- inc id release_ms lane count (index value)*count [change | notice_id pieces pending envelope]
@@ -323,7 +337,7 @@ local function rp_record(keys, args)
 		error({ err = 'ERR wrong number of arguments' })
 	end
 
-	local mail = read_mail(m, args, 6, last)
+	local mail, failed_before = read_mail(m, args, 6, last)
 	local owner, left, h = mail[1], mail[2], mail[5]
 	if not left then
 		return { 'GONE', 0 }
@@ -332,7 +346,7 @@ local function rp_record(keys, args)
 		return { 'OK', tonumber(left) }
 	end
 	local mine = owner == inc
-	local writes, written, ended = merge(mail, args, 6, last, mine)
+	local writes, written, ended, failed = merge(mail, args, 6, last, mine)
 	left = left - ended
 
 	if notice and mine then
@@ -347,7 +361,7 @@ local function rp_record(keys, args)
 	end
 
 	if left <= 0 then
-		remove(tag, m, id, owner, mail[3], mail[4], h)
+		remove(tag, m, id, owner, mail[3], mail[4], h, failed_before)
 		return { mine and 'OK' or 'LOST', 0 }
 	end
 	local due = mine and release_ms and now_ms() + release_ms
@@ -359,10 +373,19 @@ local function rp_record(keys, args)
 			writes[written + 1], writes[written + 2] = 'c', change
 			written = written + 2
 		end
+	elseif mine and written > 2 * ended and not mail[4] then -- put off, and kept by its owner
+		writes[written + 1], writes[written + 2] = 'k', '-'
+		written = written + 2
+		call('ZADD', tag .. ':index', 0, id)
 	end
 	if ended > 0 then
 		writes[written + 1], writes[written + 2] = 'n', left
 		written = written + 2
+	end
+	if failed > 0 then
+		writes[written + 1], writes[written + 2] = 'f', (failed_before or 0) + failed
+		written = written + 2
+		call('DECRBY', tag .. ':failed', -failed)
 	end
 	over('HSET', m, writes, written)
 	if due then
@@ -587,14 +610,14 @@ local function rp_cancel(keys, args)
 	if not call then start() end
 	local tag, inc, id = keys[1], args[1], args[2]
 	local m = tag .. ':m:' .. id
-	local mail = call('HMGET', m, 'o', 'b', 'k', 'h')
+	local mail = call('HMGET', m, 'o', 'b', 'k', 'h', 'f')
 	call('SET', tag .. ':x:' .. id, '1', 'EX', ORPHAN_S)
 	local piece = 0
 	if mail[2] then
 		if mail[1] and mail[1] ~= inc then
 			return 'OK'
 		end
-		remove(tag, m, id, mail[1], mail[2], mail[3], mail[4])
+		remove(tag, m, id, mail[1], mail[2], mail[3], mail[4], mail[5])
 		piece = tonumber(mail[2])
 	end
 	while call('UNLINK', tag .. ':b:' .. id .. ':' .. piece) == 1 do
@@ -664,7 +687,7 @@ function actions.requeue(tag, m, id, mail)
 end
 
 function actions.remove(tag, m, id, mail)
-	remove(tag, m, id, nil, mail[2], mail[3], mail[4])
+	remove(tag, m, id, nil, mail[2], mail[3], mail[4], mail[6])
 end
 
 -- id hold|unhold|requeue|remove -> OK | NONE no such mail | OWNED a node has it now
@@ -675,7 +698,7 @@ local function rp_act(keys, args)
 		error({ err = 'ERR no such action' })
 	end
 	local m = tag .. ':m:' .. id
-	local mail = call('HMGET', m, 'o', 'b', 'k', 'h', 'd')
+	local mail = call('HMGET', m, 'o', 'b', 'k', 'h', 'd', 'f')
 	if not mail[2] then
 		return 'NONE'
 	end
@@ -686,7 +709,8 @@ local function rp_act(keys, args)
 	return 'OK'
 end
 
--- -> {now, waiting, held, owned, of these owned under a lease that has expired}
+-- -> {now, waiting, held, owned, of these owned under a lease that has expired, recipients that
+-- failed of mails that are still here}
 local function rp_count(keys)
 	if not call then start() end
 	local tag, now = keys[1], now_ms()
@@ -700,12 +724,11 @@ local function rp_count(keys)
 		end
 	end
 	return { now, tonumber(call('GET', tag .. ':waiting') or 0), call('ZCARD', tag .. ':held'),
-		owned, expired }
+		owned, expired, tonumber(call('GET', tag .. ':failed') or 0) }
 end
 
--- after most -> {{id, {field, value, ...}}, ...}: mails that have waited once, in the order of
--- their ids, behind `after` (a part of an id, or nothing). Fewer than `most`: these are
--- the last.
+-- after most -> {{id, {field, value, ...}}, ...}: mails of the index, in the order of their ids,
+-- behind `after` (a part of an id, or nothing). Fewer than `most`: these are the last.
 local function rp_scan(keys, args)
 	if not call then start() end
 	local tag, most = keys[1], number(args[2], 'most')

@@ -12,6 +12,7 @@
  *   restate.c  outcomes said again           reconcile.c  mails that are ours and nobody knows
  *   shares*.c  limits of the whole cluster
  *   move.c     mails that come from a spool, or go into one (queue/mover.h)
+ *   nodes.c    who there is, draining        asks.c     acts on mails that other nodes own
  *
  * Everything of a struct redis_end is touched by its worker alone. Another worker reads, of a
  * claimed item only, the public part of its mail, `shard` and `pieces`. struct redis_store is
@@ -155,6 +156,7 @@ struct redis_shard {
 	bool counting;
 	uint64_t counted_at_ms;
 	uint64_t waiting, held;
+	uint64_t failed; /* recipients, of all mails in it */
 };
 
 /* What all workers see of a lease: lease.c. */
@@ -214,6 +216,12 @@ struct redis_end {
 	bool restates;              /* not all mails are restated since */
 	struct redis_shard *shards; /* by number; those that are not ours are unused */
 	struct timer look;
+	struct redis_nodes *nodes; /* of worker 0 */
+	struct list askings;       /* whose owners were asked */
+	struct list servings;      /* what others have asked for */
+	unsigned serving_count;
+	bool drains;              /* as hooks.on_drain was told */
+	atomic_bool is_quiet;     /* it drains, and nothing is here or can come */
 	struct timer lease_timer; /* of worker 0 */
 	struct lease_call *lease_calls;
 	struct timer upkeep;
@@ -242,6 +250,7 @@ struct redis_store {
 	atomic_uint ends_at_work;      /* that have not finished their requests */
 	atomic_int_fast64_t offset_ms; /* wall clock less Redis's time, */
 	atomic_bool time_is_known;     /* once some answer told it */
+	atomic_bool drains;            /* an operator wants it */
 	struct redis_end *ends;
 };
 
@@ -432,7 +441,8 @@ bool reconcile_init(struct redis_end *e);
 void reconcile_fini(struct redis_end *e);
 /* A connection of this end was lost, and whatever was under way on it is answered. */
 void reconcile_suspect(struct redis_end *e);
-void reconcile_look(struct redis_end *e); /* begins, or goes on, where it can */
+void reconcile_look(struct redis_end *e);          /* begins, or goes on, where it can */
+bool reconcile_is_idle(const struct redis_end *e); /* brings no mail now */
 
 /* ---- restate.c ---- */
 void restate_note(struct redis_end *e, struct redis_mail *m); /* Redis has an outcome of it */
@@ -447,6 +457,27 @@ bool redis_list(struct queue *q, const struct queue_filter *f, uint64_t *cursor,
 void redis_show(struct queue *q, struct queue_show *s);
 void redis_act(struct queue *q, struct queue_act *a);
 void redis_count(struct queue *q, struct queue_numbers *out);
+
+/* ---- nodes.c ---- */
+bool nodes_init(struct redis_end *e);
+void nodes_start(struct redis_end *e);
+void nodes_write(struct redis_end *e); /* now; and what the answer says is followed */
+void nodes_stop(struct redis_end *e);
+/* This node is no more. False: it is away; then the row shows it as dead. */
+bool nodes_forget(struct redis_end *e, struct redis_call *c);
+void drain_look(struct redis_end *e); /* upkeep */
+/* It drains, and has given something back in this shard: others are told. */
+void drain_wakes(struct redis_end *e, unsigned shard);
+void redis_nodes(struct queue *q, struct queue_nodes *n);
+void redis_order(struct queue *q, struct queue_order *o);
+
+/* ---- asks.c ---- */
+extern const char *const act_names[]; /* by enum queue_action */
+/* On a mail of a shard of this worker that it does not have. */
+void ask_begin(struct redis_end *e, struct queue_act *a);
+void asks_give_up(struct redis_end *e); /* those that are not under way */
+/* What other nodes say on the channel of wakes. */
+void asks_hear(struct redis_end *e, struct span message);
 
 /* ---- scan.c ---- */
 bool pages_init(struct redis_end *e);
@@ -466,6 +497,10 @@ void report_recovered(struct redis_end *e, struct mail_id id, uint64_t doubtful)
 /* A mail that waited may have been delivered in what a fail-over has lost. */
 void report_doubtful(struct redis_end *e, struct mail_id id, uint64_t doubtful);
 void report_gone(struct redis_end *e, struct mail_id id, uint64_t pending);
+void report_drains(struct redis_end *e, const char *state);
+/* An act that another node asked for was done here. `gone`: whose mail was removed. */
+void report_acted(struct redis_end *e, const struct queue_act *a, struct span sender,
+		  const struct span *gone, uint32_t gone_count);
 /* A mail came from Redis and can not be used: it is returned, or held where it is damaged. */
 void report_unread(struct redis_end *e, struct mail_id id, enum err why);
 

@@ -23,6 +23,7 @@ enum {
 struct leave {
 	struct redis_call call;
 	struct redis_end *end;
+	unsigned shard;
 	struct list mails; /* redis_mail.leave */
 };
 
@@ -69,6 +70,8 @@ on_left(struct redis_call *c, enum err error, const struct redisReply *reply)
 	}
 	if (error != ERR_OK)
 		end_try_again(e, AGAIN_MS);
+	else
+		drain_wakes(e, l->shard);
 	free(l);
 }
 
@@ -88,7 +91,7 @@ leave_send(struct redis_end *e)
 		free(l);
 		return false;
 	}
-	*l = (struct leave){ .call = { .on_reply = on_left }, .end = e };
+	*l = (struct leave){ .call = { .on_reply = on_left }, .end = e, .shard = shard };
 	list_init(&l->mails);
 	args_incarnation(e);
 	for (struct list_node *n = list_first(&e->leaves); n != NULL && count < LEAVE_MOST;
@@ -155,7 +158,7 @@ owned_may_leave(struct redis_end *e, struct redis_mail *m)
 
 	if (m->busy > 0 || m->leaving || m->items == NULL)
 		return;
-	if (e->stopping || owned_due_at_ms(m, &recipient) > now_ms + REDIS_KEEP_MS)
+	if (e->stopping || e->drains || owned_due_at_ms(m, &recipient) > now_ms + REDIS_KEEP_MS)
 		owned_leave(e, m, 0);
 }
 

@@ -7,11 +7,12 @@
 
 #include "core/base/assert.h"
 #include "core/file.h"
+#include "core/net.h"
 #include "tls/tls.h"
 
 /* Two commands of each worker to each server: what an idle cluster may cost (ten commands a second
  * in all) bounds it from below, what a weaker setting may lose from above. */
-enum { ASK_AGAIN_MS = 30 * 1000 };
+enum { ASK_AGAIN_MS = 30 * 1000, LISTENERS_MOST = 512 };
 
 struct loaded {
 	struct redis_options options; /* first */
@@ -19,6 +20,7 @@ struct loaded {
 	char *texts[2];               /* of the files of passwords */
 	size_t sizes[2];
 	struct tls_trust *trust;
+	uint8_t listeners[LISTENERS_MOST];
 };
 
 /* ---- passwords ---- */
@@ -107,9 +109,28 @@ fill_place(struct redis_options *o, const struct config_queue_redis *r)
 	ASSERT(o->address_count > 0);
 }
 
-static void
-fill(struct redis_options *o, const struct config_queue_redis *r)
+/* As many as there is room for. */
+static struct span
+show_listeners(struct loaded *l)
 {
+	struct buf out = buf_of(l->listeners, sizeof l->listeners);
+
+	for (size_t i = 0; i < l->config->listeners_count; i++) {
+		size_t before = out.size;
+		if (i > 0)
+			buf_append_byte(&out, ' ');
+		net_address_show(&l->config->listeners[i].address, &out);
+		if (out.overflow)
+			return span_of(l->listeners, before);
+	}
+	return buf_span(&out);
+}
+
+static void
+fill(struct loaded *l, const struct config_queue_redis *r)
+{
+	struct redis_options *o = &l->options;
+
 	*o = (struct redis_options){
 		.master_name = r->master,
 		.user = r->user,
@@ -124,8 +145,10 @@ fill(struct redis_options *o, const struct config_queue_redis *r)
 		.deadline_ms = r->deadline_ms,
 		.lease_ms = r->lease_ms,
 		.ask_again_ms = ASK_AGAIN_MS,
+		.node = r->node.size > 0 ? r->node : l->config->hostname,
 		.compress = r->compress,
 	};
+	o->listeners = show_listeners(l);
 	fill_place(o, r);
 }
 
@@ -141,7 +164,7 @@ redis_options_load(const struct config *config, struct buf *why)
 		return NULL;
 	}
 	l->config = config_get(config);
-	fill(&l->options, r);
+	fill(l, r);
 	bool loaded = read_passwords(l, why);
 	if (loaded && r->tls) {
 		l->trust = tls_trust_load(r->ca_file, why);

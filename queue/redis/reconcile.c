@@ -278,8 +278,9 @@ begin(struct reconcile *r, unsigned shard)
 	const struct redis_shard *s = &e->shards[shard];
 	struct redis_link *link = redis_servers_link(e->servers, shard);
 
-	if (link == NULL || s->in_doubt || s->asking == ASKING_CLAIM || s->asking == ASKING_TAKE ||
-	    !atomic_exchange(&lease_of(r, shard)->suspect, false))
+	/* One that is drained gives back all that is noted as its own, known or not. */
+	if (link == NULL || e->drains || s->in_doubt || s->asking == ASKING_CLAIM ||
+	    s->asking == ASKING_TAKE || !atomic_exchange(&lease_of(r, shard)->suspect, false))
 		return false;
 	r->shard = shard;
 	r->link = link;
@@ -363,4 +364,10 @@ reconcile_fini(struct redis_end *e)
 	free(e->reconcile->ids);
 	free(e->reconcile->known);
 	free(e->reconcile);
+}
+
+bool
+reconcile_is_idle(const struct redis_end *e)
+{
+	return e->reconcile->step == STEP_IDLE || e->reconcile->step == STEP_RESTS;
 }

@@ -101,6 +101,41 @@ report_gone(struct redis_end *e, struct mail_id id, uint64_t pending)
 }
 
 void
+report_drains(struct redis_end *e, const char *state)
+{
+	if (e->queue.worker->log != NULL)
+		event_node_drains(e->queue.worker->log,
+				  &(struct event_node_drains){ .state = span_of_string(state) });
+}
+
+void
+report_acted(struct redis_end *e, const struct queue_act *a, struct span sender,
+	     const struct span *gone, uint32_t gone_count)
+{
+	static const char *const words[] = { "held", "released", "retried", "removed" };
+	uint8_t memory[ID_TEXT_SIZE];
+	struct buf text = buf_of(memory, sizeof memory);
+
+	if (e->queue.worker->log == NULL)
+		return;
+	id_write(&text, a->id.high, a->id.low);
+	event_mail_acted(e->queue.worker->log, &(struct event_mail_acted){
+						       .id = buf_span(&text),
+						       .action = span_of_string(words[a->action]),
+						       .who = a->who,
+						       .why = a->why,
+					       });
+	for (uint32_t i = 0; i < gone_count; i++)
+		event_recipient_removed(e->queue.worker->log, &(struct event_recipient_removed){
+								      .id = buf_span(&text),
+								      .sender = sender,
+								      .recipient = gone[i],
+								      .who = a->who,
+								      .why = a->why,
+							      });
+}
+
+void
 report_unread(struct redis_end *e, struct mail_id id, enum err why)
 {
 	uint8_t memory[ID_TEXT_SIZE];

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Rows of the whole cluster: first the mails that this worker owns, then those of its shards that
- * wait in Redis, or that other nodes own. The latter come in pages, in the order of their ids. A
- * cursor says all that there is to say: which shard, behind which id; a page that was asked for is
- * kept for a while under its cursor, since asking takes time and a list is read in slices.
+ * Rows of the whole cluster: first the mails that this worker owns, then, shard for shard, those
+ * that wait in Redis, or that other nodes own and have tried; then those that they have not tried
+ * yet. The latter come in pages, in the order of their ids. A cursor says all that there is to say:
+ * which shard, behind which id; a page that was asked for is kept under its cursor until whoever
+ * asked for it comes back, since asking takes time and a list is read in slices; then it is gone,
+ * since what is there changes. One mail is a page of its own.
  */
 #include <stdlib.h>
 
@@ -14,13 +16,25 @@
 
 enum {
 	PAGE_MAILS = 64,
-	PREFIX_BITS = 54, /* of an id in a cursor: no two mails of a shard share them */
+	PAGE_MS = 5000, /* who asked has gone away */
+	/* Of those that nobody has tried: Redis may give some more than asked for. */
+	PAGE_MOST = 512,
+	SHARD_SHIFT = 54,
+	PREFIX_BITS = 53, /* of an id in a cursor: no two mails of a shard share them */
+	OWNER_BITS = 11,
+	SCAN_BITS = 32,
+	SKIP_BITS = 10,
 };
+_Static_assert(OWNER_BITS + SCAN_BITS + SKIP_BITS == PREFIX_BITS, "FRESH fits a cursor");
+_Static_assert(PAGE_MOST < 1 << SKIP_BITS, "so does a place in a page");
 
-/* Cursors: up to BUCKETS: of our own table; with REMOTE: a shard and the beginning of an id. Bit 62
- * is left to a store of which this one is a part. */
+/* Cursors: up to BUCKETS: of our own table; with REMOTE: a shard and the beginning of an id; with
+ * FRESH, too, of that shard: an owner, its cursor of rp_fresh, and how many of the page are over.
+ * Bit 62 is left to a store of which this one is a part. */
 #define REMOTE  ((uint64_t)1 << 63)
+#define FRESH   ((uint64_t)1 << PREFIX_BITS)
 #define BUCKETS ((uint64_t)1 << REDIS_BUCKET_BITS)
+#define ONE     UINT64_MAX
 
 struct found {
 	struct redis_mail *mail;
@@ -31,13 +45,14 @@ struct redis_page {
 	struct redis_call call;
 	struct redis_end *end;
 	uint64_t cursor;
+	struct mail_id id; /* of the mail of a page of one, whose cursor is ONE */
 	bool asking;
 	bool ready;
 	bool is_last;
 	uint64_t used;
-	uint64_t end_prefix; /* of the last mail, whoever has it */
+	uint64_t next; /* cursor, where it is not the last */
 	unsigned count;
-	struct found mails[PAGE_MAILS];
+	struct found mails[PAGE_MOST];
 };
 
 /* ---- which rows ---- */
@@ -160,13 +175,26 @@ prefix_of(struct mail_id id)
 static uint64_t
 cursor_of(unsigned shard, uint64_t prefix)
 {
-	return REMOTE | (uint64_t)shard << PREFIX_BITS | prefix;
+	return REMOTE | (uint64_t)shard << SHARD_SHIFT | prefix;
 }
 
 static unsigned
 cursor_shard(uint64_t cursor)
 {
-	return (unsigned)((cursor & ~REMOTE) >> PREFIX_BITS);
+	return (unsigned)((cursor & ~REMOTE) >> SHARD_SHIFT);
+}
+
+static uint64_t
+cursor_fresh(unsigned shard, uint64_t owner, uint64_t scan, uint64_t skip)
+{
+	return cursor_of(shard,
+			 FRESH | owner << (SCAN_BITS + SKIP_BITS) | scan << SKIP_BITS | skip);
+}
+
+static uint64_t
+bits_of(uint64_t cursor, unsigned from, unsigned count)
+{
+	return cursor >> from & (((uint64_t)1 << count) - 1);
 }
 
 static void
@@ -180,16 +208,13 @@ page_clear(struct redis_page *p)
 
 /* What this node owns is in the tables of its workers. */
 static void
-take_mail(struct redis_page *p, const struct redisReply *one)
+take_mail(struct redis_page *p, struct mail_id id, const struct redisReply *fields)
 {
 	struct redis_end *e = p->end;
-	const struct redisReply *fields = redis_at(one, 1);
 	struct span ours = span_of((uint8_t *)e->store->incarnation, REDIS_INCARNATION_SIZE);
-	struct mail_id id;
 	enum err why;
 
-	if (!id_of_hex(redis_text(redis_at(one, 0)), &id) || fields == NULL ||
-	    fields->elements == 0)
+	if (fields == NULL || fields->type != REDIS_REPLY_ARRAY || fields->elements == 0)
 		return;
 	struct span owner = mail_owner(fields);
 	if (span_eq(owner, ours))
@@ -209,6 +234,44 @@ take_mail(struct redis_page *p, const struct redisReply *one)
 	};
 }
 
+/* Returns the id of the last one. */
+static struct mail_id
+take_rows(struct redis_page *p, const struct redisReply *reply, size_t from)
+{
+	struct mail_id id = { 0 };
+
+	for (size_t i = from; i < reply->elements && p->count < PAGE_MOST; i++) {
+		const struct redisReply *row = reply->element[i];
+		if (id_of_hex(redis_text(redis_at(row, 0)), &id))
+			take_mail(p, id, redis_at(row, 1));
+	}
+	return id;
+}
+
+static void
+take_indexed(struct redis_page *p, const struct redisReply *reply)
+{
+	unsigned shard = cursor_shard(p->cursor);
+	struct mail_id last = take_rows(p, reply, 0);
+
+	p->next = reply->elements < PAGE_MAILS ? cursor_fresh(shard, 0, 0, 0)
+					       : cursor_of(shard, prefix_of(last));
+}
+
+static void
+take_fresh(struct redis_page *p, const struct redisReply *reply)
+{
+	int64_t owner = -1;
+	uint64_t scan = 0;
+
+	take_rows(p, reply, 2);
+	bool is_known = redis_number(redis_at(reply, 0), &owner) &&
+			span_to_u64(redis_text(redis_at(reply, 1)), &scan);
+	p->is_last = !is_known || owner < 0 || owner >> OWNER_BITS != 0 || scan >> SCAN_BITS != 0;
+	if (!p->is_last)
+		p->next = cursor_fresh(cursor_shard(p->cursor), (uint64_t)owner, scan, 0);
+}
+
 static void
 on_page(struct redis_call *c, enum err error, const struct redisReply *reply)
 {
@@ -221,16 +284,13 @@ on_page(struct redis_call *c, enum err error, const struct redisReply *reply)
 		p->cursor = 0; /* asked for again by whoever wants it */
 		return;
 	}
-	for (size_t i = 0; i < reply->elements && i < PAGE_MAILS; i++)
-		take_mail(p, reply->element[i]);
+	if (p->cursor == ONE)
+		take_mail(p, p->id, reply);
+	else if (p->cursor & FRESH)
+		take_fresh(p, reply);
+	else
+		take_indexed(p, reply);
 	p->ready = true;
-	p->is_last = reply->elements < PAGE_MAILS;
-	if (reply->elements > 0) {
-		struct mail_id id;
-		const struct redisReply *last = reply->element[reply->elements - 1];
-		if (id_of_hex(redis_text(redis_at(last, 0)), &id))
-			p->end_prefix = prefix_of(id);
-	}
 }
 
 static void
@@ -239,7 +299,7 @@ page_ask(struct redis_page *p, uint64_t cursor)
 	struct redis_end *e = p->end;
 	unsigned shard = cursor_shard(cursor);
 	struct redis_link *link = redis_servers_link(e->servers, shard);
-	uint64_t prefix = cursor & (((uint64_t)1 << PREFIX_BITS) - 1);
+	uint64_t prefix = bits_of(cursor, 0, PREFIX_BITS);
 	uint8_t text[REDIS_ID_SIZE];
 	struct buf after = buf_of(text, sizeof text);
 
@@ -256,22 +316,68 @@ page_ask(struct redis_page *p, uint64_t cursor)
 	args_send(e, link, &p->call);
 }
 
-/* The page of this cursor, which may be on its way still; NULL: none can be had now. */
-static struct redis_page *
-page_get(struct redis_end *e, uint64_t cursor)
+static void
+page_ask_fresh(struct redis_page *p, uint64_t cursor)
 {
+	struct redis_end *e = p->end;
+	unsigned shard = cursor_shard(cursor);
+	struct redis_link *link = redis_servers_link(e->servers, shard);
+
+	if (link == NULL || redis_link_is_full(link) || !args_begin(e, "rp_fresh", shard, 4, 64))
+		return;
+	args_incarnation(e);
+	args_number(e, bits_of(cursor, SCAN_BITS + SKIP_BITS, OWNER_BITS));
+	args_number(e, bits_of(cursor, SKIP_BITS, SCAN_BITS));
+	args_number(e, PAGE_MAILS);
+	p->cursor = cursor;
+	p->asking = true;
+	args_send(e, link, &p->call);
+}
+
+static void
+page_ask_one(struct redis_page *p, struct mail_id id)
+{
+	struct redis_end *e = p->end;
+	unsigned shard = shard_of(e->store, id);
+	struct redis_link *link = redis_servers_link(e->servers, shard);
+
+	if (link == NULL || redis_link_is_full(link) || !args_begin(e, NULL, 0, 2, REDIS_NAME_MOST))
+		return;
+	args_span(e, SPAN("HGETALL"));
+	args_mail_key(e, id, shard);
+	p->cursor = ONE;
+	p->id = id;
+	p->asking = true;
+	args_send(e, link, &p->call);
+}
+
+/* The page of this cursor (ONE: of this mail), which may be on its way still; NULL: none can be had
+ * now. */
+static struct redis_page *
+page_get(struct redis_end *e, uint64_t cursor, struct mail_id id)
+{
+	uint64_t now_ms = e->queue.worker->now_ms;
 	struct redis_page *oldest = NULL;
 
 	for (unsigned i = 0; i < REDIS_PAGES; i++) {
 		struct redis_page *p = &e->pages[i];
-		if (p->cursor == cursor && (p->ready || p->asking))
+		if (p->ready && now_ms - p->used > PAGE_MS)
+			page_clear(p);
+		if (p->cursor == cursor && (p->ready || p->asking) &&
+		    (cursor != ONE || mail_id_eq(p->id, id)))
 			return p;
 		if (!p->asking && (oldest == NULL || p->used < oldest->used))
 			oldest = p;
 	}
 	if (oldest != NULL) {
 		page_clear(oldest);
-		page_ask(oldest, cursor);
+		oldest->used = now_ms;
+		if (cursor == ONE)
+			page_ask_one(oldest, id);
+		else if (cursor & FRESH)
+			page_ask_fresh(oldest, cursor);
+		else
+			page_ask(oldest, cursor);
 	}
 	return oldest;
 }
@@ -323,23 +429,27 @@ static bool
 list_theirs(struct redis_end *e, const struct queue_filter *f, uint64_t *cursor,
 	    bool (*on_row)(void *context, const struct queue_row *row), void *context)
 {
-	struct redis_page *p = page_get(e, *cursor);
+	struct redis_page *p = page_get(e, *cursor, (struct mail_id){ 0 });
 	unsigned shard = cursor_shard(*cursor);
+	uint64_t this = *cursor;
+	bool is_fresh = (this & FRESH) != 0;
+	bool wants_more = true;
 
 	if (p == NULL || !p->ready)
 		return true; /* on its way, or soon */
-	p->used = e->queue.worker->now_ms;
-	for (unsigned i = 0; i < p->count; i++) {
+	*cursor = p->next;
+	for (unsigned i = is_fresh ? (unsigned)bits_of(this, 0, SKIP_BITS) : 0;
+	     i < p->count && wants_more; i++) {
 		const struct redis_mail *m = p->mails[i].mail;
-		if (show_rows(f, m, p->mails[i].state, on_row, context))
-			continue;
-		*cursor = cursor_of(shard, prefix_of(m->mail.id));
-		return true;
+		wants_more = show_rows(f, m, p->mails[i].state, on_row, context);
+		if (!wants_more && is_fresh)
+			*cursor = (this >> SKIP_BITS << SKIP_BITS) | (i + 1);
+		else if (!wants_more)
+			*cursor = cursor_of(shard, prefix_of(m->mail.id));
 	}
-	if (p->is_last)
-		return begin_shard(e, shard + e->queue.worker->count, cursor);
-	*cursor = cursor_of(shard, p->end_prefix);
-	return true;
+	bool is_over = wants_more && p->is_last;
+	page_clear(p);
+	return is_over ? begin_shard(e, shard + e->queue.worker->count, cursor) : true;
 }
 
 /* One mail: ours, or one of our shards. */
@@ -349,17 +459,17 @@ list_one(struct redis_end *e, const struct queue_filter *f,
 {
 	const struct redis_mail *m = owned_find(e, f->id);
 	unsigned shard = shard_of(e->store, f->id);
-	uint64_t prefix = prefix_of(f->id);
 
 	if (m != NULL)
 		show_rows(f, m, QUEUE_ANY, on_row, context);
 	if (m != NULL || shard % e->queue.worker->count != e->queue.worker->number)
 		return false;
-	struct redis_page *p = page_get(e, cursor_of(shard, prefix > 0 ? prefix - 1 : 0));
+	struct redis_page *p = page_get(e, ONE, f->id);
 	if (p == NULL || !p->ready)
 		return true;
 	for (unsigned i = 0; i < p->count; i++)
 		show_rows(f, p->mails[i].mail, p->mails[i].state, on_row, context);
+	page_clear(p);
 	return false;
 }
 

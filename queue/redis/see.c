@@ -31,6 +31,7 @@ redis_count(struct queue *q, struct queue_numbers *out)
 		out->items += s->waiting + s->held;
 		out->items_waiting += s->waiting;
 		out->items_held += s->held;
+		out->recipients_failed += s->failed;
 	}
 	if (first != NULL)
 		out->oldest_accepted_at_ms =
@@ -117,7 +118,7 @@ redis_show(struct queue *q, struct queue_show *s)
 /* ---- acts ---- */
 
 struct act {
-	struct redis_call release; /* where it was ours */
+	struct redis_call release;
 	struct redis_call call;
 	struct redis_end *end;
 	struct queue_act *act;
@@ -188,7 +189,6 @@ requeue(struct redis_end *e, struct redis_mail *m)
 static void
 act_send(struct redis_end *e, struct queue_act *a, struct redis_mail *m, struct redis_link *link)
 {
-	static const char *const names[] = { "hold", "unhold", "requeue", "remove" };
 	unsigned shard = shard_of(e->store, a->id);
 	struct act *w = calloc(1, sizeof *w);
 
@@ -202,18 +202,16 @@ act_send(struct redis_end *e, struct queue_act *a, struct redis_mail *m, struct 
 			   .end = e,
 			   .act = a };
 	/* The act finds it without an owner, since both commands take one way. */
-	if (m != NULL) {
-		owned_goes(e, m, 0);
-		args_incarnation(e);
-		args_id(e, a->id);
-		args_number(e, m->leave_at_ms - e->queue.worker->now_wall_ms);
-		args_lane(e, m, m->leave_recipient);
-		args_send(e, link, &w->release);
-	}
+	owned_goes(e, m, 0);
+	args_incarnation(e);
+	args_id(e, a->id);
+	args_number(e, m->leave_at_ms - e->queue.worker->now_wall_ms);
+	args_lane(e, m, m->leave_recipient);
+	args_send(e, link, &w->release);
 	if (!args_begin(e, "rp_act", shard, 2, 1024))
 		ASSERT(false); /* no more than before */
 	args_id(e, a->id);
-	args_span(e, span_of_string(names[a->action]));
+	args_span(e, span_of_string(act_names[a->action]));
 	args_send(e, link, &w->call);
 }
 
@@ -226,6 +224,7 @@ redis_act(struct queue *q, struct queue_act *a)
 	struct redis_link *link = redis_servers_link(e->servers, shard);
 	enum err error = ERR_OK;
 
+	a->is_told = false;
 	if (e->stopping)
 		error = ERR_SHUTTING_DOWN;
 	else if (m == NULL && shard % q->worker->count != q->worker->number)
@@ -240,6 +239,8 @@ redis_act(struct queue *q, struct queue_act *a)
 		requeue(e, m);
 	if (error != ERR_OK || is_local)
 		finish_later(e, &a->request, &act_kind, error);
-	else
+	else if (m != NULL)
 		act_send(e, a, m, link);
+	else
+		ask_begin(e, a);
 }

@@ -38,6 +38,8 @@ struct redis_options {
 	const struct tls_trust *trust; /* whom `tls` believes; NULL: who is believed elsewhere */
 	struct span prefix;
 	unsigned shards;
+	struct span node;      /* the name of this one, for people */
+	struct span listeners; /* likewise where it takes mail */
 	enum redis_durability durability;
 	unsigned replicas;      /* of REDIS_REPLICA */
 	bool promises_declared; /* the server hides CONFIG: the operator vouches for it */
@@ -54,6 +56,8 @@ struct redis_servers_events {
 	/* A server was lost, or left: whatever was under way there has been answered. */
 	void (*on_down)(struct redis_servers *s, void *context);
 	void (*on_wake)(struct redis_servers *s, void *context, unsigned shard); /* {prefix}:wake */
+	/* What else was said there. May be NULL. */
+	void (*on_news)(struct redis_servers *s, void *context, struct span message);
 };
 
 /* NULL: no memory. Options are lent for its life. `listens`: subscribes to wakes. */

@@ -40,9 +40,12 @@ on_message(struct redis_link *l, void *context, struct span channel, struct span
 	uint64_t shard;
 
 	(void)l;
-	if (!s->ends && span_eq(channel, s->channel) && span_to_u64(message, &shard) &&
-	    shard < s->options->shards)
+	if (s->ends || !span_eq(channel, s->channel))
+		return;
+	if (span_to_u64(message, &shard) && shard < s->options->shards)
 		s->events->on_wake(s, s->context, (unsigned)shard);
+	else if (s->events->on_news != NULL)
+		s->events->on_news(s, s->context, message);
 }
 
 static const struct redis_link_events ear_events = {

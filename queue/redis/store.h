@@ -30,6 +30,11 @@
  * was lost, and become ours again like those of a node that died (reconcile.c). What was due when
  * another server took the place of the one before may have been claimed and delivered in what was
  * lost: it is counted when it comes. Nobody counts what a node lost so that has died since.
+ *
+ * The nodes know each other by rows in Redis (queue_nodes). One that is drained (queue_order) takes
+ * no mail in (ERR_DRAINING), claims none, and gives back what is not claimed, whenever it is due;
+ * it is empty when nothing in Redis is its own. An act on a mail that another node owns is done by
+ * that one (queue_act, is_told).
  */
 #ifndef QUEUE_REDIS_STORE_H
 #define QUEUE_REDIS_STORE_H

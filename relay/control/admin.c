@@ -48,6 +48,8 @@ static void (*const runs[ADMIN_COMMANDS])(struct admin_client *c) = {
 	[ADMIN_STS_REFRESH] = admin_run_sts_refresh,
 	[ADMIN_LOCK_LIST] = admin_run_lock_list,
 	[ADMIN_LOCK_LIFT] = admin_run_lock_lift,
+	[ADMIN_NODE_LIST] = admin_run_node_list,
+	[ADMIN_NODE_DRAIN] = admin_run_node_drain,
 	[ADMIN_EXPLAIN] = admin_run_explain,
 };
 

@@ -129,6 +129,8 @@ void admin_run_sts_list(struct admin_client *c);
 void admin_run_sts_refresh(struct admin_client *c);
 void admin_run_lock_list(struct admin_client *c);
 void admin_run_lock_lift(struct admin_client *c);
+void admin_run_node_list(struct admin_client *c);
+void admin_run_node_drain(struct admin_client *c);
 void admin_run_explain(struct admin_client *c);
 /* Gives back what a client has for it, whatever it ran. */
 void admin_explain_end(struct admin_client *c);

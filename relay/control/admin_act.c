@@ -10,11 +10,13 @@
 #include "core/log.h"
 #include "relay/control/admin_queue.h"
 #include "relay/control/control.h"
+#include "relay/control/seen.h"
 #include "relay/flow/report.h"
 
 enum {
 	ACTS_MAX = 64,
 	REFUSED_MAX = 100,
+	EXAMPLES = 5, /* of a dry run, at most so many of each worker */
 	TEXTS_FIRST = 1024,
 	TEXTS_MAX = 16 * 1024 * 1024,
 };
@@ -43,17 +45,21 @@ struct act_part {
 	struct ask_part *ask_part;
 	uint64_t cursor;
 	bool at_end;      /* nothing more will be found */
+	bool is_away;     /* the store cannot be asked */
 	unsigned id_next; /* of the request's ids */
+	uint64_t id_cursor;
 	struct mail_id found[ACTS_MAX];
 	bool maybe[ACTS_MAX]; /* it is only a candidate */
 	unsigned found_count;
 	unsigned found_next; /* the first that is not begun */
 	struct mail_id last; /* found; rows of a mail come together */
 	bool has_last;
+	bool passes;      /* it was seen before, here or by another worker */
 	struct list idle; /* struct act.link */
 	unsigned in_flight;
 	struct act acts[ACTS_MAX];
 	struct admin_acted numbers;
+	struct admin_found examples;
 	struct refusal refused[REFUSED_MAX];
 	unsigned refused_count;
 };
@@ -70,6 +76,7 @@ struct act_run {
 	uint64_t limit; /* mails done of a worker; 0: all */
 	bool by_ids;
 	bool dry_run;
+	struct seen *seen; /* NULL: mails stay where they are */
 	struct buf who;
 	uint8_t who_memory[ADMIN_WHO_MAX];
 	struct span why; /* in the client's request */
@@ -88,14 +95,23 @@ on_found(void *context, const struct queue_row *row)
 
 	if (site != NULL && !report_leads_to(w->flow, row->site, *site))
 		return p->found_count < ACTS_MAX;
-	if (p->has_last && mail_id_eq(p->last, row->id))
+	bool is_known = p->has_last && mail_id_eq(p->last, row->id);
+	if (!is_known)
+		p->passes = p->run->seen != NULL && !seen_add(p->run->seen, row->id);
+	if (!p->passes) {
+		p->numbers.recipients += row->pending_count;
+		if (p->run->dry_run && p->examples.count < EXAMPLES)
+			admin_on_row(&p->examples, row);
+	}
+	p->last = row->id;
+	p->has_last = true;
+	if (is_known || p->passes)
 		return p->found_count < ACTS_MAX;
 	if (p->run->moves && row->place == p->run->place)
 		return p->found_count < ACTS_MAX; /* it is there */
 	ASSERT(p->found_count < ACTS_MAX);
 	p->maybe[p->found_count] = row->is_candidate;
-	p->found[p->found_count++] = p->last = row->id;
-	p->has_last = true;
+	p->found[p->found_count++] = row->id;
 	p->numbers.matched++;
 	return p->found_count < ACTS_MAX;
 }
@@ -106,16 +122,18 @@ look_by_filter(struct act_part *p, struct queue *q, uint64_t slice_us)
 	p->at_end = !queue_list(q, &p->run->filter, &p->cursor, slice_us, on_found, p);
 }
 
-/* One lookup an id; those of other workers are not found here. */
+/* One lookup an id, which a store may need time for; those of other workers are not found here. */
 static void
 look_by_ids(struct act_part *p, struct queue *q, uint64_t slice_us)
 {
 	const struct admin_request *r = &p->run->client->request;
 
 	while (p->id_next < r->id_count && p->found_count < ACTS_MAX) {
-		struct queue_filter filter = { .by_id = true, .id = r->ids[p->id_next++] };
-		uint64_t cursor = 0;
-		queue_list(q, &filter, &cursor, slice_us, on_found, p);
+		struct queue_filter filter = { .by_id = true, .id = r->ids[p->id_next] };
+		if (queue_list(q, &filter, &p->id_cursor, slice_us, on_found, p))
+			return;
+		p->id_next++;
+		p->id_cursor = 0;
 	}
 	p->at_end = p->id_next == r->id_count;
 }
@@ -183,9 +201,12 @@ on_acted(struct queue_act *request, enum err e)
 
 	if (e == ERR_OK) {
 		p->numbers.done++;
-		if (!p->run->moves) /* the queue tells of those, also when nobody asks any more */
-			log_act(p, request->id);
-		log_removed(a);
+		/* The queue tells of moves, also when nobody asks any more. */
+		if (!request->is_told) {
+			if (!p->run->moves)
+				log_act(p, request->id);
+			log_removed(a);
+		}
 	} else {
 		if (e == ERR_AGAIN)
 			p->numbers.busy++;
@@ -278,7 +299,10 @@ act_slice(struct ask_part *ask_part, uint64_t slice_us)
 	struct queue *q = ask_worker(ask_part)->queue;
 
 	p->ask_part = ask_part;
-	if (ask_is_cancelled(ask_part) || (run->limit > 0 && p->numbers.done >= run->limit)) {
+	p->examples.flow = ask_worker(ask_part)->flow;
+	p->is_away |= !p->at_end && queue_admit(q, 0) == ERR_AWAY;
+	if (ask_is_cancelled(ask_part) || p->is_away ||
+	    (run->limit > 0 && p->numbers.done >= run->limit)) {
 		p->at_end = true;
 		p->found_next = p->found_count = 0;
 	}
@@ -305,16 +329,39 @@ act_slice(struct ask_part *ask_part, uint64_t slice_us)
 static void
 end_run(struct act_run *run)
 {
-	for (unsigned i = 0; i < WORKERS_MAX; i++)
+	for (unsigned i = 0; i < WORKERS_MAX; i++) {
+		if (run->parts[i] != NULL)
+			admin_found_fini(&run->parts[i]->examples);
 		free(run->parts[i]);
+	}
+	seen_free(run->seen);
 	free(run);
 }
 
 static struct span
 why_not(enum err e)
 {
-	return e == ERR_AGAIN ? SPAN("it is being delivered now; suspend its site to stop that")
-			      : span_of_string(err_text(e));
+	if (e == ERR_AGAIN)
+		return SPAN("it is being delivered now; suspend its site to stop that");
+	if (e == ERR_TIMEOUT)
+		return SPAN("the relay that has it did not answer, and may still do it");
+	return span_of_string(err_text(e));
+}
+
+static void
+write_examples(const struct act_run *run)
+{
+	struct admin_client *c = run->client;
+	unsigned left = EXAMPLES;
+
+	admin_rows(c, "examples");
+	for (unsigned w = 0; w < admin_workers(c); w++) {
+		struct admin_found *found = &run->parts[w]->examples;
+		found->count = found->count < left ? found->count : left;
+		left -= (unsigned)found->count;
+		admin_write_rows(c, found);
+	}
+	admin_rows_end(c);
 }
 
 /* At most REFUSED_MAX rows in all. */
@@ -344,19 +391,28 @@ answer(struct act_run *run)
 {
 	struct admin_client *c = run->client;
 	struct admin_acted all = { .dry_run = run->dry_run };
+	bool is_away = false;
 
 	for (unsigned w = 0; w < admin_workers(c); w++) {
 		const struct admin_acted *n = &run->parts[w]->numbers;
 		all.matched += n->matched;
+		all.recipients += n->recipients;
 		all.done += n->done;
 		all.busy += n->busy;
 		all.missing += n->missing;
 		all.failed += n->failed;
+		is_away |= run->parts[w]->is_away;
+	}
+	if (is_away) {
+		admin_refuse(c, ADMIN_REFUSED, err_text(ERR_AWAY));
+		return;
 	}
 	if (run->by_ids)
 		all.missing += c->request.id_count - all.matched;
 	admin_object(c, ADMIN_SHAPE_acted, &all);
 	write_refused(run);
+	if (run->dry_run)
+		write_examples(run);
 	admin_done(c);
 }
 
@@ -406,6 +462,7 @@ make_parts(struct act_run *run, unsigned workers)
 		if (p == NULL)
 			return false;
 		p->run = run;
+		p->examples.wanted = EXAMPLES;
 		list_init(&p->idle);
 		for (unsigned n = 0; n < ACTS_MAX; n++)
 			list_append(&p->idle, &p->acts[n].link);
@@ -428,6 +485,8 @@ admin_run_queue_act(struct admin_client *c)
 		return;
 	}
 	run = calloc(1, sizeof *run);
+	if (run != NULL && queue_has_nodes(c->admin->control->crew[0].worker.queue))
+		run->seen = seen_new();
 	if (run == NULL || !make_parts(run, admin_workers(c))) {
 		if (run != NULL)
 			end_run(run);

@@ -237,6 +237,7 @@ struct list_part {
 	uint64_t begin; /* of its queue */
 	uint64_t cursor;
 	bool at_end;
+	bool is_away; /* rows that nobody can be asked for now */
 	struct admin_found rows;
 };
 
@@ -271,7 +272,8 @@ list_slice(struct ask_part *ask_part, uint64_t slice_us)
 	if (p->at_end || p->rows.no_memory || p->rows.count >= p->rows.wanted ||
 	    ask_is_cancelled(ask_part))
 		return ASK_DONE;
-	return ASK_MORE;
+	p->is_away = queue_admit(w->queue, 0) == ERR_AWAY;
+	return p->is_away ? ASK_DONE : ASK_MORE;
 }
 
 /* The worker with which the next page begins, and where; false: there is none. `last` is the last
@@ -329,12 +331,17 @@ on_listed(struct ask *a)
 	struct list_run *run = CONTAINER_OF(a, struct list_run, ask);
 	struct admin_client *c = run->client;
 	bool no_memory = false;
+	bool is_away = false;
 
-	for (unsigned w = 0; w < WORKERS_MAX; w++)
+	for (unsigned w = 0; w < WORKERS_MAX; w++) {
 		no_memory = no_memory || run->parts[w].rows.no_memory;
+		is_away = is_away || run->parts[w].is_away;
+	}
 	if (admin_asked(c)) {
 		if (no_memory)
 			admin_refuse(c, ADMIN_NO_MEMORY, NULL);
+		else if (is_away)
+			admin_refuse(c, ADMIN_REFUSED, err_text(ERR_AWAY));
 		else
 			answer_list(run);
 	}
@@ -408,6 +415,7 @@ struct count_run {
 	uint64_t now_wall_ms;
 	struct ask_part parts[WORKERS_MAX];
 	uint64_t cursors[WORKERS_MAX];
+	bool is_away[WORKERS_MAX];
 	uint64_t maybe[WORKERS_MAX];
 	struct tally *tallies[WORKERS_MAX];
 };
@@ -477,7 +485,8 @@ count_slice(struct ask_part *p, uint64_t slice_us)
 	bool more = queue_list(w->queue, &run->filter, &run->cursors[p->worker], slice_us,
 			       on_counted_row, &counting);
 
-	return more && !ask_is_cancelled(p) ? ASK_MORE : ASK_DONE;
+	run->is_away[p->worker] = more && queue_admit(w->queue, 0) == ERR_AWAY;
+	return more && !run->is_away[p->worker] && !ask_is_cancelled(p) ? ASK_MORE : ASK_DONE;
 }
 
 static void
@@ -528,7 +537,14 @@ on_counted(struct ask *a)
 	struct count_run *run = CONTAINER_OF(a, struct count_run, ask);
 	unsigned workers = admin_workers(run->client);
 
-	if (admin_asked(run->client)) {
+	bool is_away = false;
+
+	for (unsigned i = 0; i < workers; i++)
+		is_away = is_away || run->is_away[i];
+	bool goes_on = admin_asked(run->client);
+	if (goes_on && is_away) {
+		admin_refuse(run->client, ADMIN_REFUSED, err_text(ERR_AWAY));
+	} else if (goes_on) {
 		for (unsigned i = 1; i < workers; i++)
 			tally_add_all(run->tallies[0], run->tallies[i]);
 		answer_count(run, run->tallies[0]);

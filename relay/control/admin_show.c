@@ -18,6 +18,7 @@ struct show_part {
 	struct ask_part *ask_part;
 	struct queue_show show;
 	bool begun;
+	uint64_t cursor;
 	bool done;
 	enum err error;
 	struct admin_found rows;
@@ -123,16 +124,18 @@ show_slice(struct ask_part *ask_part, uint64_t slice_us)
 	struct show_part *p = &run->parts[ask_part->worker];
 	struct worker *w = ask_worker(ask_part);
 	struct queue_filter filter = { .by_id = true, .id = run->client->request.id };
-	uint64_t cursor = 0;
 
 	if (p->done)
 		return ASK_DONE;
 	ASSERT(!p->begun);
-	p->begun = true;
 	p->ask_part = ask_part;
 	p->rows.flow = w->flow;
 	p->rows.wanted = PROTOCOL_ROWS_MAX;
-	queue_list(w->queue, &filter, &cursor, slice_us, admin_on_row, &p->rows);
+	/* Rows may be on their way, but not where nobody can be asked for them. */
+	if (queue_list(w->queue, &filter, &p->cursor, slice_us, admin_on_row, &p->rows) &&
+	    !ask_is_cancelled(ask_part) && queue_admit(w->queue, 0) != ERR_AWAY)
+		return ASK_MORE;
+	p->begun = true;
 	arena_init(&p->texts, TEXTS_FIRST, TEXTS_MAX);
 	p->show = (struct queue_show){ .id = filter.id, .on_done = on_shown };
 	queue_show(w->queue, &p->show);
@@ -160,26 +163,36 @@ answer(struct admin_client *c, struct show_part *p)
 	admin_done(c);
 }
 
+/* Of several that know it the one that has its rows; of those that do not the one that says why. */
+static struct show_part *
+best_part(struct show_run *run, unsigned workers)
+{
+	struct show_part *best = &run->parts[0];
+
+	for (unsigned w = 1; w < workers; w++) {
+		struct show_part *p = &run->parts[w];
+		bool is_better =
+			best->error == ERR_OK
+				? p->error == ERR_OK && p->rows.count > 0 && best->rows.count == 0
+				: best->error == ERR_NOT_FOUND || p->error == ERR_OK;
+		if (is_better)
+			best = p;
+	}
+	return best;
+}
+
 static void
 answer_one(struct show_run *run)
 {
 	struct admin_client *c = run->client;
-	enum err error = ERR_NOT_FOUND;
+	struct show_part *p = best_part(run, admin_workers(c));
 
-	/* One has it, while another cannot ask whether it is where nobody can look now. */
-	for (unsigned w = 0; w < admin_workers(c); w++) {
-		struct show_part *p = &run->parts[w];
-		if (p->error == ERR_OK) {
-			answer(c, p);
-			return;
-		}
-		if (p->error != ERR_NOT_FOUND)
-			error = p->error;
-	}
-	if (error == ERR_NOT_FOUND)
+	if (p->error == ERR_OK)
+		answer(c, p);
+	else if (p->error == ERR_NOT_FOUND)
 		admin_refuse(c, ADMIN_NOT_FOUND, "there is no such mail in the queue");
 	else
-		admin_refuse(c, ADMIN_REFUSED, err_text(error));
+		admin_refuse(c, ADMIN_REFUSED, err_text(p->error));
 }
 
 static void

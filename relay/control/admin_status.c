@@ -73,7 +73,14 @@ state_word(struct control *c)
 {
 	if (c->draining)
 		return SPAN("draining");
-	return control_is_ready(c) ? SPAN("ready") : SPAN("not_ready");
+	switch (control_readiness(c)) {
+	case ERR_OK:
+		return SPAN("ready");
+	case ERR_DRAINING:
+		return SPAN("drained");
+	default:
+		return SPAN("not_ready");
+	}
 }
 
 static void

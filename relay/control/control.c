@@ -67,7 +67,7 @@ on_beat(struct timer *t)
 	struct worker *w = &m->worker;
 
 	atomic_store_explicit(&m->beat_ms, w->now_ms, memory_order_relaxed);
-	atomic_store_explicit(&m->admits, queue_admit(w->queue, 0) == ERR_OK, memory_order_relaxed);
+	atomic_store_explicit(&m->refuses, queue_admit(w->queue, 0), memory_order_relaxed);
 	refresh_gauges(m);
 	log_turn(w->log);
 	timer_set(&w->timers, t, w->now_ms + BEAT_MS);
@@ -634,18 +634,17 @@ control_is_healthy(void *control)
 	return true;
 }
 
-bool
-control_is_ready(void *control)
+enum err
+control_readiness(void *control)
 {
 	struct control *c = control;
+	enum err why = ERR_OK;
 
 	if (!atomic_load(&c->ready))
-		return false;
-	for (unsigned i = 0; i < c->crew_count; i++) {
-		if (!atomic_load_explicit(&c->crew[i].admits, memory_order_relaxed))
-			return false;
-	}
-	return true;
+		return atomic_load(&c->started) ? ERR_SHUTTING_DOWN : ERR_AGAIN;
+	for (unsigned i = 0; i < c->crew_count && why == ERR_OK; i++)
+		why = atomic_load_explicit(&c->crew[i].refuses, memory_order_relaxed);
+	return why;
 }
 
 uint64_t

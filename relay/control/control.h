@@ -44,7 +44,7 @@ struct crew {
 	bool letter_due; /* its mailbox was full */
 	struct timer beat;
 	_Atomic uint64_t beat_ms;    /* when it last turned, monotonic; read by the HTTP thread */
-	atomic_bool admits;          /* whether its queue takes mail; likewise */
+	atomic_uint refuses;         /* enum err: why its queue takes no mail; likewise */
 	_Atomic uint64_t mails_here; /* of its queue, on this host's disk; likewise */
 	bool opened;                 /* it has its ring */
 	struct asked asked;
@@ -104,7 +104,7 @@ void crew_start(struct crew *m);
 
 /* For the HTTP thread. Healthy while it starts; ready only when every worker takes mail. */
 bool control_is_healthy(void *control);
-bool control_is_ready(void *control);
+enum err control_readiness(void *control); /* ERR_OK: it is; else why not */
 /* Mails that nobody but this node can deliver. */
 uint64_t control_mails_here(const struct control *c);
 bool control_is_disposable(const struct control *c); /* there is none */

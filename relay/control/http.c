@@ -10,6 +10,7 @@
 enum {
 	CONNECTIONS_MAX = 16,
 	TIMEOUT_S = 10,
+	WHY_MAX = 256,
 };
 
 struct http {
@@ -60,15 +61,18 @@ static enum MHD_Result
 answer_ready(struct http *h, struct MHD_Connection *connection)
 {
 	uint64_t kept = h->source.kept_mails(h->source.context);
-	bool is_ready = h->source.is_ready(h->source.context);
-	uint8_t memory[128];
+	enum err why = h->source.readiness(h->source.context);
+	uint8_t memory[WHY_MAX];
 	struct buf text = buf_of(memory, sizeof memory);
 
-	buf_append_string(&text, is_ready ? "ready\n" : "not taking mail\n");
+	if (why == ERR_OK)
+		buf_append_string(&text, "ready\n");
+	else
+		buf_printf(&text, "not taking mail: %s\n", err_text(why));
 	if (kept > 0)
 		buf_printf(&text, "not disposable: mails in the fallback spool: %llu\n",
 			   (unsigned long long)kept);
-	return answer(connection, is_ready ? 200 : 503, "text/plain; charset=utf-8",
+	return answer(connection, why == ERR_OK ? 200 : 503, "text/plain; charset=utf-8",
 		      (const char *)text.data, text.size);
 }
 

@@ -15,6 +15,7 @@
 #include <stddef.h>
 
 #include "core/base/buf.h"
+#include "core/base/err.h"
 #include "core/metric.h"
 #include "core/net.h"
 
@@ -25,7 +26,7 @@ struct http_source {
 	size_t block_count;
 	/* Called on the HTTP thread. */
 	bool (*is_healthy)(void *context);
-	bool (*is_ready)(void *context);
+	enum err (*readiness)(void *context); /* ERR_OK: it takes mail; else why not */
 	/* Mails for which this node is needed where it should not be; 0: it is disposable, or is
 	 * not meant to be. */
 	uint64_t (*kept_mails)(void *context);

@@ -12,6 +12,7 @@ static const char usage[] =
 	"  --socket PATH     of ringpostd, as in admin.socket (" ARGUMENTS_SOCKET ")\n"
 	"  --json            the answer as it came\n"
 	"  --timeout TIME    for the answer: 30s, 5m\n"
+	"  --yes             changes many mails that a filter matches without asking first\n"
 	"  --help            of a command\n"
 	"  --version\n"
 	"\n"
@@ -154,6 +155,8 @@ read_common(struct words *w, struct arguments *out, const char *option, size_t s
 		out->list = true;
 	} else if (span_eq(name, SPAN("version")) && option[size] == 0) {
 		out->version = true;
+	} else if (span_eq(name, SPAN("yes")) && option[size] == 0) {
+		out->yes = true;
 	} else if (span_eq(name, SPAN("socket"))) {
 		out->socket = value_of(w, option, size, why);
 		return out->socket != NULL;

@@ -24,6 +24,7 @@ struct arguments {
 	bool has_command; /* `command` is known */
 	bool list;        /* print all commands and options, for completion */
 	bool version;
+	bool yes;            /* many mails are meant: nobody needs to be asked */
 	uint64_t timeout_ms; /* for the answer; 0: as the command needs */
 	enum admin_command command;
 };

@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "core/base/assert.h"
 #include "relay/ctl/arguments.h"
 #include "relay/ctl/link.h"
 #include "relay/ctl/show.h"
@@ -116,11 +118,78 @@ is_done(const json_t *answer)
 	       json_is_object(json_object_get(answer, "result"));
 }
 
+/* Mails that a filter chooses are counted before they are changed; a move leaves them as they are. */
+static bool
+counts_first(const struct arguments *a, const json_t *request)
+{
+	return !a->yes && a->command != ADMIN_QUEUE_MOVE &&
+	       protocol_command(a->command)->shape == ADMIN_SHAPE_acted &&
+	       json_object_get(request, "ids") == NULL &&
+	       json_object_get(request, "dry_run") == NULL;
+}
+
+/* Of somebody at a terminal; nobody else can be asked. */
+static bool
+is_meant(const struct arguments *a, const json_t *count, struct buf *why)
+{
+	json_int_t mails = json_integer_value(json_object_get(count, "matched"));
+	json_int_t recipients = json_integer_value(json_object_get(count, "recipients"));
+	const char *words = protocol_command(a->command)->words;
+	char reply[8];
+
+	if (mails <= 1)
+		return true;
+	if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)) {
+		buf_printf(why,
+			   "%s: %lld mails match (%lld recipients); --yes does it, --dry-run "
+			   "shows some of them",
+			   words, (long long)mails, (long long)recipients);
+		return false;
+	}
+	fprintf(stderr, "%s: %lld mails (%lld recipients). Do it? [y/N] ", words, (long long)mails,
+		(long long)recipients);
+	if (fgets(reply, sizeof reply, stdin) != NULL && (reply[0] == 'y' || reply[0] == 'Y'))
+		return true;
+	buf_append_string(why, "nothing was changed");
+	return false;
+}
+
+/* EXIT_DONE: go on. */
+static int
+confirm(const struct arguments *a, struct span line, struct buf *why)
+{
+	json_t *request = json_loadb((const char *)line.data, line.size, 0, NULL);
+	int status = EXIT_DONE;
+
+	if (counts_first(a, request)) {
+		uint8_t memory[PROTOCOL_REQUEST_MAX];
+		struct buf dry = buf_of(memory, sizeof memory);
+		json_object_set_new(request, "dry_run", json_true());
+		dry.size = json_dumpb(request, (char *)memory, sizeof memory - 1, JSON_COMPACT);
+		ASSERT(dry.size > 0 && dry.size < sizeof memory);
+		buf_append_byte(&dry, '\n');
+		json_t *answer = ask(a, buf_span(&dry), why);
+		const json_t *result = json_object_get(answer, "result");
+		if (answer == NULL)
+			status = complain(why, EXIT_TRY_AGAIN);
+		else if (result == NULL)
+			status = print_refusal(a, answer);
+		else if (!is_meant(a, result, why))
+			status = complain(why, EXIT_USAGE);
+		json_decref(answer);
+	}
+	json_decref(request);
+	return status;
+}
+
 static int
 run(const struct arguments *a, struct span line, struct buf *text, struct buf *why)
 {
-	json_t *answer = ask(a, line, why);
+	int before = confirm(a, line, why);
 
+	if (before != EXIT_DONE)
+		return before;
+	json_t *answer = ask(a, line, why);
 	if (answer == NULL)
 		return complain(why, EXIT_TRY_AGAIN);
 	int status = is_done(answer) ? print_result(a, json_object_get(answer, "result"), text)

@@ -854,7 +854,7 @@ pump(struct destination *d)
 {
 	struct flow *f = d->flow;
 
-	if (!d->due || d->claiming || f->draining)
+	if (!d->due || d->claiming || f->draining || f->rests)
 		return;
 	if (d->kind == SITE_SMTP || d->kind == SITE_LMTP)
 		look(d);

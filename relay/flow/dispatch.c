@@ -779,7 +779,7 @@ has_room(struct flow *f, const struct destination *d)
 		f->jobs_were_full = true;
 		return false;
 	}
-	if (f->draining || !queue_may_deliver(q) || flow_must_pause(f))
+	if (f->draining || f->rests || !queue_may_deliver(q) || flow_must_pause(f))
 		return false;
 	if (d->site == NULL)
 		return destination_has_room(d);
@@ -838,7 +838,7 @@ dispatch_overdue(struct flow *f, struct queue_item *item)
 	const struct destination *d = destination_at(f, item->site);
 	struct schedule schedule = outcome_schedule(f);
 	uint64_t now_ms = f->worker->now_wall_ms;
-	bool may = !f->draining && item->open_starts == 0 && is_on_its_route(f, item);
+	bool may = !f->draining && !f->rests && item->open_starts == 0 && is_on_its_route(f, item);
 	struct job *j = may ? job_new(f, item, destination_at(f, item->site)) : NULL;
 
 	if (j == NULL) {

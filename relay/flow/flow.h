@@ -79,6 +79,7 @@ struct flow {
 	uint8_t *scratch_memory;
 	uint64_t key_seed; /* of the limits' keys: the same for all workers, secret */
 
+	bool rests; /* an operator drains this node: nothing begins, all sites are suspended */
 	bool draining;
 	bool cut_off; /* the time for it is over */
 	bool drained; /* on_drained was called */
@@ -108,6 +109,7 @@ void flow_on_due(struct queue *q, struct site_id site);
 struct site_id flow_site_of(struct queue *q, struct span address, uint32_t flags);
 void flow_on_site_unused(struct queue *q, struct site_id site);
 uint32_t flow_weight_of(struct queue *q, struct span sender);
+void flow_on_drain(struct queue *q, bool drains);
 /* The weight of a sender among those that wait for one site. */
 uint32_t flow_weight(const struct flow *f, struct span sender);
 /* Counts a session for reports about TLS; `row` without its day. */

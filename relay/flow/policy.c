@@ -23,6 +23,8 @@ policy_row_of_err(struct flow *f, enum err e)
 		return REPLY_QUEUE_FULL;
 	case ERR_SHUTTING_DOWN:
 		return REPLY_SHUTTING_DOWN;
+	case ERR_DRAINING:
+		return REPLY_DRAINED;
 	case ERR_AWAY:
 		return REPLY_QUEUE_AWAY;
 	case ERR_STORAGE:
@@ -55,6 +57,11 @@ policy_client(struct session *s, enum close_reason *reason)
 		*reason = CLOSE_SHUTDOWN;
 		flow_event_refused(s->flow, s, LABEL_REFUSAL_SHUTDOWN);
 		return REPLY_SHUTTING_DOWN;
+	}
+	if (s->flow->rests) {
+		*reason = CLOSE_DRAINED;
+		flow_event_refused(s->flow, s, LABEL_REFUSAL_DRAINED);
+		return REPLY_DRAINED;
 	}
 	s->counted_all = limits_take(shared, all_clients_key, limits->connections);
 	if (!s->counted_all) {

@@ -65,7 +65,7 @@ site_new(struct flow *f, enum site_kind kind, bool by_mx, struct span name)
 	/* The low bits choose the bucket. */
 	s->home = (unsigned)((s->hash >> 32) % f->worker->count);
 	s->used_at_ms = f->worker->now_ms;
-	s->suspended = suspensions_have(f->suspensions, name);
+	s->suspended = flow_suspends(f, name);
 	line_init(&s->waiting);
 	list_init(&s->bodies);
 	list_init(&s->idle);

@@ -63,6 +63,38 @@ suspensions_have(const struct suspensions *s, struct span name)
 	return false;
 }
 
+bool
+flow_suspends(const struct flow *f, struct span name)
+{
+	return f->rests || suspensions_have(f->suspensions, name);
+}
+
+static void
+look_at_sites(struct flow *f)
+{
+	for (struct list_node *n = list_first(&f->site_list); n != NULL;
+	     n = list_next(&f->site_list, n)) {
+		struct site *site = LIST_ITEM(n, struct site, link);
+		bool suspended = flow_suspends(f, site->name);
+		if (suspended != site->suspended)
+			site_pump_soon(site);
+		site->suspended = suspended;
+	}
+}
+
+/* What is due meanwhile was told once, and is not told again. */
+void
+flow_on_drain(struct queue *q, bool drains)
+{
+	struct flow *f = flow_of_queue(q);
+
+	f->rests = drains;
+	look_at_sites(f);
+	for (struct list_node *n = list_first(&f->destinations.all); n != NULL && !drains;
+	     n = list_next(&f->destinations.all, n))
+		destination_due(LIST_ITEM(n, struct destination, link));
+}
+
 void
 flow_suspend(struct flow *f, struct suspensions *s)
 {
@@ -73,12 +105,5 @@ flow_suspend(struct flow *f, struct suspensions *s)
 		return;
 	f->suspensions = suspensions_get(s);
 	suspensions_put(old);
-	for (struct list_node *n = list_first(&f->site_list); n != NULL;
-	     n = list_next(&f->site_list, n)) {
-		struct site *site = LIST_ITEM(n, struct site, link);
-		bool suspended = suspensions_have(s, site->name);
-		if (suspended != site->suspended)
-			site_pump_soon(site);
-		site->suspended = suspended;
-	}
+	look_at_sites(f);
 }

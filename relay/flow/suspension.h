@@ -31,5 +31,7 @@ bool suspensions_have(const struct suspensions *s, struct span name);
 
 /* On the worker: from now on these, unless it has newer ones; takes its own reference. */
 void flow_suspend(struct flow *f, struct suspensions *s);
+/* Is it to start nothing? */
+bool flow_suspends(const struct flow *f, struct span name);
 
 #endif

@@ -275,6 +275,7 @@ open_store(void)
 		.site_of = flow_site_of,
 		.on_due = flow_on_due,
 		.on_site_unused = flow_on_site_unused,
+		.on_drain = flow_on_drain,
 		.weight_of = flow_weight_of,
 	};
 	/* Of each worker: room for one of the largest records, and for not much more. */

@@ -828,8 +828,7 @@ state_survives_with_any_number_of_workers(void **state)
 		world_open(w, *state, counts[i]);
 		world_expect(w, mails, 20);
 		world_expect(w, items_waiting, 20);
-		if (!w->kind->is_shared)
-			world_expect(w, recipients_failed, 20);
+		world_expect(w, recipients_failed, 20);
 		world_claim_one(w, 2, &item);
 		const struct mail_recipient *r = item->mail->envelope->recipients;
 		assert_int_equal(item->recipient_count, 1);

@@ -28,7 +28,7 @@ struct queue_suite_store {
 				    const struct queue_hooks *hooks, struct buf *why);
 	uint64_t file_threshold; /* bodies above are kept another way; both are tried */
 	/* Nodes share it. Mails are in no process: after a start any worker may get any of them,
-	 * numbers lag behind, those of single items and recipients are not known, a stop hands
+	 * numbers lag behind, those of single items are not known, a stop hands
 	 * over what was kept (nothing is `recovered` then), and a death does when a lease has run
 	 * out. What is due in more than ten seconds no worker keeps. */
 	bool is_shared;

@@ -282,7 +282,7 @@ def test_hold_release_retry_remove(relay, sink):
     relay.change({"routes": [{"domain": "*", "to": sink.url}]})
     relay.reload()
     relay.log.wait("config_loaded")
-    done = relay.ctl("queue", "retry", "--all", "--reason", "the sink is up")
+    done = relay.ctl("queue", "retry", "--all", "--yes", "--reason", "the sink is up")
     assert done["matched"] == 3
     sink.wait(1)  # a retry is no release
     assert sorted(row["id"] for row in relay.wait_rows(2)) == sorted(ids[:2])
@@ -306,7 +306,8 @@ def test_a_hold_outlives_a_restart(relay):
 def test_a_dry_run_changes_nothing(relay):
     fill(relay, 3)
     dry = relay.ctl("queue", "remove", "--all", "--dry-run")
-    assert dry["matched"] == 3 and dry["done"] == 0 and dry["dry_run"]
+    assert dry["matched"] == dry["recipients"] == 3 and dry["done"] == 0 and dry["dry_run"]
+    assert sorted(row["id"] for row in dry["examples"]) == sorted(row["id"] for row in relay.rows())
     assert len(relay.rows()) == 3
     assert relay.log.events("mail_acted") == []
 
@@ -340,11 +341,29 @@ def test_destruction_needs_to_be_meant(relay):
     assert len(relay.rows()) == 1
 
 
+def test_several_mails_of_a_filter_need_a_yes(relay):
+    """Where nobody can be asked. One alone, and those that are named, need none."""
+    ids = fill(relay, 3)
+    said = relay.ctl_text("queue", "remove", "--state", "waiting", "--reason", "x", status=EX_USAGE)
+    assert "3 mails match (3 recipients); --yes does it" in said.stderr
+    assert len(relay.rows()) == 3
+    relay.ctl("queue", "hold", *ids[:2], "--reason", "x")
+    assert relay.ctl("queue", "remove", "--state", "waiting", "--reason", "x")["done"] == 1
+    assert relay.ctl("queue", "remove", "--all", "--yes", "--reason", "x")["done"] == 2
+
+
+def test_there_are_no_nodes_where_the_queue_is_not_shared(relay):
+    said = relay.ctl_text("node", "list", status=EX_REFUSED)
+    assert "relay's own" in said.stderr
+
+
 def test_many_are_changed_by_a_filter(relay):
     fill(relay, 500)
-    assert relay.ctl("queue", "hold", "--state", "waiting", "--reason", "x")["done"] == 500
+    assert relay.ctl("queue", "hold", "--state", "waiting", "--yes",
+                     "--reason", "x")["done"] == 500
     assert relay.ctl("queue", "count", "state")["rows"][0]["key"] == "held"
-    assert relay.ctl("queue", "remove", "--state", "held", "--reason", "x")["done"] == 500
+    assert relay.ctl("queue", "remove", "--state", "held", "--yes",
+                     "--reason", "x")["done"] == 500
     assert relay.rows() == []
     assert len(relay.log.wait_events(1000, "mail_acted")) == 1000
 
@@ -429,7 +448,7 @@ def test_what_waits_for_a_connection_is_released(folder):
             stuck = len(relay.rows("--state", "active"))
             assert 1 <= stuck <= 2  # on the connection, and one ahead
             waiting = relay.wait_rows(30 - stuck, "--state", "waiting")
-            done = relay.ctl("queue", "remove", "--state", "waiting", "--reason", "x")
+            done = relay.ctl("queue", "remove", "--state", "waiting", "--yes", "--reason", "x")
             assert done["done"] == len(waiting)
             assert len(relay.rows()) == stuck
 

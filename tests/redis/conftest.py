@@ -40,7 +40,8 @@ class Wakes:
         self.listener = server.connect()
         assert self.listener.call("SUBSCRIBE", channel)[0] == b"subscribe"
 
-    def count(self, client, message):
+    def count(self, client, message, beginning=None):
+        """Those that are `message`, or begin so; there must be no others."""
         client.call("PUBLISH", self.channel, "end")
         count = 0
         while True:
@@ -49,7 +50,7 @@ class Wakes:
             if what == b"end":
                 self.listener.close()
                 return count
-            assert what == message
+            assert what == message or beginning and what.startswith(beginning)
             count += 1
 
 
@@ -57,7 +58,7 @@ class ModelWakes:
     def __init__(self, client):
         self.before = client.call("SIM", "PUBLISHED")
 
-    def count(self, client, message):
+    def count(self, client, message, beginning=None):
         return client.call("SIM", "PUBLISHED") - self.before
 
 

@@ -10,7 +10,8 @@ import struct
 import subprocess
 import tempfile
 
-FUNCTIONS = pathlib.Path(__file__).resolve().parents[2] / "queue/redis/functions.lua"
+FOLDER = pathlib.Path(__file__).resolve().parents[2] / "queue/redis"
+FUNCTIONS = (FOLDER / "functions.lua").read_bytes() + (FOLDER / "nodes.lua").read_bytes()
 
 
 class RedisError(Exception):
@@ -73,7 +74,7 @@ class Client:
         return dict(row.split(":", 1) for row in rows if ":" in row)
 
     def load_functions(self):
-        return self.call("FUNCTION", "LOAD", "REPLACE", FUNCTIONS.read_bytes())
+        return self.call("FUNCTION", "LOAD", "REPLACE", FUNCTIONS)
 
 
 START_MS = 1795767016160

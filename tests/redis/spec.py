@@ -16,7 +16,7 @@ class Mail:
     def __init__(self, envelope, pending, pieces, owner):
         self.envelope, self.pending, self.pieces = envelope, pending, pieces
         self.owner, self.due, self.lane, self.hold = owner, None, None, 0
-        self.states, self.change = {}, None
+        self.states, self.change, self.failed = {}, None, 0
 
     def is_held(self):
         return self.hold % 2 == 1
@@ -36,6 +36,8 @@ class Mail:
             out[b"c"] = u(self.change)
         if self.hold:
             out[b"h"] = u(str(self.hold))
+        if self.failed:
+            out[b"f"] = u(str(self.failed))
         for index, state in self.states.items():
             out[u(f"r{index}")] = state
         return out
@@ -47,8 +49,8 @@ class Shard:
         self.now = now
         self.mails, self.bodies, self.tombs, self.leases, self.index = {}, {}, {}, {}, set()
         self.last = {}  # incarnation -> ids that it was given, when they are forgotten
-        self.has_counted = False
-        self.wakes = 0
+        self.has_counted = self.has_failed = False
+        self.wakes = self.asked = 0
 
     # --- the key space ---------------------------------------------------------------------------
 
@@ -66,6 +68,9 @@ class Shard:
 
     def own(self, inc):
         return {id for id, mail in self.mails.items() if mail.owner == inc}
+
+    def failed(self):
+        return sum(mail.failed for mail in self.mails.values())
 
     def held(self):
         return {id: m.due for id, m in self.mails.items() if m.owner is None and m.is_held()}
@@ -94,6 +99,8 @@ class Shard:
         out.update({name: (value, -1) for name, value in sets.items() if value})
         if self.has_counted:
             out["waiting"] = u(str(sum(len(members) for members in lanes.values()))), -1
+        if self.has_failed:
+            out["failed"] = u(str(self.failed())), -1
         return {f"{self.tag}:{name}": value for name, value in out.items()}
 
     # --- parts -----------------------------------------------------------------------------------
@@ -198,12 +205,19 @@ class Shard:
                 return [b"NOBODY", mail.pending]
         mail.states.update(news)
         mail.pending -= sum(value[:1] != b"P" for value in news.values())
+        failed = sum(value[:1] == b"F" for value in news.values())
         left = mail.pending
+        if left > 0 and failed:
+            mail.failed += failed
+            self.has_failed = True
         if left == 0:
             self.forget(id)
         elif mine and release_ms != "":
             self.wait(id, self.now + release_ms, lane)
             mail.change = mail.change if change is None else change
+        elif mine and mail.lane is None and any(v[:1] == b"P" for v in news.values()):
+            mail.lane = "-"
+            self.index.add(id)
         return [b"OK" if mine else b"LOST", left]
 
     def release(self, inc, rows):
@@ -317,7 +331,19 @@ class Shard:
         owned = {inc: len(self.own(inc)) for inc in self.leases}
         return [self.now, sum(m.waits() for m in self.mails.values()), len(self.held()),
                 sum(owned.values()),
-                sum(owned[inc] for inc, at in self.leases.items() if at <= self.now)]
+                sum(owned[inc] for inc, at in self.leases.items() if at <= self.now),
+                self.failed()]
 
     def scan(self, after, most):
         return [[u(id), self.mails[id].fields()] for id in sorted(self.index) if id > after][:most]
+
+    def owners(self):
+        return {(u(inc), len(self.own(inc))) for inc in self.leases}
+
+    def ask(self, inc, id, action):
+        """Of one that is another's its owner hears."""
+        mail = self.mails.get(id)
+        if mail is None or mail.owner is None:
+            return self.act(id, action)
+        self.asked += mail.owner != inc
+        return b"MINE" if mail.owner == inc else b"ASKED"

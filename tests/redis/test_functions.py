@@ -48,9 +48,10 @@ def test_every_function_is_there_with_its_flags(redis):
     library = redis.call("FUNCTION", "LIST", "LIBRARYNAME", "ringpost_1")[0]
     rows = dict(zip(library[::2], library[1::2]))[b"functions"]
     flags = {row[1].decode(): set(row[5]) for row in rows}
-    reads = {"rp_look", "rp_count", "rp_scan", "rp_version"}
+    reads = {"rp_look", "rp_count", "rp_scan", "rp_fresh", "rp_nodes", "rp_owners", "rp_version"}
     assert {name for name in flags if flags[name] == {b"no-writes"}} == reads
-    writes = "commit record release claim take recover renew retire cancel act".split()
+    writes = ("commit record release claim take recover renew retire cancel act node node_stops "
+              "drain ask answer").split()
     assert set(flags) - reads == {"rp_" + name for name in writes}
     # What frees memory must run when there is none.
     assert {name for name in flags if not flags[name]} == {"rp_commit"}
@@ -59,7 +60,7 @@ def test_every_function_is_there_with_its_flags(redis):
 
 def test_no_key_is_named_outside_its_shard():
     """Every key is made from the tag; in a cluster another one would be refused."""
-    text = FUNCTIONS.read_text()
+    text = FUNCTIONS.decode()
     keys = re.findall(r"call\('[A-Z]+', ([^,)]+)", text)
     assert len(keys) > 50
     for key in keys:
@@ -151,6 +152,9 @@ def test_wrong_arguments_change_nothing(node):
         ("rp_claim", INC, LEASE_MS, "all"),
         ("rp_act", id, "burn"),
         ("rp_scan", "", "all"),
+        ("rp_node", INC, "soon", "text"),
+        ("rp_ask", INC, "token", id, "burn", "who", "why"),
+        ("rp_ask", INC, "token", id, "hold", "who"),
     ]
     for request in wrong:
         with pytest.raises(RedisError):
@@ -179,7 +183,7 @@ def test_mails_deleted_behind_its_back_are_passed_over(clocked):
     assert there(node.ask("rp_claim", OTHER, LEASE_MS, 64)[2:]) == [1, 2]
     assert node.ask("rp_retire", INC, 64) == 0
     assert there(node.ask("rp_claim", OTHER, LEASE_MS, 64)[2:]) == [3, 5, 6]
-    assert node.ask("rp_count")[1:] == [0, 0, 5, 0]
+    assert node.ask("rp_count")[1:] == [0, 0, 5, 0, 0]
     delete(1)
     clock.move(LEASE_MS)
     assert there(node.ask("rp_take", INC, LEASE_MS, 64)[2:]) == [2, 3, 5, 6]
@@ -351,6 +355,102 @@ def test_without_memory_outcomes_are_still_recorded(node):
         assert node.record(mail_id(2), [(0, b"D" + STATE)]) == [b"OK", 0]
     finally:
         node.client.call("CONFIG", "SET", "maxmemory", 0)
+
+
+def test_a_node_has_a_row_until_it_stops(clocked):
+    client, clock, _ = clocked
+    node, other = Node(client), Node(client, OTHER)
+    began = clock.now
+    assert node.ask("rp_node", INC, LEASE_MS, "up\nthe text (%1)") == [began, 0]
+    clock.move(5000)
+    assert other.ask("rp_node", OTHER, 2 * LEASE_MS, "")[1] == 0
+    assert node.ask("rp_node", INC, LEASE_MS, "later") == [began + 5000, 0]
+    rows = {row[0].decode(): row[1:] for row in node.ask("rp_nodes")[1:]}
+    assert rows == {INC: [began, began + 5000, LEASE_MS, b"later", 0],
+                    OTHER: [began + 5000, began + 5000, 2 * LEASE_MS, b"", 0]}
+    assert other.ask("rp_drain", INC, 1) == b"OK"
+    assert other.ask("rp_node_stops", OTHER) == b"OK"
+    assert node.ask("rp_node", INC, LEASE_MS, "x")[1] == 1
+    assert [row[5] for row in node.ask("rp_nodes")[1:]] == [1]
+    assert other.ask("rp_drain", INC, 0) == b"OK"
+    assert other.ask("rp_drain", OTHER, 1) == b"NONE"
+    assert node.ask("rp_node", INC, LEASE_MS, "x")[1] == 0
+
+
+def test_who_died_is_forgotten_after_an_hour(clocked):
+    client, clock, _ = clocked
+    node, other = Node(client), Node(client, OTHER)
+    node.ask("rp_node", INC, LEASE_MS, "x")
+    node.ask("rp_drain", INC, 1)
+    clock.move(3600 * 1000 - 1)
+    assert len(other.ask("rp_nodes")) == 2
+    clock.move(1)
+    assert len(other.ask("rp_nodes")) == 1
+    other.ask("rp_node", OTHER, LEASE_MS, "y")
+    assert client.call("HKEYS", f"{TAG}:nodes") == [OTHER.encode()]
+    assert client.call("EXISTS", f"{TAG}:drain") == 0
+
+
+def test_the_owner_is_told_and_its_answer_kept(clocked):
+    client, _, wakes_of = clocked
+    node, other = Node(client), Node(client, OTHER)
+    node.put(mail_id(1))
+    wakes = wakes_of("{ringpost}:wake")
+    ask = ("rp_ask", OTHER, "t1", mail_id(1), "hold", "joe (uid 7)", "two\nlines")
+    assert other.ask(*ask) == b"ASKED"
+    assert other.ask("rp_owners") == [[INC.encode(), 1]]
+    assert node.ask("rp_ask", INC, "t2", mail_id(1), "hold", "joe", "why") == b"MINE"
+    assert node.ask("rp_answer", "t1", "AGAIN") == b"OK"
+    assert other.ask(*ask) == other.ask(*ask) == b"AGAIN"
+    message = f"act {INC} t1 {mail_id(1)} hold\njoe (uid 7)\ntwo\nlines".encode()
+    assert wakes.count(client, message, b"told t1") == 2
+    # What nobody owns any more is done at once.
+    assert node.ask("rp_release", INC, mail_id(1), 5000, "a.example") == 1
+    assert other.ask("rp_ask", OTHER, "t3", mail_id(1), "hold", "joe", "why") == b"OK"
+    assert client.call("HGET", f"{TAG}:m:{mail_id(1)}", "h") == b"1"
+    assert other.ask("rp_ask", OTHER, "t4", mail_id(2), "hold", "joe", "why") == b"NONE"
+
+
+def test_who_failed_is_counted_while_the_mail_is_there(node):
+    for number in (1, 2, 3):
+        node.put(mail_id(number), pending=3)
+        assert node.record(mail_id(number), [(0, b"F" + STATE), (1, b"F" + STATE)]) == [b"OK", 1]
+    assert node.record(mail_id(1), [(1, b"F" + STATE)]) == [b"OK", 1]  # repeated
+    assert node.ask("rp_count")[5] == 6
+    assert node.record(mail_id(1), [(2, b"F" + STATE)]) == [b"OK", 0]
+    assert node.ask("rp_cancel", INC, mail_id(2)) == b"OK"
+    assert node.ask("rp_count")[5] == 2
+    assert node.record(mail_id(3), [], 0, "a.example") == [b"OK", 1]
+    assert node.ask("rp_act", mail_id(3), "remove") == b"OK"
+    assert node.ask("rp_count")[5] == 0
+
+
+def test_what_is_put_off_is_seen_also_while_it_is_owned(node):
+    node.put(mail_id(1), pending=2)
+    node.put(mail_id(2))
+    assert node.record(mail_id(1), [(0, b"D" + STATE)]) == [b"OK", 1]
+    assert node.ask("rp_scan", "", 9) == []
+    assert node.record(mail_id(1), [(1, b"P" + STATE)]) == [b"OK", 1]
+    assert [row[0].decode() for row in node.ask("rp_scan", "", 9)] == [mail_id(1)]
+    assert node.record(mail_id(1), [(1, b"D" + STATE)]) == [b"OK", 0]
+    assert node.ask("rp_scan", "", 9) == []
+
+
+def test_what_nobody_has_tried_yet_is_seen_by_its_owner(clocked):
+    client, _, _ = clocked
+    nodes = [Node(client, letter * 32) for letter in "abc"]
+    for number in range(400):
+        nodes[number % 2].put(mail_id(number))
+    nodes[2].put(mail_id(400))  # the one that asks
+    nodes[0].record(mail_id(0), [(0, b"P" + STATE)])  # tried: in the index
+    found, owner, cursor, pages = set(), 0, 0, 0
+    while owner >= 0:
+        owner, cursor, *rows = nodes[2].ask("rp_fresh", nodes[2].inc, owner, cursor, 16)
+        found |= {int(id, 16) for id, _ in rows}
+        assert all(b"e" in fields for _, fields in rows)
+        pages += 1
+    assert found == set(range(1, 400)) and pages >= 2
+    assert nodes[0].ask("rp_fresh", nodes[0].inc, 2, 0, 16) == [-1, b"0"]
 
 
 def test_memory_of_a_waiting_mail(node, capsys):

@@ -178,6 +178,18 @@ class Walk:
         id = self.any_id()
         return ("rp_act", id, action), lambda reply: self.shard.act(id, action), True
 
+    def op_ask(self):
+        inc, id = self.any_inc(), self.any_id()
+        action = self.random.choice(["hold", "unhold", "requeue", "remove"])
+        return ("rp_ask", inc, "token", id, action, "who", "why"), \
+            lambda reply: self.shard.ask(inc, id, action), False
+
+    def op_owners(self):
+        def check(reply):
+            assert {tuple(row) for row in reply} == self.shard.owners()
+            return reply
+        return ("rp_owners",), check, True
+
     def move_clock(self):
         steps = {0: 40, 1: 20, 40: 20, 300: 15, 1100: 8, 5_000_000: 1, 700_000_000: 0.3}
         self.clock.move(self.random.choices(list(steps), list(steps.values()))[0])
@@ -198,7 +210,7 @@ class Walk:
         ops = {self.op_commit: 8, self.op_record: 14, self.op_release: 3, self.op_claim: 6,
                self.op_take: 4, self.op_again: 2, self.op_recover: 2, self.op_renew: 4,
                self.op_look: 1, self.op_count: 1, self.op_scan: 1, self.op_retire: 1,
-               self.op_cancel: 2, self.op_act: 5}
+               self.op_cancel: 2, self.op_act: 5, self.op_ask: 3, self.op_owners: 1}
         self.move_clock()
         op = self.random.choices(list(ops), list(ops.values()))[0]
         request, expected, is_idempotent = op()
@@ -237,4 +249,4 @@ def test_sequence(seed, clocked):
                 walk.scan()
         except AssertionError as error:
             raise AssertionError(f"seed {seed}, step {step}: {error}") from error
-    assert wakes.count(client, b"7") == walk.shard.wakes
+    assert wakes.count(client, b"7", b"act ") == walk.shard.wakes + walk.shard.asked

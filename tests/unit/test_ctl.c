@@ -85,6 +85,9 @@ words_become_requests(void **state)
 		    "\"reason\":\"so it is\",\"version\":1}\n");
 	must_become("queue remove --all --dry-run",
 		    "{\"all\":true,\"command\":\"queue remove\",\"dry_run\":true,\"version\":1}\n");
+	must_become("node drain one.test --no-wait --undo --reason x",
+		    "{\"command\":\"node drain\",\"no_wait\":true,\"node\":\"one.test\","
+		    "\"reason\":\"x\",\"undo\":true,\"version\":1}\n");
 	must_become("--json queue count age",
 		    "{\"by\":\"age\",\"command\":\"queue count\",\"version\":1}\n");
 	must_become("queue count --by age",
@@ -101,6 +104,11 @@ common_options_stand_anywhere(void **state)
 	assert_string_equal(a.socket, "/a");
 	assert_true(a.json);
 	assert_int_equal(a.timeout_ms, 300000);
+	assert_false(a.yes);
+	assert_true(read_words("queue hold --all --yes --reason x", &a));
+	assert_true(a.yes);
+	must_become("queue hold --all --yes --dry-run",
+		    "{\"all\":true,\"command\":\"queue hold\",\"dry_run\":true,\"version\":1}\n");
 	assert_true(read_words("status", &a));
 	assert_string_equal(a.socket, ARGUMENTS_SOCKET);
 	assert_true(read_words("queue hold --help", &a));
@@ -218,12 +226,12 @@ objects_are_lines(void **state)
 		show(ADMIN_QUEUE_HOLD,
 		     "{\"matched\":2,\"done\":1,\"busy\":1,\"missing\":0,\"failed\":0,"
 		     "\"dry_run\":false,\"refused\":[{\"id\":\"a\",\"why\":\"because\"}]}"),
-		"matched  2\n"
-		"done     1\n"
-		"busy     1\n"
-		"missing  0\n"
-		"failed   0\n"
-		"dry run  no\n"
+		"matched     2\n"
+		"done        1\n"
+		"busy        1\n"
+		"missing     0\n"
+		"failed      0\n"
+		"dry run     no\n"
 		"\n"
 		"refused:\n"
 		"id  why\n"

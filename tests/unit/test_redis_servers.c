@@ -72,7 +72,7 @@ on_closed(void *context)
 	closed++;
 }
 
-static const struct redis_servers_events events = { on_up, on_down, on_wake };
+static const struct redis_servers_events events = { on_up, on_down, on_wake, NULL };
 
 static int
 setup(void **state)
