@@ -25,7 +25,7 @@
 
 struct queue;
 struct shares;
-struct share;
+struct task;
 
 enum {
 	SHARES_MOST = 16384,
@@ -76,5 +76,30 @@ void shares_unuse(struct shares *s, struct span kind, struct span name, unsigned
 		  uint64_t booked_ms);
 /* on_answer will not come any more. Also allowed when it is not expected. */
 void shares_forget(struct share_use *u);
+
+/* ---- so many at a time ---- */
+
+/* Places, of which all nodes together have `most`. A node has them by a lease, which ends when it
+ * dies or is cut off: what it has open then is to be closed. One worker of a node asks for all of
+ * them.
+ *
+ * `used`: those that are in use now; `wanted`: how many there is something to do for, which may be
+ * more, or less: then others have them as soon as they lack any. Says how many
+ * may be in use: less than are when others lack their part, when the lease is nearly over, or the
+ * limit has shrunk; then those that end are not begun again. To be called whenever the numbers
+ * change; `on_change` is run (worker_soon) when the answer may be another one. It is forgotten with
+ * 0 used and 0 wanted. */
+uint32_t shares_places(struct shares *s, struct span kind, struct span name, uint32_t most,
+		       uint32_t used, uint32_t wanted, struct task *on_change);
+
+/* ---- one after the other ---- */
+
+/* May one more happen now, where so many a minute may on all nodes, evenly spread? 0: yes, and
+ * shares_paced says that it has. Else how many ms until it may, or UINT64_MAX: on_change is run
+ * (worker_soon) when that is known. `wanted`: how many are waiting for it. A turn that is not used
+ * at its time is lost. */
+uint64_t shares_pace(struct shares *s, struct span kind, struct span name, uint32_t per_minute,
+		     uint32_t wanted, struct task *on_change);
+void shares_paced(struct shares *s, struct span kind, struct span name);
 
 #endif

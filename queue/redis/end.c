@@ -108,7 +108,17 @@ on_wake(struct redis_servers *s, void *context, unsigned shard)
 	fetch_wake(context, shard);
 }
 
-static const struct redis_servers_events servers_events = { on_up, on_down, on_wake };
+static void
+on_word(struct redis_servers *s, void *context, struct span word)
+{
+	const struct span limit = SPAN("limit ");
+
+	(void)s;
+	if (word.size == 0 || span_starts_with(word, limit))
+		shares_hear(context, span_after(word, word.size == 0 ? 0 : limit.size));
+}
+
+static const struct redis_servers_events servers_events = { on_up, on_down, on_wake, on_word };
 
 /* ---- stopping ---- */
 

@@ -138,6 +138,8 @@ share_free(struct share *h)
 	struct share **at = place_of(s, h->hash, span_of(h->key, h->key_size));
 
 	ASSERT(*at == h && !h->asks);
+	if (h->kind->fini != NULL)
+		h->kind->fini(h);
 	*at = h->next;
 	list_unlink(&h->link);
 	s->count--;
@@ -265,6 +267,22 @@ shares_stop(struct redis_end *e)
 		if (!h->asks)
 			h->kind->give_back(h);
 	}
+}
+
+/* ---- what others tell ---- */
+
+void
+shares_hear(struct redis_end *e, struct span message)
+{
+	struct shares *s = e->shares;
+	struct span what = span_first(message, span_find(message, ' ', 0));
+	struct span key = span_after(message, what.size + (what.size < message.size));
+
+	if (s->stopping || key.size == 0)
+		return;
+	struct share *h = *place_of(s, span_hash_nocase(key, e->store->hash_seed), key);
+	if (h != NULL && h->kind->hear != NULL)
+		h->kind->hear(h, what);
 }
 
 /* ---- life ---- */

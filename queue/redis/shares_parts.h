@@ -4,6 +4,8 @@
  *
  *   shares.c       the keys, their commands, upkeep
  *   shares_use.c   how often within a period
+ *   shares_hold.c  so many at a time
+ *   shares_pace.c  one after the other
  *
  * Each key has one command under way at most, so that what an answer says is the newest.
  */
@@ -20,11 +22,14 @@ enum {
 	SHARE_KEY_MOST = 64 + 64 + SHARE_NAME_MOST,
 };
 
+struct share;
+
 /* What is done with a key is another's affair than that there is one. */
 struct share_kind {
 	const char *name; /* in the key */
 	size_t size;      /* of the object, whose first member is the share */
 	void (*init)(struct share *h);
+	void (*fini)(struct share *h); /* NULL: nothing is to be done */
 	/* Its command was answered; the next one may be sent in the call. */
 	void (*answered)(struct share *h, enum err error, const struct redisReply *reply);
 	/* It was not used for a while: gives back what it has. False: it has nothing, and may go.
@@ -32,6 +37,8 @@ struct share_kind {
 	bool (*give_back)(struct share *h);
 	/* Somebody waits for it, or has it: it stays. */
 	bool (*is_needed)(const struct share *h);
+	/* Another node has told something of it; NULL: nobody does. */
+	void (*hear)(struct share *h, struct span what);
 };
 
 struct share {
@@ -76,6 +83,13 @@ static inline uint64_t
 share_now(const struct share *h)
 {
 	return h->shares->end->queue.worker->now_ms;
+}
+
+static inline void
+share_soon(struct share *h, struct task *t)
+{
+	if (t != NULL && !h->shares->stopping)
+		worker_soon(h->shares->end->queue.worker, t);
 }
 
 #endif
