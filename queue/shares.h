@@ -20,11 +20,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/err.h"
 #include "core/base/list.h"
 #include "core/base/span.h"
 
 struct queue;
 struct shares;
+struct strikes_rule;
 struct task;
 
 enum {
@@ -101,5 +103,47 @@ uint32_t shares_places(struct shares *s, struct span kind, struct span name, uin
 uint64_t shares_pace(struct shares *s, struct span kind, struct span name, uint32_t per_minute,
 		     uint32_t wanted, struct task *on_change);
 void shares_paced(struct shares *s, struct span kind, struct span name);
+
+/* ---- failures ---- */
+
+/* Failures of a name, as core/strikes.h counts them. */
+struct share_strike {
+	struct span kind;
+	struct span name;  /* in lower case */
+	struct span shown; /* for people; empty: it is not to be shown */
+	uint32_t count;    /* on all nodes */
+	bool locked;
+	bool began;        /* by a failure that this worker has told, and had not locked itself */
+	uint64_t until_ms; /* when that is over, or forgotten: worker's now_ms */
+};
+
+/* Who is told on this worker of what all nodes know; spans are lent. A lock that begins anywhere is
+ * told on all workers of all nodes at once; those that there are, when the watching begins, on
+ * worker 0. */
+struct share_watcher {
+	void (*on_strike)(void *context, const struct share_strike *s);
+	void (*on_lifted)(void *context, struct span kind, struct span name);
+	/* As another node has said by shares_tell. */
+	void (*on_told)(void *context, struct span text);
+};
+
+/* Lent for the end's life. Once more is not an error. */
+void shares_watch(struct shares *s, const struct share_watcher *w, void *context);
+/* One failure more, by the rule, is told and not waited for; on_strike may come. `locked`: it is
+ * locked by the failures that this node has seen. */
+void shares_strike(struct shares *s, const struct share_strike *strike,
+		   const struct strikes_rule *rule);
+/* What failed is forgotten, unless it is locked. */
+void shares_forgive(struct shares *s, struct span kind, struct span name);
+/* Says a text to all nodes, this one included. */
+void shares_tell(struct shares *s, struct span text);
+
+/* Lets a name in again, everywhere. */
+struct share_lift {
+	void (*on_done)(struct share_lift *l, enum err e); /* of ERR_OK: */
+	bool was_locked;
+};
+/* ERR_AWAY: nobody can be told; on_done does not come. */
+enum err shares_lift(struct shares *s, struct span kind, struct span name, struct share_lift *l);
 
 #endif

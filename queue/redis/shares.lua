@@ -10,6 +10,9 @@
 --                             it wants in all, since when it has any, or waits for the first, and
 --                             when its lease on them ends
 --   tag:limit:pace:KIND:NAME  STRING  microseconds: when the next one may happen
+--   tag:limit:strike:KIND:NAME  HASH  failures: c how many, u when that is over or forgotten, and
+--                             of one that is locked s its text for people
+--   tag:limit:locks           ZSET  "KEY TEXT" of what is locked, by the end of that
 --
 -- Whoever changes what a function is asked or answers gives it, and the library, another number:
 -- nodes of two versions then work side by side.
@@ -118,10 +121,11 @@ local function rs1_use(keys, args)
 end
 
 -- Tells all nodes something about a limit.
-local function tell(key, what)
+local function tell(what, key, text)
 	local prefix = string.match(key, '^{(.*):%d+}:limit:')
 	if prefix then
-		call('PUBLISH', '{' .. prefix .. '}:wake', 'limit ' .. what .. ' ' .. key)
+		call('PUBLISH', '{' .. prefix .. '}:wake',
+			'limit ' .. what .. ' ' .. key .. (text and ' ' .. text or ''))
 	end
 end
 
@@ -245,10 +249,10 @@ local function rs1_hold(keys, args)
 		call('PEXPIRE', key, 2 * lease_ms)
 	end
 	if seen.hungry and me.held < held_before then
-		tell(key, 'free')
+		tell('free', key)
 	end
 	if new and me.held < min(me.wanted, seen.part) then
-		tell(key, 'want')
+		tell('want', key)
 	end
 	local keep, until_less = keep_of(all, node, me, seen, most, now, turn_ms)
 	return { me.held, keep, until_less, seen.lacking > 0 and 1 or 0 }
@@ -267,6 +271,59 @@ local function rs1_pace(keys, args)
 	return at - now
 end
 
+-- most window_ms lock_ms locks text -> {count, 1: locked, ms until that is over, 1: it began now}
+-- One failure more; `locks`: and it is locked in any case. One that is locked stays so for its
+-- time. All nodes are told of a lock that begins.
+local function rs1_strike(keys, args)
+	if not call then start() end
+	local key, now = keys[1], now_ms()
+	local most, window_ms, lock_ms = number(args[1], 'most'), number(args[2], 'window'),
+		number(args[3], 'lock')
+	local text = args[5]
+	local before = call('HMGET', key, 'c', 'u', 's')
+	local count, until_ms = tonumber(before[1]) or 0, tonumber(before[2]) or 0
+	if until_ms <= now then
+		count, before[3] = 0, false
+	elseif before[3] then
+		return { count, 1, until_ms - now, 0 }
+	end
+	count = count + 1
+	local locked = count >= most or args[4] == '1'
+	local ms = locked and lock_ms or window_ms
+	call('HSET', key, 'c', count, 'u', now + ms)
+	if locked then
+		local locks = string.match(key, '^({.*:%d+}:limit:)') .. 'locks'
+		call('HSET', key, 's', text)
+		call('ZREMRANGEBYSCORE', locks, '-inf', now)
+		call('ZADD', locks, now + ms, key .. ' ' .. text)
+		tell('lock ' .. ms .. ' ' .. count, key, text)
+	else
+		call('HDEL', key, 's')
+	end
+	call('PEXPIRE', key, ms)
+	return { count, locked and 1 or 0, ms, locked and 1 or 0 }
+end
+
+-- What failed is forgotten, unless it is locked.
+local function rs1_forgive(keys)
+	if not call then start() end
+	return call('HEXISTS', keys[1], 's') == 0 and call('DEL', keys[1]) or 0
+end
+
+-- -> 1: it was locked
+local function rs1_lift(keys)
+	if not call then start() end
+	local key = keys[1]
+	local text = call('HGET', key, 's')
+	call('DEL', key)
+	if text then
+		local locks = string.match(key, '^({.*:%d+}:limit:)') .. 'locks'
+		call('ZREM', locks, key .. ' ' .. text)
+	end
+	tell('lift', key)
+	return text and 1 or 0
+end
+
 -- All run when the server is out of memory: what is sent then makes room for it.
 local function register(name, callback)
 	redis.register_function{ function_name = name, callback = callback,
@@ -276,3 +333,6 @@ end
 register('rs1_use', rs1_use)
 register('rs1_hold', rs1_hold)
 register('rs1_pace', rs1_pace)
+register('rs1_strike', rs1_strike)
+register('rs1_forgive', rs1_forgive)
+register('rs1_lift', rs1_lift)

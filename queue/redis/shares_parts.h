@@ -6,6 +6,7 @@
  *   shares_use.c   how often within a period
  *   shares_hold.c  so many at a time
  *   shares_pace.c  one after the other
+ *   shares_strike.c  failures and locks
  *
  * Each key has one command under way at most, so that what an answer says is the newest.
  */
@@ -63,6 +64,10 @@ struct shares {
 	unsigned count;
 	struct timer upkeep;
 	uint64_t *loaded; /* by shard: the link that has the library (since when it was ready) */
+	const struct share_watcher *watcher; /* NULL: nobody wants to know of locks */
+	void *watcher_context;
+	struct timer locks_timer; /* reads those that there are */
+	unsigned strikes_open;    /* commands of shares_strike.c */
 	bool stopping;
 };
 
@@ -78,6 +83,19 @@ void share_touch(struct share *h);
  * False: it can not be sent now. */
 bool share_begin(struct share *h, const char *function, unsigned arguments);
 void share_send(struct share *h);
+/* "{prefix:shard}:limit:KIND:WHAT:NAME", the name in lower case. Says its shard. */
+unsigned shares_key(const struct shares *s, struct span kind, struct span what, struct span name,
+		    struct buf *key);
+/* As share_begin, of any key. NULL: it can not be sent now. The library is there before it. */
+struct redis_link *shares_begin(struct shares *s, unsigned shard, const char *function,
+				struct span key, unsigned arguments);
+
+/* ---- shares_strike.c ---- */
+void strikes_init(struct shares *s);
+void strikes_stop(struct shares *s);
+/* "lock", "lift", "told" and what follows; or something may have been missed. */
+void strikes_hear(struct shares *s, struct span what, struct span rest);
+void strikes_missed(struct shares *s);
 
 static inline uint64_t
 share_now(const struct share *h)

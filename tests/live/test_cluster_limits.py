@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Limits that three relays over one Redis keep together: what users may send, what sites take."""
+"""Limits that three relays over one Redis keep together: what users may send, what sites take, who
+is locked out."""
 import asyncio
 import contextlib
 import os
+import smtplib
 import threading
 import time
 
@@ -13,7 +15,7 @@ from daemon import Client, Ringpost
 from redis_server import Redis
 from sink import Session, Sink
 from test_mx import FIRST, tree  # noqa: F401 (a fixture)
-from test_submission import ANN, BODY, Submission, send
+from test_submission import ANN, BODY, PASSWORD, Submission, fail, send
 
 pytestmark = pytest.mark.skipif(not redis_server.is_installed(), reason="redis-server is missing")
 
@@ -155,7 +157,7 @@ def test_an_idle_cluster_asks_little(make, redis):
     def commands(name):
         return sum(node.metrics().sum(f"ringpost_redis_{name}_total") for node in nodes)
     nodes[0].wait_metric(lambda m: commands("limit_commands") > 0, "the limit was asked for")
-    redis.ask("BLPOP", "nothing", 5)  # portions are given back meanwhile
+    redis.ask("BLPOP", "nothing", 9)  # portions and connections are given back meanwhile
     before, began = commands("commands"), time.monotonic()
     limits = commands("limit_commands")
     redis.ask("BLPOP", "nothing", 5)
@@ -275,3 +277,113 @@ def test_a_sites_mails_a_minute_over_all_nodes(folder, redis, tree):
         assert most <= 13
         first = [mail.helo for mail in mails[:40]]
         assert {first.count(f"{name}.test") >= 5 for name in NODES} == {True}, first
+
+
+# ---- lock-outs ----
+
+def is_refused(node, source):
+    """Is the address locked out there?"""
+    try:
+        node.session(source=source).close()
+    except smtplib.SMTPConnectError as refused:
+        assert refused.smtp_code == 421
+        return True
+    return False
+
+
+def within_a_second(what):
+    began = time.monotonic()
+    while not what():
+        assert time.monotonic() - began < 1
+    print(f"{time.monotonic() - began:.3f} s")
+
+
+def test_an_address_is_locked_out_by_failures_on_all_nodes(make):
+    nodes = make({"lockout": {"address_failures": 6, "user_failures": 0}})
+    for n in range(5):
+        assert fail(nodes[n % 3], user=f"guess{n}", source="127.0.0.8") == 535
+    assert not any(is_refused(node, "127.0.0.8") for node in nodes)
+    assert fail(nodes[2], user="guess6", source="127.0.0.8") == 535
+    for node in nodes:
+        within_a_second(lambda: is_refused(node, "127.0.0.8"))
+        assert not is_refused(node, "127.0.0.9")
+    assert nodes[2].log.wait("login_locked")["failures"] == 6
+    # It is listed by all, and let in again by any.
+    for node in nodes:
+        locks = node.ctl("lock", "list")
+        assert [(lock["kind"], lock["login"]) for lock in locks["rows"]] == \
+            [("address", "127.0.0.8")]
+    assert nodes[1].ctl("lock", "lift", "127.0.0.8", "--reason", "he has called") == \
+        {"login": "127.0.0.8"}
+    for node in nodes:
+        within_a_second(lambda: not is_refused(node, "127.0.0.8"))
+        assert node.ctl("lock", "list")["rows"] == []
+    nodes[0].ctl("lock", "lift", "127.0.0.8", "--reason", "again", status=1)
+    locked = [len(node.log.events("login_locked")) for node in nodes]
+    assert locked == [0, 0, 1], "one lock is one event"
+    assert sum(node.metrics().sum("ringpost_login_locks_total") for node in nodes) == 1
+
+
+def test_a_user_is_locked_out_but_where_he_has_logged_in_from(make, redis):
+    nodes = make({"lockout": {"address_failures": 0, "user_failures": 3, "delay_max": "0s"}})
+    with nodes[0].login(source="127.0.0.8"):
+        pass
+    for n in range(3):
+        assert fail(nodes[n], password=f"guess {n}", source=f"127.0.1.{n + 1}") == 535
+    for node in nodes:
+        within_a_second(lambda: fail(node, password=PASSWORD, source="127.0.0.9") == 454)
+    # He has logged in from there, if on another node.
+    for node in nodes:
+        with node.login(source="127.0.0.8") as client:
+            assert send(client)[0] == 250
+    # A name that no user has is locked everywhere, too, and does not leave its node in plain text.
+    for n in range(3):
+        assert fail(nodes[n], user="my secret", password=f"guess {n}", source="127.0.0.9") == 535
+    for node in nodes:
+        within_a_second(
+            lambda: fail(node, user="my secret", password=PASSWORD, source="127.0.0.9") == 454)
+    for key in redis.ask("KEYS", "*:limit:*"):
+        assert "secret" not in key
+        if redis.ask("TYPE", key) == "zset":
+            assert "secret" not in str(redis.ask("ZRANGE", key, 0, -1))
+    assert [lock["login"] for lock in nodes[0].ctl("lock", "list")["rows"]].count(ANN) == 1
+    nodes[2].ctl("lock", "lift", ANN, "--reason", "x")
+    for node in nodes:
+        within_a_second(lambda: fail(node, password=PASSWORD, source="127.0.0.9") != 454)
+
+
+def test_a_success_anywhere_forgets_a_users_failures(make):
+    nodes = make({"lockout": {"address_failures": 0, "user_failures": 3}})
+    for n in range(2):
+        assert fail(nodes[0], password=f"guess {n}", source=f"127.0.1.{n + 1}") == 535
+    with nodes[1].login(source="127.0.0.9"):
+        pass
+    for n in range(2):
+        assert fail(nodes[2], password=f"other {n}", source=f"127.0.2.{n + 1}") == 535
+    with nodes[2].login(source="127.0.3.1"):
+        pass
+
+
+def test_a_node_that_starts_knows_who_is_locked_out(make):
+    nodes = make({"lockout": {"address_failures": 2, "user_failures": 0}})
+    nodes[2].stop()
+    for n in range(2):
+        assert fail(nodes[n], user=f"guess{n}", source="127.0.0.8") == 535
+    within_a_second(lambda: is_refused(nodes[0], "127.0.0.8"))
+    nodes[2].start()
+    began = time.monotonic()
+    while not is_refused(nodes[2], "127.0.0.8"):
+        assert time.monotonic() - began < 10
+    assert nodes[2].ctl("lock", "list")["count"] == 1
+
+
+def test_each_node_counts_alone_while_redis_is_away(make, redis):
+    nodes = make({"lockout": {"address_failures": 2, "user_failures": 0}})
+    redis.kill()
+    nodes[0].wait_ready(status=503)
+    for n in range(2):
+        assert fail(nodes[0], user=f"guess{n}", source="127.0.0.8") == 535
+    assert is_refused(nodes[0], "127.0.0.8")
+    assert not is_refused(nodes[1], "127.0.0.8")
+    nodes[1].ctl("lock", "lift", "127.0.0.8", "--reason", "x", status=75)
+    redis.start()
