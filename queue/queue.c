@@ -284,5 +284,16 @@ struct shares *
 queue_shares(struct queue *q)
 {
 	OBJ_CHECK(q, QUEUE_MAGIC);
-	return q->driver->shares == NULL ? NULL : q->driver->shares(q);
+	if (q->driver->shares == NULL ||
+	    (q->driver->counts_alone != NULL && q->driver->counts_alone(q)))
+		return NULL;
+	return q->driver->shares(q);
+}
+
+void
+queue_watch_shares(struct queue *q, const struct share_watcher *w, void *context)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	if (q->driver->shares != NULL)
+		shares_watch(q->driver->shares(q), w, context);
 }

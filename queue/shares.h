@@ -35,7 +35,7 @@ enum {
 	SHARE_COUNTS = 4,      /* that one key may have */
 };
 
-/* The end's part; NULL: every node counts for itself. It may be another one, or none, later. */
+/* The end's part; NULL: this node counts for itself, now or always. Ask again each time. */
 struct shares *queue_shares(struct queue *q);
 
 enum share_answer {
@@ -127,6 +127,8 @@ struct share_watcher {
 	void (*on_told)(void *context, struct span text);
 };
 
+/* Nothing, where there are no shares. */
+void queue_watch_shares(struct queue *q, const struct share_watcher *w, void *context);
 /* Lent for the end's life. Once more is not an error. */
 void shares_watch(struct shares *s, const struct share_watcher *w, void *context);
 /* One failure more, by the rule, is told and not waited for; on_strike may come. `locked`: it is

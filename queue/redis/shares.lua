@@ -31,6 +31,11 @@ local function now_ms()
 	return t[1] * 1000 + floor(t[2] / 1000)
 end
 
+-- A key goes when nobody needs it any more; never before.
+local function expire(key, ms)
+	call('EXPIRE', key, floor(ms / 1000) + 1)
+end
+
 local function number(text, name)
 	local n = tonumber(text)
 	if not n or n < 0 or n ~= floor(n) then
@@ -69,7 +74,7 @@ local function give(key, count, window, given)
 	local field = count .. ':' .. window
 	local there = tonumber(call('HGET', key, field)) or 0
 	if there > 0 then
-		call('HINCRBY', key, field, -min(there, given))
+		call('HSET', key, field, there - min(there, given))
 	end
 end
 
@@ -107,7 +112,7 @@ local function rs1_use(keys, args)
 			if not present then
 				live_ms = max(live_ms, begin_window(key, count, window, part_ms))
 			end
-			call('HINCRBY', key, count .. ':' .. window, granted)
+			call('HSET', key, count .. ':' .. window, (tonumber(present) or 0) + granted)
 		end
 		out[#out + 1] = granted
 		out[#out + 1] = window
@@ -115,7 +120,7 @@ local function rs1_use(keys, args)
 		out[#out + 1] = max(0, most - sum - granted)
 	end
 	if live_ms > 0 and call('PTTL', key) < live_ms then
-		call('PEXPIRE', key, live_ms)
+		expire(key, live_ms)
 	end
 	return out
 end
@@ -246,7 +251,7 @@ local function rs1_hold(keys, args)
 	all[node] = me
 	write_holder(key, node, me)
 	if next(all) then
-		call('PEXPIRE', key, 2 * lease_ms)
+		expire(key, 2 * lease_ms)
 	end
 	if seen.hungry and me.held < held_before then
 		tell('free', key)
@@ -266,8 +271,7 @@ local function rs1_pace(keys, args)
 	local now = t[1] * 1000000 + t[2]
 	local at = max(now, tonumber(call('GET', keys[1])) or 0)
 	local next_at = at + count * interval
-	call('SET', keys[1], string.format('%.0f', next_at), 'PX',
-		floor((next_at - now) / 1000) + 1)
+	call('SETEX', keys[1], floor((next_at - now) / 1000000) + 1, string.format('%.0f', next_at))
 	return at - now
 end
 
@@ -294,13 +298,16 @@ local function rs1_strike(keys, args)
 	if locked then
 		local locks = string.match(key, '^({.*:%d+}:limit:)') .. 'locks'
 		call('HSET', key, 's', text)
-		call('ZREMRANGEBYSCORE', locks, '-inf', now)
+		local over = call('ZRANGEBYSCORE', locks, '-inf', now, 'LIMIT', 0, 1000)
+		if over[1] then
+			call('ZREM', locks, unpack(over))
+		end
 		call('ZADD', locks, now + ms, key .. ' ' .. text)
 		tell('lock ' .. ms .. ' ' .. count, key, text)
 	else
 		call('HDEL', key, 's')
 	end
-	call('PEXPIRE', key, ms)
+	expire(key, ms)
 	return { count, locked and 1 or 0, ms, locked and 1 or 0 }
 end
 

@@ -258,11 +258,10 @@ lockout_watch(struct flow *f)
 {
 	static const struct share_watcher watcher = { on_strike, on_lifted, on_told };
 	const struct config *c = f->routing->config;
-	struct shares *shares = shares_of(f);
 
-	for (size_t i = 0; i < c->listeners_count && shares != NULL; i++) {
+	for (size_t i = 0; i < c->listeners_count; i++) {
 		if (c->listeners[i].role == ROLE_SUBMISSION) {
-			shares_watch(shares, &watcher, f);
+			queue_watch_shares(f->worker->queue, &watcher, f);
 			return;
 		}
 	}

@@ -13,6 +13,9 @@ import tempfile
 FUNCTIONS = pathlib.Path(__file__).resolve().parents[2] / "queue/redis/functions.lua"
 
 
+SHARES = FUNCTIONS.with_name("shares.lua")
+
+
 class RedisError(Exception):
     pass
 
@@ -74,6 +77,9 @@ class Client:
 
     def load_functions(self):
         return self.call("FUNCTION", "LOAD", "REPLACE", FUNCTIONS.read_bytes())
+
+    def load_shares(self):
+        return self.call("FUNCTION", "LOAD", "REPLACE", SHARES.read_bytes())
 
 
 START_MS = 1795767016160
