@@ -112,7 +112,8 @@ local function rs1_use(keys, args)
 			if not present then
 				live_ms = max(live_ms, begin_window(key, count, window, part_ms))
 			end
-			call('HSET', key, count .. ':' .. window, (tonumber(present) or 0) + granted)
+			call('HSET', key, count .. ':' .. window,
+				(tonumber(present) or 0) + granted)
 		end
 		out[#out + 1] = granted
 		out[#out + 1] = window
