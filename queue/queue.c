@@ -293,7 +293,11 @@ queue_shares(struct queue *q)
 void
 queue_watch_shares(struct queue *q, const struct share_watcher *w, void *context)
 {
+	struct shares *s;
+
 	OBJ_CHECK(q, QUEUE_MAGIC);
-	if (q->driver->shares != NULL)
-		shares_watch(q->driver->shares(q), w, context);
+	s = q->driver->shares == NULL ? NULL : q->driver->shares(q);
+
+	if (s != NULL)
+		shares_watch(s, w, context);
 }
