@@ -177,6 +177,38 @@ strikes_add(struct strikes *s, uint64_t key, const struct strikes_rule *rule, ui
 	return result;
 }
 
+/* The word with at least so much, or the one that is there. */
+static uint64_t
+raised_word(uint64_t key, uint64_t seen, const struct strike *to)
+{
+	uint64_t count = strike_of(seen).count;
+	uint64_t until_ms = strike_of(seen).until_ms;
+	bool locks = to->locked || strike_of(seen).locked;
+
+	if (strike_of(seen).locked && (!to->locked || to->until_ms <= until_ms))
+		return seen;
+	if (count < to->count)
+		count = to->count < STRIKES_MAX ? to->count : STRIKES_MAX;
+	if (until_ms < to->until_ms || (to->locked && !strike_of(seen).locked))
+		until_ms = to->until_ms;
+	return (key >> TAG_AT << TAG_AT) | (locks ? locked_bit : 0) | count << TIME_BITS |
+	       seconds(until_ms);
+}
+
+void
+strikes_raise(struct strikes *s, uint64_t key, const struct strike *to, uint64_t now_ms)
+{
+	struct bucket *b = bucket_of(s, s->failures, key);
+	uint64_t seen, old, next;
+	unsigned i;
+
+	do {
+		i = find(b, key, TAG_AT, now_ms, &seen, &old);
+		next = raised_word(key, seen, to);
+	} while (!atomic_compare_exchange_weak_explicit(
+		&b->words[i], &old, next, memory_order_relaxed, memory_order_relaxed));
+}
+
 bool
 strikes_clear(struct strikes *s, uint64_t key, uint64_t now_ms)
 {

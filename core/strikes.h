@@ -46,6 +46,8 @@ struct strike strikes_look(const struct strikes *s, uint64_t key, uint64_t now_m
 /* One failure more. One that is locked stays locked as long as it is. */
 struct strike strikes_add(struct strikes *s, uint64_t key, const struct strikes_rule *rule,
 			  uint64_t now_ms);
+/* Others have counted so much: what is known here is brought up to that, never below. */
+void strikes_raise(struct strikes *s, uint64_t key, const struct strike *to, uint64_t now_ms);
 /* Nothing is known of it any more. True: it was locked. */
 bool strikes_clear(struct strikes *s, uint64_t key, uint64_t now_ms);
 

@@ -50,6 +50,9 @@ struct queue_driver {
 	void (*act)(struct queue *q, struct queue_act *a);
 	void (*count)(struct queue *q, struct queue_numbers *out);
 	struct shares *(*shares)(struct queue *q); /* queue/shares.h; NULL: there are none */
+	/* Nobody else can be asked about limits now, and mail goes on: this node counts for itself.
+	 * NULL: never. */
+	bool (*counts_alone)(struct queue *q);
 	/* For a store of which this one is a part (pair/): */
 	bool (*keeps)(struct queue *q, struct mail_id id);        /* this end, in its memory */
 	bool (*names_site)(struct queue *q, struct site_id site); /* some item of it does */

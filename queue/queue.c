@@ -284,7 +284,22 @@ struct shares *
 queue_shares(struct queue *q)
 {
 	OBJ_CHECK(q, QUEUE_MAGIC);
-	return q->driver->shares == NULL ? NULL : q->driver->shares(q);
+	if (q->driver->shares == NULL ||
+	    (q->driver->counts_alone != NULL && q->driver->counts_alone(q)))
+		return NULL;
+	return q->driver->shares(q);
+}
+
+void
+queue_watch_shares(struct queue *q, const struct share_watcher *w, void *context)
+{
+	struct shares *s;
+
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	s = q->driver->shares == NULL ? NULL : q->driver->shares(q);
+
+	if (s != NULL)
+		shares_watch(s, w, context);
 }
 
 bool

@@ -20,12 +20,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/err.h"
 #include "core/base/list.h"
 #include "core/base/span.h"
 
 struct queue;
 struct shares;
-struct share;
+struct strikes_rule;
+struct task;
 
 enum {
 	SHARES_MOST = 16384,
@@ -33,7 +35,7 @@ enum {
 	SHARE_COUNTS = 4,      /* that one key may have */
 };
 
-/* The end's part; NULL: every node counts for itself. It may be another one, or none, later. */
+/* The end's part; NULL: this node counts for itself, now or always. Ask again each time. */
 struct shares *queue_shares(struct queue *q);
 
 enum share_answer {
@@ -76,5 +78,74 @@ void shares_unuse(struct shares *s, struct span kind, struct span name, unsigned
 		  uint64_t booked_ms);
 /* on_answer will not come any more. Also allowed when it is not expected. */
 void shares_forget(struct share_use *u);
+
+/* ---- so many at a time ---- */
+
+/* Places, of which all nodes together have `most`. A node has them by a lease, which ends when it
+ * dies or is cut off: what it has open then is to be closed. One worker of a node asks for all of
+ * them.
+ *
+ * `used`: those that are in use now; `wanted`: how many there is something to do for, which may be
+ * more, or less: then others have them as soon as they lack any. Says how many
+ * may be in use: less than are when others lack their part, when the lease is nearly over, or the
+ * limit has shrunk; then those that end are not begun again. To be called whenever the numbers
+ * change; `on_change` is run (worker_soon) when the answer may be another one. It is forgotten with
+ * 0 used and 0 wanted. */
+uint32_t shares_places(struct shares *s, struct span kind, struct span name, uint32_t most,
+		       uint32_t used, uint32_t wanted, struct task *on_change);
+
+/* ---- one after the other ---- */
+
+/* May one more happen now, where so many a minute may on all nodes, evenly spread? 0: yes, and
+ * shares_paced says that it has. Else how many ms until it may, or UINT64_MAX: on_change is run
+ * (worker_soon) when that is known. `wanted`: how many are waiting for it. A turn that is not used
+ * at its time is lost. */
+uint64_t shares_pace(struct shares *s, struct span kind, struct span name, uint32_t per_minute,
+		     uint32_t wanted, struct task *on_change);
+void shares_paced(struct shares *s, struct span kind, struct span name);
+
+/* ---- failures ---- */
+
+/* Failures of a name, as core/strikes.h counts them. */
+struct share_strike {
+	struct span kind;
+	struct span name;  /* in lower case */
+	struct span shown; /* for people; empty: it is not to be shown */
+	uint32_t count;    /* on all nodes */
+	bool locked;
+	bool began;        /* by a failure that this worker has told, and had not locked itself */
+	uint64_t until_ms; /* when that is over, or forgotten: worker's now_ms */
+};
+
+/* Who is told on this worker of what all nodes know; spans are lent. A lock that begins anywhere is
+ * told on all workers of all nodes at once; those that there are, when the watching begins, on
+ * worker 0. */
+struct share_watcher {
+	void (*on_strike)(void *context, const struct share_strike *s);
+	void (*on_lifted)(void *context, struct span kind, struct span name);
+	/* As another node has said by shares_tell. */
+	void (*on_told)(void *context, struct span text);
+};
+
+/* Nothing, where there are no shares. */
+void queue_watch_shares(struct queue *q, const struct share_watcher *w, void *context);
+/* Lent for the end's life. Once more is not an error. */
+void shares_watch(struct shares *s, const struct share_watcher *w, void *context);
+/* One failure more, by the rule, is told and not waited for; on_strike may come. `locked`: it is
+ * locked by the failures that this node has seen. */
+void shares_strike(struct shares *s, const struct share_strike *strike,
+		   const struct strikes_rule *rule);
+/* What failed is forgotten, unless it is locked. */
+void shares_forgive(struct shares *s, struct span kind, struct span name);
+/* Says a text to all nodes, this one included. */
+void shares_tell(struct shares *s, struct span text);
+
+/* Lets a name in again, everywhere. */
+struct share_lift {
+	void (*on_done)(struct share_lift *l, enum err e); /* of ERR_OK: */
+	bool was_locked;
+};
+/* ERR_AWAY: nobody can be told; on_done does not come. */
+enum err shares_lift(struct shares *s, struct span kind, struct span name, struct share_lift *l);
 
 #endif

@@ -303,16 +303,19 @@ pair_attempt(struct queue *q, struct queue_attempt *a)
 	part->driver->attempt(part, a);
 }
 
-/* While the shared store takes no mail, this node counts for itself. */
 static struct shares *
 pair_shares(struct queue *q)
 {
-	struct pair_end *e = pair_end_of(q);
-	struct queue *shared = e->parts[QUEUE_IN_REDIS];
+	struct queue *shared = pair_end_of(q)->parts[QUEUE_IN_REDIS];
 
-	if (shared->driver->shares == NULL || pair_shared_takes(e) != ERR_OK)
-		return NULL;
 	return shared->driver->shares(shared);
+}
+
+/* While the shared store takes no mail. */
+static bool
+pair_counts_alone(struct queue *q)
+{
+	return pair_shared_takes(pair_end_of(q)) != ERR_OK;
 }
 
 const struct queue_driver pair_driver = {
@@ -349,4 +352,5 @@ const struct queue_driver pair_driver = {
 	.shares = pair_shares,
 	.nodes = pair_nodes,
 	.order = pair_order,
+	.counts_alone = pair_counts_alone,
 };

@@ -112,13 +112,18 @@ on_wake(struct redis_servers *s, void *context, unsigned shard)
 }
 
 static void
-on_news(struct redis_servers *s, void *context, struct span message)
+on_word(struct redis_servers *s, void *context, struct span word)
 {
+	const struct span limit = SPAN("limit ");
+
 	(void)s;
-	asks_hear(context, message);
+	if (word.size == 0 || span_starts_with(word, limit))
+		shares_hear(context, span_after(word, word.size == 0 ? 0 : limit.size));
+	else
+		asks_hear(context, word);
 }
 
-static const struct redis_servers_events servers_events = { on_up, on_down, on_wake, on_news };
+static const struct redis_servers_events servers_events = { on_up, on_down, on_wake, on_word };
 
 /* ---- stopping ---- */
 

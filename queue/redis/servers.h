@@ -56,8 +56,8 @@ struct redis_servers_events {
 	/* A server was lost, or left: whatever was under way there has been answered. */
 	void (*on_down)(struct redis_servers *s, void *context);
 	void (*on_wake)(struct redis_servers *s, void *context, unsigned shard); /* {prefix}:wake */
-	/* What else was said there. May be NULL. */
-	void (*on_news)(struct redis_servers *s, void *context, struct span message);
+	/* Other words of that channel; empty: some may have been missed. May be NULL. */
+	void (*on_word)(struct redis_servers *s, void *context, struct span word);
 };
 
 /* NULL: no memory. Options are lent for its life. `listens`: subscribes to wakes. */

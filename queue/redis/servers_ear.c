@@ -22,6 +22,8 @@ on_subscribed(struct redis_call *c, enum err e, const struct redisReply *reply)
 	for (unsigned i = 0; s->ear_has_heard && i < s->options->shards; i++)
 		s->events->on_wake(s, s->context, i);
 	s->ear_has_heard = true;
+	if (s->events->on_word != NULL)
+		s->events->on_word(s, s->context, span_none());
 }
 
 static void
@@ -42,10 +44,12 @@ on_message(struct redis_link *l, void *context, struct span channel, struct span
 	(void)l;
 	if (s->ends || !span_eq(channel, s->channel))
 		return;
-	if (span_to_u64(message, &shard) && shard < s->options->shards)
+	if (!span_to_u64(message, &shard)) {
+		if (s->events->on_word != NULL && message.size > 0)
+			s->events->on_word(s, s->context, message);
+	} else if (shard < s->options->shards) {
 		s->events->on_wake(s, s->context, (unsigned)shard);
-	else if (s->events->on_news != NULL)
-		s->events->on_news(s, s->context, message);
+	}
 }
 
 static const struct redis_link_events ear_events = {

@@ -53,20 +53,29 @@ load(struct shares *s, struct redis_link *link, unsigned shard)
 
 /* ---- commands ---- */
 
-bool
-share_begin(struct share *h, const char *function, unsigned arguments)
+struct redis_link *
+shares_begin(struct shares *s, unsigned shard, const char *function, struct span key,
+	     unsigned arguments)
 {
-	struct redis_end *e = h->shares->end;
+	struct redis_end *e = s->end;
+	struct redis_link *link = e->servers == NULL ? NULL : redis_servers_link(e->servers, shard);
 
-	ASSERT(!h->asks);
-	if (e->servers == NULL || redis_servers_link(e->servers, h->shard) == NULL ||
-	    !args_begin(e, NULL, h->shard, arguments + 4, 32 * arguments))
-		return false;
+	if (link == NULL || !args_begin(e, NULL, shard, arguments + 4, 32 * arguments) ||
+	    !load(s, link, shard))
+		return NULL;
 	args_span(e, SPAN("FCALL"));
 	args_span(e, span_of_string(function));
 	args_span(e, SPAN("1"));
-	args_span(e, span_of(h->key, h->key_size));
-	return true;
+	args_span(e, key);
+	return link;
+}
+
+bool
+share_begin(struct share *h, const char *function, unsigned arguments)
+{
+	ASSERT(!h->asks);
+	return shares_begin(h->shares, h->shard, function, span_of(h->key, h->key_size),
+			    arguments) != NULL;
 }
 
 static void
@@ -91,33 +100,39 @@ share_send(struct share *h)
 	h->sent_ms = e->queue.worker->now_ms;
 	h->call = (struct redis_call){ .on_reply = on_answer };
 	e->counters.share_asks++;
-	if (!load(h->shares, link, h->shard))
-		e->counters.no_memory++;
 	args_send(e, link, &h->call);
 }
 
 /* ---- keys ---- */
 
-/* "{prefix:shard}:limit:KIND:WHAT:NAME", the name in lower case; says the shard and the hash. */
-static void
-make_key(const struct shares *s, const struct share_kind *kind, struct span what, struct span name,
-	 struct buf *key, struct share *like)
+unsigned
+shares_key(const struct shares *s, struct span kind, struct span what, struct span name,
+	   struct buf *key)
 {
 	const struct redis_store *store = s->end->store;
 
-	/* The shard must be the same on all nodes, the bucket must not be known to anyone. */
+	/* The shard must be the same on all nodes. */
 	name = span_first(name, SHARE_NAME_MOST);
-	like->shard = (unsigned)(span_hash_nocase(name, 0) % store->redis.shards);
-	buf_append_string(key, store->tags[like->shard]);
+	unsigned shard = (unsigned)(span_hash_nocase(name, 0) % store->redis.shards);
+	buf_append_string(key, store->tags[shard]);
 	buf_append_string(key, ":limit:");
-	buf_append_string(key, kind->name);
+	buf_append(key, kind);
 	buf_append_byte(key, ':');
 	buf_append(key, what);
 	buf_append_byte(key, ':');
 	for (size_t i = 0; i < name.size; i++)
 		buf_append_byte(key, ascii_lower(name.data[i]));
 	ASSERT(!key->overflow);
-	like->hash = span_hash_nocase(buf_span(key), store->hash_seed);
+	return shard;
+}
+
+/* The bucket must not be known to anyone. */
+static void
+make_key(const struct shares *s, const struct share_kind *kind, struct span what, struct span name,
+	 struct buf *key, struct share *like)
+{
+	like->shard = shares_key(s, span_of_string(kind->name), what, name, key);
+	like->hash = span_hash_nocase(buf_span(key), s->end->store->hash_seed);
 }
 
 static struct share **
@@ -138,6 +153,8 @@ share_free(struct share *h)
 	struct share **at = place_of(s, h->hash, span_of(h->key, h->key_size));
 
 	ASSERT(*at == h && !h->asks);
+	if (h->kind->fini != NULL)
+		h->kind->fini(h);
 	*at = h->next;
 	list_unlink(&h->link);
 	s->count--;
@@ -259,12 +276,32 @@ shares_stop(struct redis_end *e)
 
 	s->stopping = true;
 	timer_stop(&e->queue.worker->timers, &s->upkeep);
+	strikes_stop(s);
 	for (struct list_node *n = list_first(&s->by_use); n != NULL;
 	     n = list_next(&s->by_use, n)) {
 		struct share *h = LIST_ITEM(n, struct share, link);
 		if (!h->asks)
 			h->kind->give_back(h);
 	}
+}
+
+/* ---- what others tell ---- */
+
+void
+shares_hear(struct redis_end *e, struct span message)
+{
+	struct shares *s = e->shares;
+	struct span what = span_first(message, span_find(message, ' ', 0));
+	struct span key = span_after(message, what.size + (what.size < message.size));
+
+	if (s->stopping)
+		return;
+	if (message.size == 0)
+		strikes_missed(s);
+	strikes_hear(s, what, key);
+	struct share *h = *place_of(s, span_hash_nocase(key, e->store->hash_seed), key);
+	if (h != NULL && h->kind->hear != NULL)
+		h->kind->hear(h, what);
 }
 
 /* ---- life ---- */
@@ -286,6 +323,7 @@ shares_init(struct redis_end *e)
 	s->end = e;
 	list_init(&s->by_use);
 	timer_init(&s->upkeep, on_upkeep);
+	strikes_init(s);
 	s->loaded = calloc(e->store->redis.shards, sizeof *s->loaded);
 	return s->loaded != NULL;
 }

@@ -21,6 +21,8 @@ struct span redis_share_functions(void);
 bool shares_init(struct redis_end *e);
 void shares_fini(struct redis_end *e);
 struct shares *redis_shares(struct queue *q);
+/* What was published about limits: "free KEY". Empty: something may have been missed. */
+void shares_hear(struct redis_end *e, struct span message);
 /* The end stops: what it has is given back; nothing is asked for any more. */
 void shares_stop(struct redis_end *e);
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "core/log.h"
+#include "queue/shares.h"
 #include "relay/control/control.h"
 
 struct lock {
@@ -136,26 +137,111 @@ admin_run_lock_list(struct admin_client *c)
 	admin_ask(c, &run->ask, 0, workers);
 }
 
-void
-admin_run_lock_lift(struct admin_client *c)
+/* ---- lifting, on a worker: it knows the other nodes ---- */
+
+struct lift_run {
+	struct ask ask; /* first */
+	struct admin_client *client;
+	struct ask_part part;
+	struct share_lift lift;
+	bool begun;
+	bool was_locked;
+	enum err error;
+	size_t size;
+	uint8_t login[];
+};
+
+static struct span
+login_of(const struct lift_run *run)
 {
+	return span_of(run->login, run->size);
+}
+
+static void
+on_lifted_everywhere(struct share_lift *l, enum err e)
+{
+	struct lift_run *run = CONTAINER_OF(l, struct lift_run, lift);
+
+	run->error = e;
+	run->was_locked |= l->was_locked;
+	ask_resume(&run->part);
+}
+
+static enum ask_step
+lift_slice(struct ask_part *p, uint64_t slice_us)
+{
+	struct lift_run *run = CONTAINER_OF(p->ask, struct lift_run, ask);
+	struct worker *w = ask_worker(p);
+
+	(void)slice_us;
+	if (run->begun)
+		return ASK_DONE;
+	run->begun = true;
+	run->lift.on_done = on_lifted_everywhere;
 	/* The table and the seed are the same for all workers. */
-	const struct worker *any = &c->admin->control->crew[0].worker;
-	struct worker *w = c->admin->worker;
-	struct span login = c->request.texts[ADMIN_ARG_LOGIN];
+	run->was_locked = lockout_lift(w->strikes, w->flow->key_seed, login_of(run), w->now_ms);
+	run->error = lockout_lift_everywhere(w->flow, login_of(run), &run->lift);
+	if (run->error == ERR_OK)
+		return ASK_WAIT;
+	if (run->error == ERR_NOT_FOUND)
+		run->error = ERR_OK; /* this is the only node */
+	return ASK_DONE;
+}
+
+static void
+answer_lifted(struct admin_client *c, struct span login)
+{
 	uint8_t memory[ADMIN_WHO_MAX];
 	struct buf who = buf_of(memory, sizeof memory);
 
-	if (!lockout_lift(any->strikes, any->flow->key_seed, login, w->now_ms)) {
-		admin_refuse(c, ADMIN_NOT_FOUND, "no address or user of this name is locked out");
-		return;
-	}
 	admin_write_who(c, &who);
-	event_login_lifted(w->log, &(struct event_login_lifted){
-					   .name = login,
-					   .who = buf_span(&who),
-					   .why = c->request.texts[ADMIN_ARG_REASON],
-				   });
+	event_login_lifted(c->admin->worker->log, &(struct event_login_lifted){
+							  .name = login,
+							  .who = buf_span(&who),
+							  .why = c->request.texts[ADMIN_ARG_REASON],
+						  });
 	admin_object(c, ADMIN_SHAPE_lifted, &(struct admin_lifted){ .login = login });
 	admin_done(c);
+}
+
+static void
+answer_lift(struct admin_client *c, const struct lift_run *run)
+{
+	if (run->error != ERR_OK)
+		admin_refuse(c, ADMIN_AWAY, "other relays could not be told: try again");
+	else if (!run->was_locked)
+		admin_refuse(c, ADMIN_NOT_FOUND, "no address or user of this name is locked out");
+	else
+		answer_lifted(c, login_of(run));
+}
+
+static void
+on_lifted(struct ask *a)
+{
+	struct lift_run *run = CONTAINER_OF(a, struct lift_run, ask);
+
+	if (admin_asked(run->client))
+		answer_lift(run->client, run);
+	free(run);
+}
+
+void
+admin_run_lock_lift(struct admin_client *c)
+{
+	struct span login = c->request.texts[ADMIN_ARG_LOGIN];
+	struct lift_run *run = calloc(1, sizeof *run + login.size);
+
+	if (run == NULL) {
+		admin_refuse(c, ADMIN_NO_MEMORY, NULL);
+		return;
+	}
+	run->client = c;
+	run->size = login.size;
+	memcpy(run->login, login.data, login.size);
+	run->ask = (struct ask){
+		.on_slice = lift_slice,
+		.on_done = on_lifted,
+		.parts = &run->part,
+	};
+	admin_ask(c, &run->ask, 0, 1);
 }

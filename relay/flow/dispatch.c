@@ -2,6 +2,7 @@
 #include "relay/flow/dispatch.h"
 
 #include "queue/schedule.h"
+#include "queue/shares.h"
 #include "relay/flow/bounce.h"
 #include "relay/flow/channel.h"
 #include "relay/flow/destination.h"
@@ -461,12 +462,33 @@ is_probing(const struct site *s)
 	return !s->proven && s->channels > 0;
 }
 
+/* Who counts the mails of a site by the minute, for all nodes; NULL: we alone do. */
+static struct shares *
+pace_of(struct site *s)
+{
+	return site_shaping(s)->shared ? queue_shares(worker_of(s)->queue) : NULL;
+}
+
+static bool
+is_time_for_all(struct site *s, struct shares *shares)
+{
+	uint64_t wait_ms = shares_pace(shares, SPAN("site"), s->name, site_shaping(s)->rate,
+				       s->waiting.count, &s->pump);
+
+	if (wait_ms > 0 && wait_ms != UINT64_MAX)
+		pump_within(s, wait_ms);
+	return wait_ms == 0;
+}
+
 /* With a rate: is it time for another mail? If not, the site looks again when it is. */
 static bool
 is_time(struct site *s)
 {
+	struct shares *shares = site_shaping(s)->rate == 0 ? NULL : pace_of(s);
 	uint64_t now_us = worker_of(s)->now_ms * 1000;
 
+	if (shares != NULL)
+		return is_time_for_all(s, shares);
 	if (site_shaping(s)->rate == 0 || s->next_mail_us <= now_us)
 		return true;
 	pump_within(s, (s->next_mail_us - now_us) / 1000 + 1);
@@ -481,6 +503,10 @@ count_mail(struct site *s)
 
 	if (rate == 0)
 		return;
+	if (pace_of(s) != NULL) {
+		shares_paced(pace_of(s), SPAN("site"), s->name);
+		return;
+	}
 	/* What was not used within a tick is lost: a rate has no bursts. */
 	if (s->next_mail_us + RATE_SLACK_US < now_us)
 		s->next_mail_us = now_us;

@@ -575,14 +575,16 @@ flow_event_locked(struct flow *f, const struct session *s, enum lockout_kind kin
 	if (kind == LOCKOUT_USER &&
 	    (f->routing == NULL || users_find(f->routing->users, name) == NULL))
 		name = span_none();
-	event_login_locked(f->worker->log,
-			   &(struct event_login_locked){
-				   .kind = kind == LOCKOUT_USER ? SPAN("user") : SPAN("address"),
-				   .name = name,
-				   .peer = peer_text(&s->peer, memory),
-				   .failures = failures,
-				   .duration = s->routing->config->lockout.duration_ms,
-			   });
+	event_login_locked(
+		f->worker->log,
+		&(struct event_login_locked){
+			.kind = kind == LOCKOUT_USER ? SPAN("user") : SPAN("address"),
+			.name = name,
+			.peer = s == NULL ? span_none() : peer_text(&s->peer, memory),
+			.failures = failures,
+			.duration =
+				(s == NULL ? f->routing : s->routing)->config->lockout.duration_ms,
+		});
 }
 
 void

@@ -58,7 +58,7 @@ void flow_event_tls_failed(struct flow *f, const struct session *s, unsigned rea
 void flow_count_reply(struct flow *f, enum reply_row row);
 void flow_event_client_timeout(struct flow *f, const struct session *s);
 
-/* An address or a user has just been locked out. */
+/* An address or a user has just been locked out. NULL: the session may have ended meanwhile. */
 void flow_event_locked(struct flow *f, const struct session *s, enum lockout_kind kind,
 		       struct span name, uint32_t failures);
 /* An AUTH, or a connection, was refused for that. */

@@ -178,6 +178,7 @@ flow_start(struct flow *f, const int *fds, unsigned count)
 		listener_start(&f->listeners[i], f, i, fds[i]);
 	/* So that the first session is told what Dovecot can do. */
 	login_withheld(f);
+	lockout_watch(f);
 }
 
 /* Where there is no memory for it, sessions go on to begin with what was there before. */
@@ -209,6 +210,7 @@ flow_adopt(struct flow *f, struct routing *routing)
 	/* Jobs that exist finish on the route that they began with; items are looked at again when
 	 * they are claimed. */
 	flow_wake_sites(f);
+	lockout_watch(f);
 }
 
 void

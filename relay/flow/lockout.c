@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/flow/lockout.h"
 
+#include <inttypes.h>
+
 #include "core/network.h"
 #include "core/strikes.h"
+#include "queue/shares.h"
 #include "relay/flow/events.h"
 #include "relay/flow/flow.h"
 
@@ -21,12 +24,6 @@ strikes_of(const struct session *s)
 	return s->flow->worker->strikes;
 }
 
-static uint64_t
-user_key(uint64_t key_seed, struct span user)
-{
-	return span_hash_nocase(user, key_seed ^ user_salt);
-}
-
 /* One key of two, each of which is as good as random (the finish of splitmix64). */
 static uint64_t
 both(uint64_t a, uint64_t b)
@@ -36,6 +33,26 @@ both(uint64_t a, uint64_t b)
 	h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9u;
 	h = (h ^ h >> 27) * 0x94d049bb133111ebu;
 	return h ^ h >> 31;
+}
+
+/* Of a hash that is the same on all nodes (what they tell each other) one that nobody can aim for.
+ */
+static uint64_t
+user_key_of_hash(uint64_t key_seed, uint64_t hash)
+{
+	return both(key_seed ^ user_salt, hash);
+}
+
+static uint64_t
+user_hash(struct span user)
+{
+	return span_hash_nocase(user, user_salt);
+}
+
+static uint64_t
+user_key(uint64_t key_seed, struct span user)
+{
+	return user_key_of_hash(key_seed, user_hash(user));
 }
 
 static bool
@@ -106,6 +123,212 @@ began(struct session *s, enum lockout_kind kind, uint64_t key, struct span name,
 	flow_event_locked(s->flow, s, kind, name, failures);
 }
 
+/* ---- what all nodes know ---- */
+
+static const struct span kinds[] = {
+	[LOCKOUT_ADDRESS] = { (const uint8_t *)"address", 7 },
+	[LOCKOUT_USER] = { (const uint8_t *)"user", 4 },
+};
+
+static struct shares *
+shares_of(const struct flow *f)
+{
+	return queue_shares(f->worker->queue);
+}
+
+/* An address as all nodes name it: of IPv6 its /64. */
+static struct span
+address_name(struct ip ip, struct buf *out)
+{
+	if (!ip_is_v4(&ip))
+		memset(ip.bytes + 8, 0, 8);
+	ip_show(&ip, out);
+	return buf_span(out);
+}
+
+static struct span
+user_name(struct span user, struct buf *out)
+{
+	buf_printf(out, "%016" PRIx64, user_hash(user));
+	return buf_span(out);
+}
+
+static struct span
+peer_name(const struct session *s, struct buf *out)
+{
+	struct ip ip;
+
+	return ip_of_sockaddr(&s->peer.any, &ip) ? address_name(ip, out) : span_none();
+}
+
+static bool
+hash_of_hex(struct span text, uint64_t *out)
+{
+	*out = 0;
+	for (size_t i = 0; i < text.size; i++) {
+		uint8_t c = text.data[i];
+		bool is_digit = c >= '0' && c <= '9';
+		if (!is_digit && (c < 'a' || c > 'f'))
+			return false;
+		*out = *out << 4 | (uint64_t)(is_digit ? c - '0' : c - 'a' + 10);
+	}
+	return text.size == 16;
+}
+
+/* The key of an address as sessions have it; false where the name is none. */
+static bool
+address_key(uint64_t key_seed, struct span name, uint64_t *key)
+{
+	struct net_address address;
+	struct ip ip;
+
+	if (!ip_parse(name, &ip))
+		return false;
+	net_address_of_ip(ip.bytes, sizeof ip.bytes, 0, &address);
+	*key = net_address_hash_ip(&address, key_seed);
+	return true;
+}
+
+/* The key of what another node names. */
+static bool
+key_of_name(const struct flow *f, struct span kind, struct span name, uint64_t *key)
+{
+	uint64_t hash;
+
+	if (span_eq(kind, kinds[LOCKOUT_ADDRESS]))
+		return address_key(f->key_seed, name, key);
+	if (!span_eq(kind, kinds[LOCKOUT_USER]) || !hash_of_hex(name, &hash))
+		return false;
+	*key = user_key_of_hash(f->key_seed, hash);
+	return true;
+}
+
+static void
+on_strike(void *context, const struct share_strike *s)
+{
+	struct flow *f = context;
+	struct strikes *all = f->worker->strikes;
+	enum lockout_kind kind =
+		span_eq(s->kind, kinds[LOCKOUT_USER]) ? LOCKOUT_USER : LOCKOUT_ADDRESS;
+	const struct strike strike = {
+		.count = s->count,
+		.locked = s->locked,
+		.until_ms = s->until_ms,
+	};
+	uint64_t key;
+
+	if (!key_of_name(f, s->kind, s->name, &key))
+		return;
+	bool was_locked = strikes_look(all, key, f->worker->now_ms).locked;
+	strikes_raise(all, key, &strike, f->worker->now_ms);
+	if (s->locked && !was_locked && s->shown.size > 0)
+		remember(&f->lockouts, kind, key, s->shown);
+	if (s->began)
+		flow_event_locked(f, NULL, kind, s->shown, s->count);
+}
+
+static void
+on_lifted(void *context, struct span kind, struct span name)
+{
+	struct flow *f = context;
+	uint64_t key;
+
+	if (key_of_name(f, kind, name, &key))
+		strikes_clear(f->worker->strikes, key, f->worker->now_ms);
+}
+
+/* "USER ADDRESS": he has logged in from there. */
+static void
+on_told(void *context, struct span text)
+{
+	struct flow *f = context;
+	struct span user = span_first(text, span_find(text, ' ', 0));
+	struct span address = span_after(text, user.size < text.size ? user.size + 1 : text.size);
+	uint64_t known_ms = f->routing->config->lockout.known_ms;
+	uint64_t user_at, address_at;
+
+	if (known_ms > 0 && key_of_name(f, kinds[LOCKOUT_USER], user, &user_at) &&
+	    address_key(f->key_seed, address, &address_at))
+		strikes_note(f->worker->strikes, both(user_at, address_at), known_ms,
+			     f->worker->now_ms);
+}
+
+void
+lockout_watch(struct flow *f)
+{
+	static const struct share_watcher watcher = { on_strike, on_lifted, on_told };
+	const struct config *c = f->routing->config;
+
+	for (size_t i = 0; i < c->listeners_count; i++) {
+		if (c->listeners[i].role == ROLE_SUBMISSION) {
+			queue_watch_shares(f->worker->queue, &watcher, f);
+			return;
+		}
+	}
+}
+
+/* Names that no user has are not shown to other nodes: they may be passwords. */
+static struct span
+shown_name(const struct session *s, enum lockout_kind kind, struct span name)
+{
+	const struct routing *r = s->flow->routing;
+
+	if (kind == LOCKOUT_USER && (r == NULL || users_find(r->users, name) == NULL))
+		return span_none();
+	return name;
+}
+
+static void
+tell_failure(struct session *s, enum lockout_kind kind, struct span name, bool locked,
+	     const struct strikes_rule *rule)
+{
+	struct shares *shares = shares_of(s->flow);
+	uint8_t memory[64];
+	struct buf text = buf_of(memory, sizeof memory);
+	struct share_strike strike = { .kind = kinds[kind], .locked = locked };
+
+	if (shares == NULL)
+		return;
+	strike.name = kind == LOCKOUT_USER ? user_name(name, &text) : peer_name(s, &text);
+	strike.shown = kind == LOCKOUT_USER ? shown_name(s, kind, name) : strike.name;
+	if (strike.name.size > 0)
+		shares_strike(shares, &strike, rule);
+}
+
+static void
+tell_success(struct session *s, struct span user, bool is_new)
+{
+	struct shares *shares = shares_of(s->flow);
+	uint8_t memory[128];
+	struct buf text = buf_of(memory, sizeof memory);
+
+	if (shares == NULL)
+		return;
+	shares_forgive(shares, kinds[LOCKOUT_USER], user_name(user, &text));
+	if (!is_new)
+		return;
+	buf_append_byte(&text, ' ');
+	peer_name(s, &text);
+	shares_tell(shares, buf_span(&text));
+}
+
+enum err
+lockout_lift_everywhere(struct flow *f, struct span name, struct share_lift *l)
+{
+	struct shares *shares = shares_of(f);
+	uint8_t memory[64];
+	struct buf text = buf_of(memory, sizeof memory);
+	struct ip ip;
+
+	if (shares == NULL)
+		return ERR_NOT_FOUND;
+	if (ip_parse(name, &ip))
+		return shares_lift(shares, kinds[LOCKOUT_ADDRESS], address_name(ip, &text), l);
+	return shares_lift(shares, kinds[LOCKOUT_USER], user_name(name, &text), l);
+}
+
+/* ---- failures and successes ---- */
+
 /* Counts one failure of the key; says how many there are. */
 static uint32_t
 count(struct session *s, enum lockout_kind kind, uint64_t key, uint32_t most, struct span name)
@@ -120,6 +343,8 @@ count(struct session *s, enum lockout_kind kind, uint64_t key, uint32_t most, st
 
 	if (strike.began && most > 0)
 		began(s, kind, key, name, strike.count);
+	if (most > 0)
+		tell_failure(s, kind, name, strike.locked, &rule);
 	return strike.count;
 }
 
@@ -168,9 +393,10 @@ lockout_ok(struct session *s, struct span user)
 	/* A lock stays for those who are elsewhere. */
 	if (!strikes_look(strikes_of(s), key, now_ms).locked)
 		strikes_clear(strikes_of(s), key, now_ms);
-	if (options_of(s)->known_ms > 0)
-		strikes_note(strikes_of(s), both(key, s->limit_key), options_of(s)->known_ms,
-			     now_ms);
+	bool is_new =
+		options_of(s)->known_ms > 0 && !strikes_note(strikes_of(s), both(key, s->limit_key),
+							     options_of(s)->known_ms, now_ms);
+	tell_success(s, user, is_new);
 }
 
 uint64_t
@@ -179,20 +405,6 @@ lockout_until(const struct strikes *all, const struct lockout_name *n, uint64_t 
 	struct strike strike = strikes_look(all, n->key, now_ms);
 
 	return strike.locked ? strike.until_ms : 0;
-}
-
-/* The key of an address as sessions have it; false where the name is none. */
-static bool
-address_key(uint64_t key_seed, struct span name, uint64_t *key)
-{
-	struct net_address address;
-	struct ip ip;
-
-	if (!ip_parse(name, &ip))
-		return false;
-	net_address_of_ip(ip.bytes, sizeof ip.bytes, 0, &address);
-	*key = net_address_hash_ip(&address, key_seed);
-	return true;
 }
 
 bool

@@ -24,7 +24,12 @@
  * `known` only the failures of the address count. Those are not forgotten with a success: one
  * password of one's own would let one guess at all others.
  *
- * All of it is memory: a restart forgets it.
+ * All of it is memory: a restart forgets it. Where nodes share a store (queue/shares.h), failures
+ * are counted over all of them, and each knows at once of a lock that begins or is lifted
+ * elsewhere, and of where users have logged in. A failure is told and not waited for; while the
+ * store is away each node counts alone. What was tried (a device with an old password) each node
+ * remembers by itself. Names do not leave the node as they were typed, which may be a password:
+ * hashes of them do, and the names of those who are users.
  */
 #ifndef RELAY_FLOW_LOCKOUT_H
 #define RELAY_FLOW_LOCKOUT_H
@@ -33,11 +38,13 @@
 #include <stdint.h>
 
 #include "core/base/close.h"
+#include "core/base/err.h"
 #include "core/base/span.h"
 #include "relay/smtp/replies.h"
 
 struct flow;
 struct session;
+struct share_lift;
 struct strikes;
 
 enum lockout_kind { LOCKOUT_ADDRESS, LOCKOUT_USER };
@@ -77,5 +84,13 @@ uint64_t lockout_until(const struct strikes *all, const struct lockout_name *n, 
 /* Lets an address or a user ("192.0.2.1", "ann@example.org") in again. False: it was not locked.
  * Any thread; `key_seed` is that of all flows. */
 bool lockout_lift(struct strikes *all, uint64_t key_seed, struct span name, uint64_t now_ms);
+
+/* ---- all nodes ---- */
+
+/* On the worker: hears from now on of what other nodes know, where users may log in at all. */
+void lockout_watch(struct flow *f);
+/* Lets it in on all nodes; on a worker. ERR_OK: l->on_done comes, never inside of the call.
+ * ERR_AWAY: they can not be told. ERR_NOT_FOUND: there are no others. */
+enum err lockout_lift_everywhere(struct flow *f, struct span name, struct share_lift *l);
 
 #endif

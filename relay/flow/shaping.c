@@ -90,6 +90,7 @@ shaping_of(const struct routing *r, bool by_mx, struct span site)
 	if (!by_mx) {
 		/* The operator's own next hop: its limit is meant. */
 		s.connections_first = s.connections;
+		s.shared = true;
 		return s;
 	}
 	const struct config_site *row = row_of(c, site);
@@ -101,6 +102,7 @@ shaping_of(const struct routing *r, bool by_mx, struct span site)
 			.recipients_max = row->recipients_max,
 			.idle_ms = row->idle_ms,
 			.rate = row->rate,
+			.shared = true,
 			.source = row->mx,
 		};
 	}

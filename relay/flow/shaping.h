@@ -7,6 +7,9 @@
  * below; else such a row of providers.def, within the route's own limit; else the route's and the
  * options of `delivery`. For a next hop of a route: the route's, all of its connections from the
  * beginning, and those of `delivery`.
+ * Where nodes share a store, the limits of a row of `sites` and of a next hop hold for all of them
+ * together; what is known of providers, and the most of a route to MX hosts, are each node's.
+ *
  * Pure; any thread, with a routing that it holds.
  */
 #ifndef RELAY_FLOW_SHAPING_H
@@ -23,6 +26,7 @@ struct shaping {
 	uint32_t recipients_max; /* of a transaction */
 	uint64_t idle_ms;
 	uint32_t rate;      /* mails a minute; 0: any */
+	bool shared;        /* the limits hold for all nodes (queue/shares.h): an operator's own */
 	struct span source; /* who says so: the name of a row or provider, or "route" */
 };
 

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "queue/shares.h"
 #include "relay/flow/flow.h"
 #include "relay/flow/site.h"
 
@@ -44,6 +45,7 @@ slots_home_new(struct site *site)
 	if (h == NULL)
 		return NULL;
 	list_init(&h->asking);
+	h->places = UINT32_MAX;
 	window_init(&h->window, 1, 1, !site->by_mx);
 	for (unsigned i = 0; i < count; i++)
 		letter_init(&h->workers[i].recall, site, NULL);
@@ -182,9 +184,25 @@ end_recall(struct slots *s)
 	answer(l, on_recall_answered);
 }
 
-/* How many may be out now. */
 static unsigned
-home_limit(struct site *site)
+count_of(const struct list *l)
+{
+	unsigned n = 0;
+
+	for (struct list_node *i = list_first(l); i != NULL; i = list_next(l, i))
+		n++;
+	return n;
+}
+
+static unsigned
+least(unsigned a, unsigned b)
+{
+	return a < b ? a : b;
+}
+
+/* How many the site takes, as far as this node knows. */
+static unsigned
+window_limit_of(struct site *site)
 {
 	const struct shaping *shaping = site_shaping(site);
 	struct window *w = &site->home_part->window;
@@ -194,17 +212,36 @@ home_limit(struct site *site)
 	return window_size(w);
 }
 
+/* How many may be out now. */
 static unsigned
-asking_count(const struct slots_home *h)
+home_limit(struct site *site)
 {
-	unsigned n = 0;
-
-	for (struct list_node *i = list_first(&h->asking); i != NULL; i = list_next(&h->asking, i))
-		n++;
-	return n;
+	return least(window_limit_of(site), site->home_part->places);
 }
 
-/* An equal share for everyone who holds or asks; at least one. */
+/* Tells the store how many places are needed; it says how many there are. */
+static void
+settle_places(struct site *site)
+{
+	struct slots_home *h = site->home_part;
+	const struct shaping *shaping = site_shaping(site);
+	struct shares *shares = queue_shares(site->flow->worker->queue);
+	unsigned wanted = h->out;
+
+	h->places = UINT32_MAX;
+	if (shares == NULL || !shaping->shared)
+		return;
+	for (struct list_node *i = list_first(&h->asking); i != NULL; i = list_next(&h->asking, i))
+		wanted += LIST_ITEM(i, struct slot_letter, link)->number;
+	wanted = least(wanted, window_limit_of(site));
+	/* Of other workers' connections it is not known which are idle. */
+	if (site->waiting.count == 0)
+		wanted -= least(wanted, count_of(&site->idle));
+	h->places = shares_places(shares, SPAN("site"), site->name, shaping->connections, h->out,
+				  wanted, &site->pump);
+}
+
+/* An equal share for everyone who holds or asks; at least one, where there is one. */
 static unsigned
 equal_share(struct site *site)
 {
@@ -217,6 +254,8 @@ equal_share(struct site *site)
 	for (unsigned i = 0; i < site->flow->worker->count; i++)
 		n += counts[i] || h->workers[i].held > 0;
 	unsigned limit = home_limit(site);
+	if (limit == 0)
+		return 0; /* other nodes have all */
 	return n == 0 || limit / n == 0 ? 1 : limit / n;
 }
 
@@ -278,11 +317,12 @@ static bool
 home_settle(struct site *site)
 {
 	struct slots_home *h = site->home_part;
-	unsigned limit = home_limit(site);
 
+	settle_places(site);
+	unsigned limit = home_limit(site);
 	while (!list_is_empty(&h->asking) && h->out < limit) {
 		unsigned left = limit - h->out;
-		unsigned portion = (left + asking_count(h) - 1) / asking_count(h);
+		unsigned portion = (left + count_of(&h->asking) - 1) / count_of(&h->asking);
 		struct slot_letter *l = LIST_ITEM(list_shift(&h->asking), struct slot_letter, link);
 		l->number = l->number < portion ? l->number : portion;
 		ASSERT(l->number > 0);
@@ -307,7 +347,7 @@ read_letter(struct slot_letter *l)
 		return NULL;
 	ASSERT(site->home_part != NULL);
 	site->used_at_ms = site->flow->worker->now_ms;
-	home_limit(site);
+	window_limit_of(site);
 	if (l->failures > 0)
 		window_failure(&site->home_part->window, l->failures);
 	window_success(&site->home_part->window, l->successes);

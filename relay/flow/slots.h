@@ -13,6 +13,9 @@
  * slots_settle() is to be called again later: it returns false. The home uses the same letters
  * with itself, at once and without its mailbox. All functions run on the worker of the site.
  *
+ * Where nodes share a store and the site's limit holds for all of them (shaping.h), the home has
+ * places of the limit (queue/shares.h) by need, and shares out these.
+ *
  * Letters also carry how it went, from which the home learns how many connections the site takes
  * (window.h): that, within the limit of the options, is what it shares out. Where there are fewer
  * than workers that want one, they have it in turns of a few seconds.
@@ -66,6 +69,7 @@ struct slots_home {
 	unsigned out; /* granted and not given back; above the limit only after that has shrunk */
 	struct list asking;   /* struct slot_letter.link */
 	struct window window; /* how many the site takes, as far as is known */
+	uint32_t places;      /* of a limit of all nodes: what this one may have; else UINT32_MAX */
 	struct slots_share workers[];
 };
 

@@ -224,11 +224,37 @@ sim_lua_end(void)
 	memset(&engine, 0, sizeof engine);
 }
 
+/* How far the library at the front goes: several are one behind the other. */
+static size_t
+library_size(struct span libraries)
+{
+	size_t at = 1;
+
+	while (at < libraries.size &&
+	       !span_starts_with(span_after(libraries, at), SPAN("#!lua name=")))
+		at++;
+	return at;
+}
+
+/* Its first line names engine and library, and is no Lua. */
+static int
+load_one(struct span library)
+{
+	struct span text = span_after(library, span_find(library, '\n', 0));
+	int failed =
+		luaL_loadbuffer(engine.lua, (const char *)text.data, text.size, "@user_function");
+
+	if (failed != 0)
+		return failed;
+	fence(engine.lua);
+	return lua_pcall(engine.lua, 0, 0, 0);
+}
+
 bool
 sim_lua_load(struct span library, struct text *out)
 {
-	/* The first line names engine and library, and is no Lua. */
-	struct span text = span_after(library, span_find(library, '\n', 0));
+	struct span left = library;
+	int failed = 0;
 
 	sim_lua_end();
 	if (!span_starts_with(library, SPAN("#!lua name="))) {
@@ -239,11 +265,10 @@ sim_lua_load(struct span library, struct text *out)
 	ASSERT(engine.lua != NULL);
 	luaL_openlibs(engine.lua);
 	engine.loading = true;
-	int failed =
-		luaL_loadbuffer(engine.lua, (const char *)text.data, text.size, "@user_function");
-	if (failed == 0) {
-		fence(engine.lua);
-		failed = lua_pcall(engine.lua, 0, 0, 0);
+	while (failed == 0 && left.size > 0) {
+		size_t size = library_size(left);
+		failed = load_one(span_first(left, size));
+		left = span_after(left, size);
 	}
 	engine.loading = false;
 	if (failed != 0) {

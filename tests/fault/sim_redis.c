@@ -42,7 +42,7 @@ struct sim_redis {
 	void *lost_context;
 	struct list channels;
 	struct list spent; /* channels that are gone: whoever calls one may look at it once more */
-	struct blob library; /* text of FUNCTION LOAD */
+	struct blob library; /* texts of FUNCTION LOAD, one behind the other */
 	struct parameter parameters[PARAMETERS];
 	const char *user, *password;
 	int64_t offset_ms;
@@ -313,19 +313,55 @@ run_role(struct sim_redis *r, struct text *out)
 	}
 }
 
+/* "#!lua name=NAME" of a library. */
+static struct span
+first_line(struct span library)
+{
+	return span_first(library, span_find(library, '\n', 0));
+}
+
+/* What is loaded without the library of that name; false: it is not there. */
+static bool
+without_library(struct span all, struct span name, struct text *out)
+{
+	bool was_there = false, skips = false;
+
+	while (all.size > 0) {
+		struct span line = span_first(all, span_find(all, '\n', 0) + 1);
+		if (span_starts_with(line, SPAN("#!lua name=")))
+			skips = span_eq(first_line(line), name);
+		was_there |= skips;
+		if (!skips)
+			text_append(out, line.data, line.size);
+		all = span_after(all, line.size);
+	}
+	return was_there;
+}
+
+static void
+load_library(struct sim_redis *r, struct span text, bool replaces, struct text *out)
+{
+	struct span line = first_line(text);
+	struct span name = span_after(line, SPAN("#!lua name=").size);
+	struct text all = { 0 };
+
+	if (without_library(blob_span(&r->library), line, &all) && !replaces) {
+		text_error(out, "ERR Library '%.*s' already exists", SPAN_ARG(name));
+	} else {
+		text_append(&all, text.data, text.size);
+		if (sim_lua_load(span_of(all.data, all.size), out)) {
+			blob_set(&r->library, span_of(all.data, all.size));
+			text_bulk(out, name);
+		}
+	}
+	text_fini(&all);
+}
+
 static void
 run_function(struct sim_redis *r, const struct span *words, unsigned count, struct text *out)
 {
 	if (count >= 3 && is_word(words[1], "LOAD")) {
-		struct span text = words[count - 1];
-		if (count == 3 && r->library.size > 0) {
-			text_error(out, "ERR Library 'ringpost_1' already exists");
-			return;
-		}
-		if (sim_lua_load(text, out)) {
-			blob_set(&r->library, text);
-			text_bulk(out, SPAN("ringpost_1"));
-		}
+		load_library(r, words[count - 1], count > 3, out);
 	} else if (count >= 2 && is_word(words[1], "LIST")) {
 		text_array(out, r->library.size > 0);
 		if (r->library.size > 0) {

@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Limits that three relays over one Redis keep together: what users may send."""
+"""Limits that three relays over one Redis keep together: what users may send, what sites take, who
+is locked out."""
+import asyncio
 import contextlib
+import os
+import smtplib
 import threading
 import time
 
 import pytest
 
 import redis_server
+from daemon import Client, Ringpost
 from redis_server import Redis
-from test_submission import ANN, BODY, Submission, send
+from sink import Session, Sink
+from test_mx import FIRST, tree  # noqa: F401 (a fixture)
+from test_submission import ANN, BODY, PASSWORD, Submission, fail, send
 
 pytestmark = pytest.mark.skipif(not redis_server.is_installed(), reason="redis-server is missing")
 
@@ -150,7 +157,7 @@ def test_an_idle_cluster_asks_little(make, redis):
     def commands(name):
         return sum(node.metrics().sum(f"ringpost_redis_{name}_total") for node in nodes)
     nodes[0].wait_metric(lambda m: commands("limit_commands") > 0, "the limit was asked for")
-    redis.ask("BLPOP", "nothing", 5)  # portions are given back meanwhile
+    redis.ask("BLPOP", "nothing", 9)  # portions and connections are given back meanwhile
     before, began = commands("commands"), time.monotonic()
     limits = commands("limit_commands")
     redis.ask("BLPOP", "nothing", 5)
@@ -158,3 +165,225 @@ def test_an_idle_cluster_asks_little(make, redis):
     print(f"{rate:.1f} commands a second of an idle cluster")
     assert commands("limit_commands") == limits
     assert rate < 10
+
+
+# ---- sites ----
+
+class SlowSession(Session):
+    async def take_time(self):
+        """So long a mail takes here, but not longer than the sink is there."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.sink.closing.wait(), self.sink.takes_s)
+
+    async def on_data(self, argument):
+        await self.take_time()
+        await super().on_data(argument)
+
+    async def on_bdat(self, argument):
+        await self.take_time()
+        await super().on_bdat(argument)
+
+
+class CountingSink(Sink):
+    """Takes its time, and counts its connections."""
+
+    def __init__(self, takes_s):
+        super().__init__()
+        self.takes_s = takes_s
+        self.open = self.most_open = 0
+
+    async def run_session(self, connection):
+        session = SlowSession(self, self.loop, connection, len(self.sessions))
+        self.sessions.append(session)
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        try:
+            await session.run()
+        except Exception:  # it ended, in whatever way
+            pass
+        finally:
+            self.open -= 1
+            connection.close()
+
+    def senders(self, mails=None):
+        """How many mails came from which node."""
+        helos = [mail.helo for mail in (self.mails if mails is None else mails)]
+        return {helo: helos.count(helo) for helo in helos}
+
+
+@contextlib.contextmanager
+def relays(folder, redis, sink, connections, config=None, to=None):
+    """Three relays with one next hop that takes so many connections."""
+    with contextlib.ExitStack() as running:
+        yield [running.enter_context(Ringpost(folder / name, {
+            "hostname": f"{name}.test", "timeouts": {"drain": "2s"},
+            "queue": {"store": "redis",
+                      "redis": {"server": redis.server, "lease": f"{LEASE_S}s"}},
+            **(config or {})},
+            [{"domain": "*", "to": to or sink.url, "connections": connections}])) for name in NODES]
+
+
+def submit(relay, count, recipient="u@there.test"):
+    with Client(relay.host, relay.port) as client:
+        client.greet()
+        for _ in range(count):
+            assert client.mail(recipients=[recipient])[0] == 250
+
+
+@pytest.mark.parametrize("connections, each", [(1, 150), (2, 200), (7, 300)])
+def test_a_sites_connections_over_all_nodes(folder, redis, connections, each):
+    """Never more than the limit are open, and all nodes have their part, or their turn."""
+    with CountingSink(0.02) as sink, relays(folder, redis, sink, connections) as nodes:
+        at_once(3, lambda number: submit(nodes[number], each))
+        mails = sink.wait(3 * each, timeout_s=120)
+        assert sink.most_open <= connections
+        assert set(sink.senders(mails).values()) == {each}
+        early = sink.senders(mails[:3 * each * 3 // 4])
+        print(f"{connections} connections: {sink.most_open} at most, "
+              f"the first three quarters: {early}")
+        assert len(early) == 3 and min(early.values()) >= each // 8
+
+
+def test_who_is_killed_with_the_only_connection_does_not_keep_it(folder, redis):
+    with CountingSink(0.02) as sink, relays(folder, redis, sink, 1) as nodes:
+        at_once(3, lambda number: submit(nodes[number], 100))
+        sink.wait(20)
+        holder = NODES.index(sink.mails[-1].helo.split(".")[0])
+        nodes[holder].kill()
+        before, killed = len(sink.mails), time.monotonic()
+        others = {f"{name}.test" for name in NODES} - {f"{NODES[holder]}.test"}
+        sink.wait_for(lambda s: {mail.helo for mail in s.mails[before + 2:]} & others)
+        took_s = time.monotonic() - killed
+        print(f"{took_s:.1f} s from SIGKILL of the holder to the next mail, lease {LEASE_S} s")
+        assert took_s < 1.5 * LEASE_S + 1
+        # The other's mails are taken over; one may have been in delivery.
+        sink.wait(300, timeout_s=120)
+        assert sink.most_open == 1
+        nodes[holder].start()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="port 25 needs root")
+def test_a_sites_mails_a_minute_over_all_nodes(folder, redis, tree):
+    """300 a minute are 5 a second, of all together."""
+    with Sink(host=FIRST, port=25) as sink, relays(folder, redis, sink, 20, {
+            "dns": tree.options, "sites": [{"mx": "mx1.good.test", "rate": 300}]},
+            to="mx") as nodes:
+        at_once(3, lambda number: submit(nodes[number], 20, "u@plain.good.test"))
+        mails = sink.wait(60, timeout_s=60)
+        times = sorted(mail.replied_ns / 1e9 for mail in mails)
+        most = max(sum(begin <= t < begin + 2 for t in times) for begin in times)
+        print(f"60 mails in {times[-1] - times[0]:.1f} s, at most {most} in 2 s")
+        assert times[-1] - times[0] > 59 / 5 - 0.5
+        assert most <= 13
+        first = [mail.helo for mail in mails[:40]]
+        assert {first.count(f"{name}.test") >= 5 for name in NODES} == {True}, first
+
+
+# ---- lock-outs ----
+
+def is_refused(node, source):
+    """Is the address locked out there?"""
+    try:
+        node.session(source=source).close()
+    except smtplib.SMTPConnectError as refused:
+        assert refused.smtp_code == 421
+        return True
+    return False
+
+
+def within_a_second(what):
+    began = time.monotonic()
+    while not what():
+        assert time.monotonic() - began < 1
+    print(f"{time.monotonic() - began:.3f} s")
+
+
+def test_an_address_is_locked_out_by_failures_on_all_nodes(make):
+    nodes = make({"lockout": {"address_failures": 6, "user_failures": 0}})
+    for n in range(5):
+        assert fail(nodes[n % 3], user=f"guess{n}", source="127.0.0.8") == 535
+    assert not any(is_refused(node, "127.0.0.8") for node in nodes)
+    assert fail(nodes[2], user="guess6", source="127.0.0.8") == 535
+    for node in nodes:
+        within_a_second(lambda: is_refused(node, "127.0.0.8"))
+        assert not is_refused(node, "127.0.0.9")
+    assert nodes[2].log.wait("login_locked")["failures"] == 6
+    # It is listed by all, and let in again by any.
+    for node in nodes:
+        locks = node.ctl("lock", "list")
+        assert [(lock["kind"], lock["login"]) for lock in locks["rows"]] == \
+            [("address", "127.0.0.8")]
+    assert nodes[1].ctl("lock", "lift", "127.0.0.8", "--reason", "he has called") == \
+        {"login": "127.0.0.8"}
+    for node in nodes:
+        within_a_second(lambda: not is_refused(node, "127.0.0.8"))
+        assert node.ctl("lock", "list")["rows"] == []
+    nodes[0].ctl("lock", "lift", "127.0.0.8", "--reason", "again", status=1)
+    locked = [len(node.log.events("login_locked")) for node in nodes]
+    assert locked == [0, 0, 1], "one lock is one event"
+    assert sum(node.metrics().sum("ringpost_login_locks_total") for node in nodes) == 1
+
+
+def test_a_user_is_locked_out_but_where_he_has_logged_in_from(make, redis):
+    nodes = make({"lockout": {"address_failures": 0, "user_failures": 3, "delay_max": "0s"}})
+    with nodes[0].login(source="127.0.0.8"):
+        pass
+    for n in range(3):
+        assert fail(nodes[n], password=f"guess {n}", source=f"127.0.1.{n + 1}") == 535
+    for node in nodes:
+        within_a_second(lambda: fail(node, password=PASSWORD, source="127.0.0.9") == 454)
+    # He has logged in from there, if on another node.
+    for node in nodes:
+        with node.login(source="127.0.0.8") as client:
+            assert send(client)[0] == 250
+    # A name that no user has is locked everywhere, too, and does not leave its node in plain text.
+    for n in range(3):
+        assert fail(nodes[n], user="my secret", password=f"guess {n}", source="127.0.0.9") == 535
+    for node in nodes:
+        within_a_second(
+            lambda: fail(node, user="my secret", password=PASSWORD, source="127.0.0.9") == 454)
+    for key in redis.ask("KEYS", "*:limit:*"):
+        assert "secret" not in key
+        if redis.ask("TYPE", key) == "zset":
+            assert "secret" not in str(redis.ask("ZRANGE", key, 0, -1))
+    assert [lock["login"] for lock in nodes[0].ctl("lock", "list")["rows"]].count(ANN) == 1
+    nodes[2].ctl("lock", "lift", ANN, "--reason", "x")
+    for node in nodes:
+        within_a_second(lambda: fail(node, password=PASSWORD, source="127.0.0.9") != 454)
+
+
+def test_a_success_anywhere_forgets_a_users_failures(make):
+    nodes = make({"lockout": {"address_failures": 0, "user_failures": 3}})
+    for n in range(2):
+        assert fail(nodes[0], password=f"guess {n}", source=f"127.0.1.{n + 1}") == 535
+    with nodes[1].login(source="127.0.0.9"):
+        pass
+    for n in range(2):
+        assert fail(nodes[2], password=f"other {n}", source=f"127.0.2.{n + 1}") == 535
+    with nodes[2].login(source="127.0.3.1"):
+        pass
+
+
+def test_a_node_that_starts_knows_who_is_locked_out(make):
+    nodes = make({"lockout": {"address_failures": 2, "user_failures": 0}})
+    nodes[2].stop()
+    for n in range(2):
+        assert fail(nodes[n], user=f"guess{n}", source="127.0.0.8") == 535
+    within_a_second(lambda: is_refused(nodes[0], "127.0.0.8"))
+    nodes[2].start()
+    began = time.monotonic()
+    while not is_refused(nodes[2], "127.0.0.8"):
+        assert time.monotonic() - began < 10
+    assert nodes[2].ctl("lock", "list")["count"] == 1
+
+
+def test_each_node_counts_alone_while_redis_is_away(make, redis):
+    nodes = make({"lockout": {"address_failures": 2, "user_failures": 0}})
+    redis.kill()
+    nodes[0].wait_ready(status=503)
+    for n in range(2):
+        assert fail(nodes[0], user=f"guess{n}", source="127.0.0.8") == 535
+    assert is_refused(nodes[0], "127.0.0.8")
+    assert not is_refused(nodes[1], "127.0.0.8")
+    nodes[1].ctl("lock", "lift", "127.0.0.8", "--reason", "x", status=75)
+    redis.start()

@@ -14,6 +14,9 @@ FOLDER = pathlib.Path(__file__).resolve().parents[2] / "queue/redis"
 FUNCTIONS = (FOLDER / "functions.lua").read_bytes() + (FOLDER / "nodes.lua").read_bytes()
 
 
+SHARES = FUNCTIONS.with_name("shares.lua")
+
+
 class RedisError(Exception):
     pass
 
@@ -75,6 +78,9 @@ class Client:
 
     def load_functions(self):
         return self.call("FUNCTION", "LOAD", "REPLACE", FUNCTIONS)
+
+    def load_shares(self):
+        return self.call("FUNCTION", "LOAD", "REPLACE", SHARES.read_bytes())
 
 
 START_MS = 1795767016160

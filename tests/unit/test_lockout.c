@@ -12,6 +12,7 @@
 #include "core/log.h"
 #include "core/metric.h"
 #include "core/strikes.h"
+#include "queue/driver.h"
 #include "relay/flow/flow.h"
 #include "relay/flow/lockout.h"
 
@@ -20,6 +21,9 @@ static struct metrics counters;
 static struct flow flow;
 static struct routing routing;
 static struct log *events;
+/* Of a store of one node: it has no shares. */
+static const struct queue_driver driver = { .name = "one node" };
+static struct queue queue = { .magic = QUEUE_MAGIC, .driver = &driver, .worker = &worker };
 
 static const struct span ann = SPAN("ann@example.org");
 
@@ -55,6 +59,7 @@ set_up(void **state)
 	worker.strikes = strikes_new(1024);
 	worker.log = log_ring(events, 0, &counters);
 	worker.now_ms = 1000000;
+	worker.queue = &queue;
 	flow.worker = &worker;
 	flow.key_seed = 12345;
 	use_options("address_failures: 4, user_failures: 3, delay: 1s, delay_max: 6s");

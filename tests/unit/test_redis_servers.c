@@ -32,7 +32,7 @@ static struct redis_server server, more[3];
 static struct redis_servers *servers;
 static struct redis_options options;
 static struct span addresses[3];
-static unsigned ups, downs, closed, wakes[SHARDS];
+static unsigned ups, downs, closed, wakes[SHARDS], words, gaps;
 
 #define UNTIL(condition)                                              \
 	do {                                                          \
@@ -66,13 +66,21 @@ on_wake(struct redis_servers *s, void *context, unsigned shard)
 }
 
 static void
+on_word(struct redis_servers *s, void *context, struct span word)
+{
+	(void)s, (void)context;
+	gaps += word.size == 0;
+	words += span_eq(word, SPAN("limit free x"));
+}
+
+static void
 on_closed(void *context)
 {
 	(void)context;
 	closed++;
 }
 
-static const struct redis_servers_events events = { on_up, on_down, on_wake, NULL };
+static const struct redis_servers_events events = { on_up, on_down, on_wake, on_word };
 
 static int
 setup(void **state)
@@ -84,7 +92,7 @@ setup(void **state)
 	worker_init(&w, 0, 1, peers, &worker_options);
 	if (!worker_open(&w, &worker_options, &why))
 		fail_msg("%.*s", (int)why.size, text);
-	ups = downs = closed = 0;
+	ups = downs = closed = words = gaps = 0;
 	memset(wakes, 0, sizeof wakes);
 	options = (struct redis_options){
 		.kind = REDIS_SINGLE,
@@ -401,11 +409,12 @@ wakes_are_heard(void **state)
 		worker_turn(&w, 1000);
 	UNTIL(wakes[5] == 1);
 	redis_server_ask(&server, "PUBLISH {post}:wake 8");
-	redis_server_ask(&server, "PUBLISH {post}:wake x");
+	redis_server_ask(&server, "PUBLISH {post}:wake 'limit free x'");
 	redis_server_ask(&server, "PUBLISH {post}:wake 2");
 	UNTIL(wakes[2] == 1);
 	for (unsigned i = 0; i < SHARDS; i++)
 		assert_int_equal(wakes[i], i == 5 || i == 2);
+	assert_int_equal(words, 1);
 	close_servers();
 }
 
@@ -424,6 +433,7 @@ a_server_that_comes_back_is_used_again(void **state)
 	UNTIL(problem_has("refused"));
 	redis_server_restart(&server);
 	UNTIL(ups == 2 && wakes[7] == 1);
+	assert_int_equal(gaps, 2);
 	assert_int_equal(look(3), ERR_OK);
 	assert_int_equal(redis_servers_problem(servers).size, 0);
 	close_servers();

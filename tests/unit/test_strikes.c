@@ -66,6 +66,34 @@ failures_are_forgotten_a_window_behind_the_last(void **state)
 }
 
 static void
+what_others_counted_raises_and_never_lowers(void **state)
+{
+	struct strikes *s = strikes_new(1024);
+	uint64_t now_ms = 5000;
+
+	(void)state;
+	/* Elsewhere it was the second: here the next one locks. */
+	strikes_raise(s, 77, &(struct strike){ .count = 2, .until_ms = now_ms + 60000 }, now_ms);
+	assert_int_equal(strikes_look(s, 77, now_ms).count, 2);
+	strikes_raise(s, 77, &(struct strike){ .count = 1, .until_ms = now_ms + 1000 }, now_ms);
+	assert_int_equal(strikes_look(s, 77, now_ms).count, 2);
+	assert_int_equal(strikes_look(s, 77, now_ms).until_ms, now_ms + 60000);
+	assert_true(strikes_add(s, 77, &rule, now_ms).began);
+	/* A count does not unlock, nor does a shorter lock end a longer one. */
+	strikes_raise(s, 77, &(struct strike){ .count = 9, .until_ms = now_ms + 1000 }, now_ms);
+	strikes_raise(s, 77, &(struct strike){ .count = 9, .locked = true, .until_ms = 6000 },
+		      now_ms);
+	assert_true(strikes_look(s, 77, now_ms + rule.lock_ms - 1000).locked);
+	/* A lock of elsewhere, of which nothing was known, ends when that does. */
+	strikes_raise(s, 99, &(struct strike){ .count = 5000, .locked = true, .until_ms = 9000 },
+		      now_ms);
+	assert_true(strikes_look(s, 99, now_ms).locked);
+	assert_int_equal(strikes_look(s, 99, now_ms).count, STRIKES_MAX);
+	assert_false(strikes_look(s, 99, 9000).locked);
+	strikes_free(s);
+}
+
+static void
 what_is_cleared_begins_anew(void **state)
 {
 	struct strikes *s = strikes_new(1024);
@@ -183,6 +211,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_third_failure_locks_for_a_time),
 		cmocka_unit_test(failures_are_forgotten_a_window_behind_the_last),
+		cmocka_unit_test(what_others_counted_raises_and_never_lowers),
 		cmocka_unit_test(what_is_cleared_begins_anew),
 		cmocka_unit_test(a_count_stays_in_its_bits),
 		cmocka_unit_test(in_a_full_bucket_the_next_to_be_forgotten_gives_way),
