@@ -45,6 +45,7 @@ change_send(struct redis_end *e, struct redis_item *i)
 		wait_for_link(e, i);
 		return;
 	}
+	i->sent_ms = clock_monotonic_ms();
 	i->call = (struct redis_call){ .on_reply = on_changed };
 	args_send(e, link, &i->call);
 }
@@ -166,6 +167,10 @@ on_changed(struct redis_call *c, enum err error, const struct redisReply *reply)
 		return;
 	/* What we sent before and heard no answer to may be why it is gone. */
 	bool is_done = span_eq(word, SPAN("OK")) || (is_gone && i->was_sent);
+	if (is_done) {
+		e->came_ms = i->sent_ms;
+		atomic_store(&redis_mail_of(i->turn.item.mail)->ours_at_ms, i->sent_ms);
+	}
 	if (is_done)
 		i->kind->done(e, i, ERR_OK, (uint64_t)left);
 	else
@@ -243,6 +248,16 @@ state_after(const struct redis_mail *m, const struct queue_result *r)
 	return s;
 }
 
+/* Who says it: of what has come to us anew since, not its owner. */
+static void
+args_owner(struct redis_end *e, const struct redis_mail *m)
+{
+	if (m->stale)
+		args_span(e, SPAN("-"));
+	else
+		args_incarnation(e);
+}
+
 static const struct queue_record *
 outcomes_of(const struct redis_item *i)
 {
@@ -266,7 +281,7 @@ outcome_build(struct redis_end *e, struct redis_item *i)
 	if (!args_begin(e, "rp_record", m->shard, count,
 			CHANGE_TEXT + notice + r->result_count * (size_t)STATE_TEXT))
 		return false;
-	args_incarnation(e);
+	args_owner(e, m);
 	args_id(e, m->mail.id);
 	args_leaving(e, i, r);
 	args_number(e, r->result_count);
@@ -442,7 +457,7 @@ states_build(struct redis_end *e, const struct redis_item *i, const struct queue
 	if (!args_begin(e, "rp_record", m->shard, 5 + 2 * count,
 			CHANGE_TEXT + count * (size_t)STATE_TEXT))
 		return false;
-	args_incarnation(e);
+	args_owner(e, m);
 	args_id(e, m->mail.id);
 	args_span(e, span_none());
 	args_span(e, span_none());

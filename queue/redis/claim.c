@@ -166,6 +166,9 @@ redis_claim(struct queue *q, struct queue_claim *c)
 		if (i == NULL)
 			break;
 		owned_item_take(e, i, ITEM_LOADING);
+		/* Then its start is recorded, and so it is known whether it is ours. */
+		if (lease_has_lapsed(e->store, redis_mail_of(i->turn.item.mail)))
+			i->turn.item.recovered = true;
 		i->turn.item.link = (struct list_node){ 0 };
 		list_append(&c->loading, &i->turn.item.link);
 	}

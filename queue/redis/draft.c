@@ -336,6 +336,7 @@ put_ends(struct redis_draft *d)
 		error = ERR_IN_DOUBT;
 	if (error == ERR_OK) {
 		lease_note_change(e->store, d->shard, d->commit_sent_ms);
+		e->came_ms = d->commit_sent_ms;
 		mail_is_kept(d, p);
 	} else if (d->may_be_kept) {
 		e->counters.in_doubt += error == ERR_IN_DOUBT;

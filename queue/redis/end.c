@@ -14,13 +14,18 @@
 #include "queue/redis/internal.h"
 #include "queue/redis/shares.h"
 
-enum { UPKEEP_MS = 1000, STOP_MS = 5 * 1000, RETIRE_MOST = 1024 };
+enum { UPKEEP_MS = 1000, STOP_MS = 5 * 1000, RETIRE_MOST = 1024, PROMPT_MS = 1000 };
 
 /* ---- time ---- */
 
 void
 end_note_time(struct redis_end *e, int64_t redis_now_ms)
 {
+	/* An answer that has lain about says what the time was: while this process was stopped, or
+	 * the server was slow. */
+	bool is_old = clock_monotonic_ms() - e->came_ms > PROMPT_MS;
+	if (is_old && atomic_load(&e->store->time_is_known))
+		return;
 	atomic_store(&e->store->offset_ms, (int64_t)e->queue.worker->now_wall_ms - redis_now_ms);
 	atomic_store(&e->store->time_is_known, true);
 }
@@ -412,7 +417,7 @@ redis_lease_is_valid(struct queue *q, const struct queue_mail *m)
 {
 	const struct redis_end *e = redis_end_of(q);
 
-	return lease_is_valid(e->store, redis_mail_of(m)->shard, q->worker->now_ms);
+	return lease_is_valid(e->store, redis_mail_of(m), q->worker->now_ms);
 }
 
 static struct mail_id

@@ -167,8 +167,17 @@ mail_came(struct redis_end *e, const struct redisReply *one, enum redis_came how
 		e->counters.corrupt++;
 		return;
 	}
-	if (owned_find(e, id) != NULL)
+	struct redis_mail *known = owned_find(e, id);
+	if (known != NULL && (e->came_again || how == CAME_RECOVERED))
 		return; /* given again, and known */
+	if (known != NULL && (known->busy > 0 || known->leaving)) {
+		/* Another had taken it over and given it back: what we have in hand is old. */
+		known->stale = true;
+		errand_add(e, ERRAND_RETURN, id);
+		return;
+	}
+	if (known != NULL)
+		owned_lose(e, known);
 	struct redis_mail *m = mail_read(e, id, fields, &why);
 	if (m != NULL)
 		m->recovered = how != CAME_DUE;
@@ -235,6 +244,7 @@ ask(struct redis_shard *s, struct redis_link *link, const char *function, enum r
 		args_number(e, REDIS_CLAIM_MOST);
 		args_span(e, s->in_doubt ? SPAN("1") : SPAN("0"));
 	}
+	s->again = s->in_doubt && what != ASKING_LOOK;
 	s->asking = what;
 	s->sent_ms = clock_monotonic_ms();
 	args_send(e, link, &s->call);
@@ -329,6 +339,7 @@ on_fetched(struct redis_call *c, enum err error, const struct redisReply *reply)
 		set_timer(e);
 		return;
 	}
+	e->came_ms = s->sent_ms;
 	end_note_time(e, redis_now_ms);
 	s->in_doubt = s->in_doubt && was == ASKING_LOOK;
 	if (was == ASKING_TAKE)
@@ -341,6 +352,7 @@ on_fetched(struct redis_call *c, enum err error, const struct redisReply *reply)
 		lease_note_change(e->store, s->number, s->sent_ms);
 	if (reply->elements > 2 && was != ASKING_LOOK)
 		atomic_store(&e->store->leases[s->number].changed, true);
+	e->came_again = s->again;
 	for (size_t i = 2; was != ASKING_LOOK && i < reply->elements; i++)
 		mail_came(e, reply->element[i], was == ASKING_TAKE ? CAME_TAKEN : CAME_DUE);
 	shard_look(s);

@@ -83,6 +83,7 @@ struct redis_item {
 	struct queue_request *request;
 	const struct redis_change_kind *kind;
 	uint64_t release_at_ms; /* of a start that is closed */
+	uint64_t sent_ms;       /* monotonic */
 	uint32_t number;        /* by which it is known, where it gives the mail back */
 	bool leaves;            /* the mail goes back to Redis with it */
 	bool was_sent;          /* before, and not answered */
@@ -113,6 +114,9 @@ struct redis_mail {
 	bool has_outcomes;  /* that it has answered */
 	bool recovered;     /* taken over */
 	bool damaged;
+	bool stale; /* it has come to us again while we had it in hand: we are as a former owner */
+	/* When what made it ours, or found that it is, was sent. Read by all workers. */
+	atomic_uint_fast64_t ours_at_ms;
 	struct list_node leave;   /* end->leaves, or of the command */
 	uint64_t leave_at_ms;     /* wall clock: due then */
 	uint32_t leave_recipient; /* whose domain is the lane */
@@ -143,6 +147,7 @@ struct redis_shard {
 	struct redis_call call;
 	unsigned number;
 	enum redis_asking asking;
+	bool again;    /* it is asked for what it gave before */
 	bool in_doubt; /* a claim or take was not answered: ask for what it gave */
 	uint64_t sent_ms;
 	uint64_t run;               /* redis_servers_run() of the last session */
@@ -162,9 +167,12 @@ struct redis_shard {
 /* What all workers see of a lease: lease.c. */
 struct redis_lease {
 	_Alignas(64) atomic_uint_fast64_t valid_until_ms; /* monotonic */
-	atomic_uint_fast64_t owned;                       /* mails of this node */
-	atomic_bool changed; /* something waits there, or does no more */
-	atomic_bool suspect; /* a connection was lost: reconcile.c */
+	/* The last one had ended then before it was renewed; 0: never. What was ours before may be
+	 * another's by now. */
+	atomic_uint_fast64_t lapsed_at_ms;
+	atomic_uint_fast64_t owned; /* mails of this node */
+	atomic_bool changed;        /* something waits there, or does no more */
+	atomic_bool suspect;        /* a connection was lost: reconcile.c */
 };
 
 struct redis_args {
@@ -232,6 +240,9 @@ struct redis_end {
 	unsigned retire_shard;
 	struct task fetch_task; /* there is room for more mails */
 	uint64_t stop_by_ms;    /* what Redis has not answered by then is given up */
+	/* Of the mails that an answer brings: when it was asked for, and whether again. */
+	uint64_t came_ms;
+	bool came_again;
 	bool started, stopping, retiring, closing, room_wanted;
 	bool gives_up; /* outcomes do not wait for a connection any more */
 	bool hungry;   /* a shard has more that is due than there was room for */
@@ -317,7 +328,9 @@ bool leases_init(struct redis_end *e);
 void leases_renew(struct redis_end *e); /* of worker 0: now, and from now on */
 /* A function that makes mails ours was sent at that time and has been answered. */
 void lease_note_change(struct redis_store *s, unsigned shard, uint64_t sent_ms);
-bool lease_is_valid(const struct redis_store *s, unsigned shard, uint64_t now_ms);
+bool lease_is_valid(const struct redis_store *s, const struct redis_mail *m, uint64_t now_ms);
+/* May another have taken it over since it was known to be ours? */
+bool lease_has_lapsed(const struct redis_store *s, const struct redis_mail *m);
 
 /* ---- piece.c ---- */
 bool pieces_init(struct redis_end *e);
@@ -507,8 +520,8 @@ void report_unread(struct redis_end *e, struct mail_id id, enum err why);
 /* ---- end.c ---- */
 bool redis_end_init(struct redis_end *e, struct redis_store *s, struct worker *w);
 void redis_end_fini(struct redis_end *e);
-void end_note_time(struct redis_end *e,
-		   int64_t redis_now_ms); /* an answer that tells it has come */
+/* An answer that tells it has come, which was asked for at e->came_ms. */
+void end_note_time(struct redis_end *e, int64_t redis_now_ms);
 /* Tries what waits for a connection again, at the latest then. */
 void end_try_again(struct redis_end *e, uint64_t after_ms);
 uint64_t to_redis_ms(const struct redis_end *e, uint64_t wall_ms);

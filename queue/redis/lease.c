@@ -4,6 +4,10 @@
  * own; all workers read until when they are certainly valid: since the sending of the last renewal
  * that was answered, by the monotonic clock. Functions that make mails ours lengthen a lease that
  * has less than LONG of its length left, so right after them that much is certain.
+ *
+ * A renewal may come too late, and is answered all the same: of what was ours before nobody knows
+ * whether another has it now, until Redis has said so. Such mails end no data meanwhile, and the
+ * start of their next attempt is recorded.
  */
 #include <stdlib.h>
 
@@ -20,11 +24,13 @@ struct lease_call {
 };
 
 static void
-lease_certain_until(struct redis_store *s, unsigned shard, uint64_t until_ms)
+lease_certain_until(struct redis_store *s, unsigned shard, uint64_t sent_ms, uint64_t until_ms)
 {
 	atomic_uint_fast64_t *valid = &s->leases[shard].valid_until_ms;
 	uint_fast64_t known = atomic_load(valid);
 
+	if (known < sent_ms)
+		atomic_store(&s->leases[shard].lapsed_at_ms, known);
 	while (known < until_ms && !atomic_compare_exchange_weak(valid, &known, until_ms)) {
 	}
 }
@@ -34,13 +40,21 @@ lease_note_change(struct redis_store *s, unsigned shard, uint64_t sent_ms)
 {
 	uint64_t lease_ms = s->redis.lease_ms;
 
-	lease_certain_until(s, shard, sent_ms + lease_ms - lease_ms / REDIS_LEASE_PARTS);
+	lease_certain_until(s, shard, sent_ms, sent_ms + lease_ms - lease_ms / REDIS_LEASE_PARTS);
 }
 
 bool
-lease_is_valid(const struct redis_store *s, unsigned shard, uint64_t now_ms)
+lease_has_lapsed(const struct redis_store *s, const struct redis_mail *m)
 {
-	return now_ms + s->redis.lease_ms / 3 < atomic_load(&s->leases[shard].valid_until_ms);
+	return atomic_load(&m->ours_at_ms) < atomic_load(&s->leases[m->shard].lapsed_at_ms);
+}
+
+bool
+lease_is_valid(const struct redis_store *s, const struct redis_mail *m, uint64_t now_ms)
+{
+	uint64_t until_ms = atomic_load(&s->leases[m->shard].valid_until_ms);
+
+	return now_ms + s->redis.lease_ms / 3 < until_ms && !lease_has_lapsed(s, m);
 }
 
 static void
@@ -54,7 +68,8 @@ on_renewed(struct redis_call *c, enum err error, const struct redisReply *reply)
 	e->calls_open--;
 	if (error != ERR_OK || !redis_number(redis_at(reply, 0), &now_ms))
 		return; /* the next one will tell */
-	lease_certain_until(e->store, l->shard, l->sent_ms + e->store->redis.lease_ms);
+	lease_certain_until(e->store, l->shard, l->sent_ms, l->sent_ms + e->store->redis.lease_ms);
+	e->came_ms = l->sent_ms;
 	end_note_time(e, now_ms);
 }
 

@@ -240,6 +240,7 @@ on_recovered(struct redis_call *c, enum err error, const struct redisReply *repl
 		again(r);
 		return;
 	}
+	e->came_ms = r->sent_ms;
 	end_note_time(e, redis_now_ms);
 	if (reply->elements > 1)
 		lease_note_change(e->store, r->shard, r->sent_ms);

@@ -735,7 +735,8 @@ run(void)
 {
 	uint64_t until_us = world->now_us + sim_between(hour_us, 60 * hour_us);
 	uint64_t pumps_most = plan->days ? UINT64_MAX : plan->moves * 20;
-	bool suspends = sim_chance(600);
+	/* Each relay is told by its own operator: of several that would not be one thing. */
+	bool suspends = sim_chance(600) && plan->nodes == 1;
 
 	suspension_changes_us = world->now_us + sim_below(20 * hour_us);
 

@@ -47,6 +47,7 @@ oracle_restart(void)
 {
 	struct oracle *o = world->oracle;
 
+	world->node = 0;
 	oracle_node_up();
 	for (uint32_t i = 0; i < o->mail_count; i++)
 		o->mails[i].write = 0;

@@ -108,6 +108,7 @@ struct oracle_recipient {
 	bool tells_delay;    /* and tells its sender of the delay */
 	uint8_t executed;    /* of a server: the state of it that it has got */
 	uint8_t asked_by;    /* the node */
+	bool is_orphan;      /* who is no more */
 	uint64_t asked_retry_ms;
 	bool may_be_over;    /* since a crash: the relay may not have it any more */
 	uint64_t claimed_ms; /* in the relay's hands since then */
@@ -272,6 +273,8 @@ void oracle_crashed(unsigned node);
 void oracle_stopped(unsigned node);
 /* Is the node that has put it still up? */
 bool oracle_putter_lives(const struct oracle_mail *m);
+/* A node is sure that it owns the mail, and is about to send the end of its data. */
+void oracle_ends_data(const struct oracle_mail *m);
 /* The server has given it to a node (is_taken: from one whose lease was over). */
 void oracle_moved(struct oracle_mail *m, unsigned node, bool is_taken);
 /* Every recipient of every mail that was kept has arrived, or was refused by its sink; each outcome

@@ -70,6 +70,8 @@ on_commit(const struct span *words, struct span reply)
 		sim_fail("mail %u is committed after it was cancelled", m->number);
 	m->committed = true;
 	m->owner = world->node;
+	if (!oracle_putter_lives(m))
+		oracle_server_keeps(m);
 	sim_note("committed", m->number, 0);
 }
 
@@ -104,12 +106,23 @@ note_state(struct oracle_mail *m, uint32_t recipient, struct span value, bool mi
 
 	if (mine && r->asked_by == world->node && (r->asked & 1 << state))
 		r->executed |= (uint8_t)(1 << state);
+	if (r->is_orphan && r->executed != 0)
+		oracle_times_ended(r);
 	if (state != RECIPIENT_DELIVERED)
 		return;
 	if (at == NULL || !span_to_u64(span_of(at + sizeof mark - 1, 6), &token))
 		sim_fail("mail %u recipient %u is delivered without a sink's answer", m->number,
 			 recipient);
 	oracle_token_durable((unsigned)token);
+}
+
+void
+oracle_ends_data(const struct oracle_mail *m)
+{
+	if (m->owner != world->node)
+		sim_fail("mail %u: node %u is sure of it, which has lost it %llu us before",
+			 m->number, world->node,
+			 (unsigned long long)(world->now_us - m->lost_us[world->node]));
 }
 
 void

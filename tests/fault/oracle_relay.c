@@ -217,27 +217,17 @@ may_come_again(const struct oracle_recipient *r)
 	return true;
 }
 
-/* Of a mail that another node has taken over: a copy whose end was sent before its node had lost
- * the mail, or before an outcome was durable. The sink may read it at any time. */
+/* Of a mail that another node has taken over: a copy whose end was sent before an outcome of the
+ * other was durable, or by a node that was sure that it was the owner then (oracle_ends_data). The
+ * sink may read it at any time. */
 static bool
 has_crossed(const struct oracle_mail *m, const struct oracle_recipient *r,
 	    const struct sim_traffic *stream)
 {
-	uint64_t lost_us = m->lost_us[stream->node];
-
-	if (lost_us != 0 && stream->node != m->owner)
-		return stream->sent_us <= lost_us;
-	return m->crossings > 0 && r->durable_us != 0 && stream->sent_us <= r->durable_us;
-}
-
-/* Invariant 3: whose lease has run out ends no more data. */
-static void
-check_is_owners(const struct oracle_mail *m, const struct sim_traffic *stream)
-{
 	if (m->lost_us[stream->node] != 0 && stream->node != m->owner)
-		sim_fail("mail %u is sent by node %u, which has lost it %llu us before", m->number,
-			 stream->node,
-			 (unsigned long long)(stream->sent_us - m->lost_us[stream->node]));
+		return true;
+	return m->crossings > 0 && r->durable_us != 0 &&
+	       sim_traffic_handed_us(stream) <= r->durable_us;
 }
 
 /* A copy on a stream that the relay has let go of since: the sink was slow to read it. It was in
@@ -272,7 +262,6 @@ oracle_arrived(struct oracle_mail *m, uint32_t recipient, struct span data, unsi
 	}
 	bool crossed = has_crossed(m, r, stream);
 	if (!crossed) {
-		check_is_owners(m, stream);
 		if (r->over_at & 1 << m->owner)
 			sim_fail("mail %u arrives for recipient %u, whose outcome is recorded",
 				 m->number, recipient);
@@ -311,12 +300,13 @@ oracle_bounced(struct oracle_mail *m, uint32_t recipient)
 }
 
 static void
-token_durable(struct oracle_recipient *r, unsigned token)
+token_durable(const struct oracle_mail *m, struct oracle_recipient *r, unsigned token)
 {
 	for (unsigned n = 0; n < ORACLE_NODES; n++) {
 		if (r->by[n].token != token)
 			continue;
 		r->by[n].durable = true;
+		r->by[n].died = r->by[n].died && m->owner != n;
 		if (r->durable_us == 0)
 			r->durable_us = world->now_us;
 	}
@@ -329,7 +319,7 @@ oracle_token_durable(unsigned token)
 
 	for (uint32_t i = 0; i < o->mail_count; i++)
 		for (uint32_t k = 0; k < o->mails[i].recipient_count; k++)
-			token_durable(&o->mails[i].recipients[k], token);
+			token_durable(&o->mails[i], &o->mails[i].recipients[k], token);
 }
 
 /* ---- the store ---- */
@@ -372,7 +362,9 @@ oracle_outcome_asked(struct oracle_mail *m, const struct queue_result *result)
 	if (state == RECIPIENT_DELIVERED && !has_answer(a))
 		sim_fail("mail %u recipient %u: no sink has said that it took it", m->number,
 			 recipient);
-	if (state == RECIPIENT_FAILED && !(r->possible & 1 << RECIPIENT_FAILED))
+	/* What a former owner says of that is not recorded. */
+	if (state == RECIPIENT_FAILED && m->owner == world->node &&
+	    !(r->possible & 1 << RECIPIENT_FAILED))
 		sim_fail("mail %u recipient %u: no sink has refused it, and its time is not over",
 			 m->number, recipient);
 	if (state != RECIPIENT_PENDING && !(FINAL & 1 << state))
@@ -409,6 +401,20 @@ oracle_outcome_done(struct oracle_mail *m, const struct queue_result *result)
 
 /* ---- crash and end ---- */
 
+/* A server may still get what was asked last, until it gives the mail to somebody. */
+static void
+asker_ended(struct oracle_recipient *r, unsigned node)
+{
+	if (r->asked_by != node)
+		return;
+	if (!world->oracle->is_remote || (r->asked & ~r->executed) == 0) {
+		oracle_times_ended(r);
+		return;
+	}
+	r->is_orphan = true;
+	r->may_be_over |= (r->asked & ~(1 << RECIPIENT_PENDING)) != 0;
+}
+
 static void
 recipient_crashed(struct oracle_recipient *r, unsigned node)
 {
@@ -416,8 +422,7 @@ recipient_crashed(struct oracle_recipient *r, unsigned node)
 	struct oracle_arrival *a = &r->by[node];
 
 	a->died = a->stream != NULL && (a->died || !a->durable);
-	if (r->asked_by == node)
-		oracle_times_ended(r);
+	asker_ended(r, node);
 	/* What was on its way to the disk may have got there: then it will have no event. */
 	r->eventless |= r->recording[node] & FINAL;
 	r->recording[node] = 0;
@@ -460,8 +465,7 @@ oracle_stopped(unsigned node)
 			struct oracle_arrival *a = &r->by[node];
 			a->died |= a->stream != NULL && !a->durable && r->recording[node] != 0;
 			r->recording[node] = 0;
-			if (r->asked_by == node)
-				oracle_times_ended(r);
+			asker_ended(r, node);
 		}
 	}
 }

@@ -223,6 +223,7 @@ judge(struct oracle_mail *m, const struct queue_result *result, uint64_t from_ms
 	r->tells_delay = result->notified;
 	r->asked_retry_ms = result->retry_at_ms;
 	r->executed = 0;
+	r->is_orphan = false;
 	r->asked_by = (uint8_t)world->node;
 	if (result->state == RECIPIENT_FAILED) {
 		if (now_ms < end_ms && !r->refused)
@@ -338,7 +339,7 @@ oracle_times_ended(struct oracle_recipient *r)
 			r->may_be_over = true;
 	}
 	r->asked = r->executed = 0;
-	r->repeated = r->counts = r->tells_delay = false;
+	r->repeated = r->counts = r->tells_delay = r->is_orphan = false;
 }
 
 void

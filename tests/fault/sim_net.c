@@ -282,9 +282,25 @@ sim_socket_writable(const struct sim_socket *s)
 }
 
 void
-sim_socket_handed(struct sim_socket *s)
+sim_socket_handed(struct sim_socket *s, size_t size)
 {
-	s->traffic->sent_us = world->now_us;
+	struct sim_traffic *t = s->traffic;
+
+	sim_note("handed", t->node, size);
+	t->handed += size;
+	t->hands[t->hand_count % SIM_HANDS].end = t->handed;
+	t->hands[t->hand_count % SIM_HANDS].at_us = world->now_us;
+	t->hand_count++;
+}
+
+uint64_t
+sim_traffic_handed_us(const struct sim_traffic *t)
+{
+	unsigned i = t->hand_count > SIM_HANDS ? t->hand_count - SIM_HANDS : 0;
+
+	while (i + 1 < t->hand_count && t->hands[i % SIM_HANDS].end < t->consumed)
+		i++;
+	return t->hands[i % SIM_HANDS].at_us;
 }
 
 int
@@ -453,6 +469,13 @@ sim_peer_write(struct sim_peer *p, struct span bytes)
 	size_t n = stream_write(&p->socket->in, bytes.data, bytes.size);
 	p->socket->traffic->written += n;
 	return n;
+}
+
+void
+sim_peer_consumed(struct sim_peer *p, size_t size)
+{
+	if (p->socket != NULL)
+		p->socket->traffic->consumed += size;
 }
 
 void

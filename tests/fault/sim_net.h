@@ -29,6 +29,8 @@ struct sim_socket;
 struct sim_listener;
 struct sim_peer;
 
+enum { SIM_HANDS = 32 };
+
 /* What has passed on one stream towards the relay. It stays when the stream is gone. */
 struct sim_traffic {
 	uint64_t written; /* by the peer */
@@ -36,8 +38,15 @@ struct sim_traffic {
 	bool over;        /* broken, or ended by either side */
 	uint64_t
 		left_us; /* since when it is broken, or the relay has let go of it; 0: it has not */
-	uint64_t sent_us; /* when the relay has handed over bytes for it last */
-	unsigned node;    /* that has made it */
+	unsigned node;   /* that has made it */
+	/* The other way: bytes that the peer has looked at, and up to which byte the relay has
+	 * handed over when, the last times. */
+	uint64_t consumed;
+	uint64_t handed;
+	struct {
+		uint64_t end, at_us;
+	} hands[SIM_HANDS];
+	unsigned hand_count;
 };
 
 struct sim_peer_events {
@@ -73,6 +82,10 @@ void sim_peer_connect(struct sim_peer *p, const struct net_address *to);
 /* A server: on_connect makes the peer that serves a new stream (NULL: refused); on_open follows. */
 typedef struct sim_peer *(*sim_accept_fn)(void *context, const struct net_address *address);
 void sim_net_serve(const struct net_address *address, sim_accept_fn on_connect, void *context);
+/* It has looked at so many bytes more of those that on_bytes gave it. */
+void sim_peer_consumed(struct sim_peer *p, size_t size);
+/* When the relay has handed over the last of them. */
+uint64_t sim_traffic_handed_us(const struct sim_traffic *t);
 /* Returns how many bytes there was room for; where not for all, on_room follows. */
 size_t sim_peer_write(struct sim_peer *p, struct span bytes);
 void sim_peer_end(struct sim_peer *p);   /* FIN behind what was written */
@@ -98,7 +111,7 @@ bool sim_socket_readable(const struct sim_socket *s);
 /* Bytes (seed-chosen, at most size), 0 at the end, -errno. */
 int sim_socket_receive(struct sim_socket *s, uint8_t *out, size_t size);
 /* The relay has handed over bytes to be sent. */
-void sim_socket_handed(struct sim_socket *s);
+void sim_socket_handed(struct sim_socket *s, size_t size);
 /* Takes what there is room for; -errno where the stream is broken. */
 int sim_socket_send(struct sim_socket *s, const uint8_t *data, size_t size);
 bool sim_socket_writable(const struct sim_socket *s);

@@ -468,7 +468,7 @@ ring_send(struct ring *r, struct op *op, int fd, const void *data, size_t size)
 	p->data = data;
 	p->size = size;
 	p->checksum = checksum(p);
-	sim_socket_handed(p->socket);
+	sim_socket_handed(p->socket, size);
 	if (watch != NULL && watch->on_send != NULL)
 		watch->on_send(r, p->socket, data, size);
 }
@@ -479,13 +479,13 @@ ring_send_message(struct ring *r, struct op *op, int fd, const struct msghdr *me
 	struct pending *p = begin_socket(r, op, KIND_SEND, fd);
 
 	p->message = message;
-	sim_socket_handed(p->socket);
 	for (size_t i = 0; i < message->msg_iovlen; i++) {
 		const struct iovec *v = &message->msg_iov[i];
 		p->size += v->iov_len;
 		if (watch != NULL && watch->on_send != NULL)
 			watch->on_send(r, p->socket, v->iov_base, v->iov_len);
 	}
+	sim_socket_handed(p->socket, p->size);
 	p->checksum = checksum(p);
 }
 

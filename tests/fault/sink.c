@@ -425,8 +425,10 @@ on_bytes(struct sim_peer *p, struct span bytes)
 
 	while (bytes.size > 0 && c->phase != PHASE_CLOSING && p->socket != NULL) {
 		size_t n = 1;
-		if (c->phase == PHASE_BDAT) {
+		if (c->phase == PHASE_BDAT)
 			n = bytes.size < c->bdat_left ? bytes.size : c->bdat_left;
+		sim_peer_consumed(p, n);
+		if (c->phase == PHASE_BDAT) {
 			text_append(c, bytes.data, n);
 			c->bdat_left -= n;
 		} else {

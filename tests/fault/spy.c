@@ -199,6 +199,17 @@ act(struct queue *q, struct queue_act *a)
 	store_driver->act(q, a);
 }
 
+/* Invariant 3: who says so owns the mail. */
+static bool
+lease_is_valid(struct queue *mine, const struct queue_mail *mail)
+{
+	bool is_valid = store_driver->lease_is_valid(mine, mail);
+
+	if (is_valid && !is_notice(mail->envelope))
+		oracle_ends_data(mail_of(mail->envelope));
+	return is_valid;
+}
+
 void
 spy_forget(unsigned node)
 {
@@ -216,6 +227,7 @@ spy_watch(struct queue_store *store, unsigned worker_count)
 	driver.record = record;
 	driver.claim = claim;
 	driver.act = act;
+	driver.lease_is_valid = lease_is_valid;
 	for (unsigned i = 0; i < worker_count; i++)
 		queue_end(store, i)->driver = &driver;
 	world->oracle->has_spy = true;
