@@ -696,6 +696,8 @@ flow_count_outcome(struct flow *f, const struct job *j, const struct sender_outc
 {
 	uint8_t id_memory[ID_TEXT_SIZE];
 
+	if (o->reply != NULL)
+		METRIC_ADD_LABEL(f->worker->metrics, PEER_REPLIES, class_label(o->reply->code), 1);
 	if (!o->in_doubt)
 		return;
 	METRIC_ADD_LABEL(f->worker->metrics, DUPLICATES_POSSIBLE, LABEL_DUPLICATE_OUTCOME_LOST, 1);

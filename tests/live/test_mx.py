@@ -231,6 +231,10 @@ def test_where_all_hosts_put_it_off_it_is_tried_again_later(folder, tree):
         second.faults.clear()
         relay.log.wait("delivery", recipient="u@two.good.test", result="delivered")
         assert len(first.mails) + len(second.mails) == 1
+        replies = "ringpost_delivery_replies_total"
+        metrics = relay.metrics()
+        assert metrics.sum(replies, **{"class": "4xx"}) >= 2
+        assert metrics.sum(replies, **{"class": "2xx"}) == 1
 
 
 @pytest.mark.parametrize("phase", ["mail", "rcpt", "data", "final"])
@@ -243,6 +247,7 @@ def test_a_refusal_is_final(folder, tree, phase):
         assert (event["result"], event["code"], event["enhanced"]) == ("failed", 550, "5.7.1")
         relay.wait_metric(lambda m: m.sum("ringpost_queue_mails") == 0, "an empty queue")
         assert not first.mails and not second.mails
+        assert relay.metrics().sum("ringpost_delivery_replies_total", **{"class": "5xx"}) == 1
 
 
 def test_a_dead_site_is_an_attempt(folder, tree):
