@@ -1,0 +1,109 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""What MX records cost, on one machine with the generator: the rate with them against the rate of a
+route that names the next hop by number.
+
+    mx.py [--mode pipelined|lockstep] [--rounds 3] [--seconds 8] [--ttl 5]
+
+Recipients of 1000 domains in turn. Each has an MX record of its own in a zone that nsd serves, all
+with the same host; the relay may keep the answers for --ttl seconds, so that each domain is looked
+up anew in every run. The other way goes to the same sink by its number. Both alternate, over one
+relay; the median of the rounds decides. The exit status is 1 where less than 90 % of the rate is
+left. Hosts of MX records listen on port 25, so this needs root.
+"""
+import argparse
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+import harness
+from dns_tree import Tree
+from endure import bench, read, tell
+from relays.ringpost import Ringpost
+
+DOMAINS = 1000
+SINK = "127.78.0.1"
+ZONE = "\n".join([f"mx A {SINK}", *(f"d{n} MX 10 mx" for n in range(DOMAINS))])
+
+ROUTES = """routes:
+  - {{ domain: ".mx.test", to: mx, connections: {connections} }}
+  - {{ domain: "*", to: "smtp://{sink}:25", connections: {connections} }}
+dns:
+  forwarders: ["{forwarder}"]
+  trust_anchors: "{anchor}"
+  special_zones: [test]
+  hosts_file: none
+"""
+
+
+class LookingRingpost(Ringpost):
+    """The same with a route to MX hosts."""
+
+    def set_up(self):
+        super().set_up()
+        file = self.folder / "ringpost.yaml"
+        before, _, rest = file.read_text().partition("routes:\n")
+        routes, limits, rest = rest.partition("limits:\n")
+        assert "smtp://" in routes and limits
+        routes = ROUTES.format(sink=SINK, connections=self.connections,
+                               forwarder=self.tree.forwarder, anchor=self.tree.anchor)
+        file.write_text(before + routes + limits + rest)
+
+
+def load(relay, file, domain, *arguments):
+    subprocess.run(bench(["run", "--relay", relay.address, "--sink", f"{SINK}:25", "--relay-pid",
+                          relay.root_pid(), "--domain", domain, "--domains", DOMAINS,
+                          "--connections", 50, "--baseline", "0s", "--json", file, "--label",
+                          domain, "--scenario", "1000 domains", *arguments]),
+                   check=True, stdout=subprocess.DEVNULL)
+    return read(file)
+
+
+def measure(relay, out, arguments):
+    shares, good = [], True
+    for domain in ("mx.test", "number.test"):
+        load(relay, out / "warm.json", domain, "--messages", 4 * DOMAINS)
+    for n in range(arguments.rounds):
+        rates, costs = {}, {}
+        order = ["number.test", "mx.test"]
+        for domain in order if n % 2 == 0 else reversed(order):
+            result = load(relay, out / f"{domain}-{n}.json", domain, "--mode", arguments.mode,
+                          "--seconds", f"{arguments.seconds}s")
+            rates[domain] = result["rate"]["delivered_per_s"]
+            costs[domain] = result["relay"]["cpu_us_per_mail"]
+            good &= result["totals"]["lost"] == 0
+        shares.append(rates["mx.test"] / rates["number.test"])
+        print(f"{arguments.mode}: by number {rates['number.test']:.0f}/s, "
+              f"{costs['number.test']:.1f} us; by MX {rates['mx.test']:.0f}/s, "
+              f"{costs['mx.test']:.1f} us of CPU a mail: {shares[-1]:.3f}", flush=True)
+    share = statistics.median(shares)
+    return good & tell(f"rate by MX against by number, {arguments.mode}", f"{share:.3f}",
+                       "at least 0.90", share >= 0.90)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--mode", choices=["pipelined", "lockstep"], default="pipelined")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=8)
+    parser.add_argument("--ttl", type=int, default=5)
+    parser.add_argument("--out", default=None, help="folder for the results")
+    arguments = parser.parse_args()
+    out = pathlib.Path(arguments.out or tempfile.mkdtemp(prefix="ringpost-mx."))
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="ringpost-mx.", dir="/var/tmp") as folder, \
+            Tree(pathlib.Path(folder) / "tree") as tree:
+        tree.zone("mx.test", ZONE, ttl=arguments.ttl)
+        tree.publish()
+        relay = LookingRingpost(pathlib.Path(folder) / "ringpostd", (SINK, 25))
+        relay.tree = tree
+        with relay.running():
+            good = measure(relay, out, arguments)
+    print(f"results in {out}")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
