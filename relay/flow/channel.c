@@ -331,6 +331,16 @@ take_outcome(struct channel *c, struct job *j, struct sender_outcome o)
 	job_take_outcome(j, &o);
 }
 
+/* Has the sender said QUIT, which is still to leave? Behind a part of a message it has not. */
+static bool
+is_polite(const struct channel *c, enum close_reason why)
+{
+	if (why == CLOSE_REJECTED)
+		return !c->sending;
+	return why == CLOSE_QUIT || why == CLOSE_IDLE || why == CLOSE_USED_UP ||
+	       why == CLOSE_SHUTDOWN;
+}
+
 /* False: nothing more to do in this turn. */
 static bool
 act(struct channel *c, const struct sender_action *a)
@@ -369,8 +379,7 @@ act(struct channel *c, const struct sender_action *a)
 			note_refusal(c, a);
 		retire(c);
 		ASSERT(c->job_count == 0);
-		if (a->close == CLOSE_QUIT || a->close == CLOSE_IDLE || a->close == CLOSE_USED_UP ||
-		    a->close == CLOSE_SHUTDOWN)
+		if (is_polite(c, a->close))
 			conn_finish(&c->conn, a->close);
 		else
 			conn_close(&c->conn, a->close);

@@ -10,9 +10,10 @@ As a process:     sink.py --address A --port P [--log FILE] [--folder FOLDER]
   --folder  one file an arrival: the content, below X-Sink-Sender and X-Sink-Recipient lines
 
 What it does not do: TLS, AUTH, checks of addresses. It accepts any line length and any size.
-Faults are set by phase (connect, ehlo, mail, rcpt, data, final) through `faults`: a reply text
-("450 4.2.0 later"), STALL (says nothing until the sink is closed), or CLOSE. A fault may also be a
-function of the session and the argument that returns one of these, or None for business as usual.
+Faults are set by phase (connect, ehlo, helo, mail, rcpt, data, final) through `faults`: a reply
+text ("450 4.2.0 later"), STALL (says nothing until the sink is closed), or CLOSE. A fault may also
+be a function of the session and the argument that returns one of these, or None for business as
+usual.
 """
 import argparse
 import asyncio
@@ -145,6 +146,8 @@ class Session:
     on_lhlo = on_ehlo
 
     async def on_helo(self, argument):
+        if await self.fault("helo", argument):
+            return
         self.helo = argument
         self.reset()
         await self.say("250 sink.test")
