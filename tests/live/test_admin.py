@@ -266,6 +266,14 @@ def test_counts(relay, site):
     assert by_site["rows"][0]["key"] == site and [r["count"] for r in by_site["rows"]] == [4, 2]
     assert relay.ctl("queue", "count", "state")["rows"][0]["key"] == "waiting"
     assert relay.ctl("queue", "count", "age")["rows"][0]["key"] == "5m"
+
+    def counts(by):
+        return {row.get("key"): row["count"] for row in relay.ctl("queue", "count", by)["rows"]}
+    assert counts("domain") == {"example.test": 4, "other.test": 2}
+    assert counts("sender") == {"a@client.test": 6}
+    replies = counts("reply")  # of those that were not tried: none
+    assert sum(replies.values()) == 6, replies
+    assert any("refused" in reply for reply in replies if reply), replies
     assert relay.ctl("queue", "count", "--by", "attempts", "--site", site)["count"] == 4
     assert relay.ctl("queue", "count", "state", "--state", "held")["rows"] == []
     assert "by" in relay.ctl_text("queue", "count", status=EX_USAGE).stderr
