@@ -118,7 +118,7 @@ is_done(const json_t *answer)
 	       json_is_object(json_object_get(answer, "result"));
 }
 
-/* Mails that a filter chooses are counted before they are changed; a move leaves them as they are. */
+/* Mails that a filter chooses are counted before they are changed. A move changes none. */
 static bool
 counts_first(const struct arguments *a, const json_t *request)
 {

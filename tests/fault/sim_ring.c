@@ -25,11 +25,8 @@
 #define ASAN_UNPOISON_MEMORY_REGION(memory, size) ((void)(memory), (void)(size))
 #endif
 
-enum {
-	COMPLETIONS_PER_TURN = 64,
-	RINGS_MAX = 64,
-	DIRECT = 4096, /* alignment of everything where the file is O_DIRECT */
-};
+enum { COMPLETIONS_PER_TURN = 64, RINGS_MAX = 64 };
+enum { DIRECT = 4096 }; /* alignment of everything where the file is O_DIRECT */
 
 /* What fills memory that the kernel will write to, to see that nobody else does. */
 static const uint8_t lent_pattern = 0xa5;
@@ -900,28 +897,20 @@ sim_ring_crash(void)
 }
 
 /* Its memory is lost with the relay. */
-static void
-kill_ring(struct ring *r)
-{
-	struct list *lists[] = { &r->queued, &r->pending, &r->done };
-	struct list_node *n;
-
-	for (unsigned i = 0; i < 3; i++)
-		while ((n = list_shift(lists[i])) != NULL) {
-			struct pending *p = LIST_ITEM(n, struct pending, node);
-			if (p->socket != NULL)
-				sim_socket_put(p->socket);
-			free(p);
-		}
-	rings[r->number] = NULL;
-}
-
 void
 sim_ring_kill(unsigned node)
 {
-	for (unsigned i = 0; i < RINGS_MAX; i++)
-		if (rings[i] != NULL && rings[i]->node == node)
-			kill_ring(rings[i]);
+	for (unsigned i = 0; i < RINGS_MAX; i++) {
+		struct ring *r = rings[i];
+		if (r == NULL || r->node != node)
+			continue;
+		list_take_all(&r->pending, &r->queued);
+		list_take_all(&r->pending, &r->done);
+		for (struct list_node *n; (n = list_shift(&r->pending)) != NULL; free(n))
+			if (LIST_ITEM(n, struct pending, node)->socket != NULL)
+				sim_socket_put(LIST_ITEM(n, struct pending, node)->socket);
+		rings[i] = NULL;
+	}
 }
 
 /* ---- the relay's side of completion ---- */
