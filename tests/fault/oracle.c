@@ -476,7 +476,11 @@ oracle_recorded(struct oracle_mail *m, const struct queue_result *result)
 {
 	struct oracle_recipient *r = &m->recipients[result->recipient];
 
-	r->possible = (uint8_t)(1 << result->state);
+	/* What is pending may have been removed behind the change, before its answer was heard. */
+	uint8_t doubt = world->oracle->is_remote && result->state == RECIPIENT_PENDING
+				? r->possible & 1 << RECIPIENT_REMOVED
+				: 0;
+	r->possible = (uint8_t)(1 << result->state | doubt);
 	r->notified &= result->notified ? 2 : 3;
 	r->retry_at_ms = result->retry_at_ms;
 	r->attempts_least = r->attempts_most;

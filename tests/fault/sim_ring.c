@@ -896,19 +896,20 @@ sim_ring_crash(void)
 			crash_one(LIST_ITEM(n, struct pending, node));
 }
 
-/* Its memory is lost with the relay. */
 void
 sim_ring_kill(unsigned node)
 {
 	for (unsigned i = 0; i < RINGS_MAX; i++) {
-		struct ring *r = rings[i];
-		if (r == NULL || r->node != node)
+		if (rings[i] == NULL || rings[i]->node != node)
 			continue;
-		list_take_all(&r->pending, &r->queued);
-		list_take_all(&r->pending, &r->done);
-		for (struct list_node *n; (n = list_shift(&r->pending)) != NULL; free(n))
-			if (LIST_ITEM(n, struct pending, node)->socket != NULL)
-				sim_socket_put(LIST_ITEM(n, struct pending, node)->socket);
+		submit(rings[i]);
+		list_take_all(&rings[i]->pending, &rings[i]->done);
+		for (struct list_node *n; (n = list_shift(&rings[i]->pending)) != NULL;) {
+			struct pending *p = LIST_ITEM(n, struct pending, node);
+			if (p->socket != NULL)
+				sim_socket_put(p->socket);
+			free(p);
+		}
 		rings[i] = NULL;
 	}
 }

@@ -27,6 +27,7 @@ check_argument(const struct admin_request *r, enum admin_argument n)
 		break;
 	case ARG_STATE:
 	case ARG_BY:
+	case ARG_TO:
 		ASSERT(protocol_word_is_of((enum admin_word)r->numbers[n], a->kind));
 		break;
 	case ARG_IDS:

@@ -190,8 +190,8 @@ def test_a_kill_in_the_middle_of_a_move_loses_and_doubles_nothing(folder, redis,
 
         def retry(_):
             """A copy that is not settled yet is busy, too."""
-            output, _ = one.begin("queue", "retry", "--all", "--yes", "--reason", "now") \
-                .communicate(timeout=60)
+            begun = one.begin("queue", "retry", "--all", "--reason", "now")
+            output, _ = begun.communicate(timeout=60)
             return json.loads(output)["busy"] == 0 or len(sink.mails) == count
         one.wait_metric(retry, "all are due")
         sink.wait(count)
