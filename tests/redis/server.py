@@ -12,9 +12,7 @@ import tempfile
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "queue/redis"
 FUNCTIONS = (FOLDER / "functions.lua").read_bytes() + (FOLDER / "nodes.lua").read_bytes()
-
-
-SHARES = FUNCTIONS.with_name("shares.lua")
+SHARES = (FOLDER / "shares.lua").read_bytes()
 
 
 class RedisError(Exception):
@@ -80,7 +78,7 @@ class Client:
         return self.call("FUNCTION", "LOAD", "REPLACE", FUNCTIONS)
 
     def load_shares(self):
-        return self.call("FUNCTION", "LOAD", "REPLACE", SHARES.read_bytes())
+        return self.call("FUNCTION", "LOAD", "REPLACE", SHARES)
 
 
 START_MS = 1795767016160

@@ -4,6 +4,7 @@
  * AUTH in sessions of a worker with a real ring and real helpers, over pairs of sockets. The
  * sessions are told that TLS came first; what TLS itself does is tested elsewhere.
  */
+#include "queue/driver.h"
 #include "relay/flow/login.h"
 
 #include <setjmp.h>
@@ -48,6 +49,8 @@ static char folder[] = "/tmp/login.XXXXXX";
 static char users_path[64], log_path[64];
 static struct worker w;
 static struct worker *peers[] = { &w };
+static const struct queue_driver driver = { .name = "one node" };
+static struct queue queue = { .magic = QUEUE_MAGIC, .driver = &driver, .worker = &w };
 static struct metrics *counters;
 static struct log *logs;
 static struct routing *routing;
@@ -129,6 +132,7 @@ open_worker(void **state)
 	counters = aligned_alloc(64, sizeof *counters);
 	memset(counters, 0, sizeof *counters);
 	worker_init(&w, 0, 1, peers, &options);
+	w.queue = &queue;
 	assert_true(worker_open(&w, &options, &why));
 	logs = log_new(1, 1 << 20, log_path, &error);
 	w.metrics = counters;
