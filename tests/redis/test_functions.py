@@ -51,10 +51,10 @@ def test_every_function_is_there_with_its_flags(redis):
     reads = {"rp_look", "rp_count", "rp_scan", "rp_fresh", "rp_nodes", "rp_owners", "rp_version"}
     assert {name for name in flags if flags[name] == {b"no-writes"}} == reads
     writes = ("commit record release claim take recover renew retire cancel act node node_stops "
-              "drain ask answer").split()
+              "drain ask answer arrive depart").split()
     assert set(flags) - reads == {"rp_" + name for name in writes}
     # What frees memory must run when there is none.
-    assert {name for name in flags if not flags[name]} == {"rp_commit"}
+    assert {name for name in flags if not flags[name]} == {"rp_commit", "rp_arrive"}
     assert redis.call("FCALL", "rp_version", 1, TAG) == 1
 
 
