@@ -112,6 +112,7 @@ on_notice_looked_for(struct redis_call *c, enum err error, const struct redisRep
 	int64_t count = 0;
 
 	e->calls_open--;
+	e->came_until_ms = 0;
 	if (error != ERR_OK || !redis_number(reply, &count))
 		wait_for_link(e, i); /* the whole once more */
 	else
@@ -167,14 +168,14 @@ on_changed(struct redis_call *c, enum err error, const struct redisReply *reply)
 		return;
 	/* What we sent before and heard no answer to may be why it is gone. */
 	bool is_done = span_eq(word, SPAN("OK")) || (is_gone && i->was_sent);
-	if (is_done) {
-		e->came_ms = i->sent_ms;
-		atomic_store(&redis_mail_of(i->turn.item.mail)->ours_at_ms, i->sent_ms);
-	}
-	if (is_done)
-		i->kind->done(e, i, ERR_OK, (uint64_t)left);
-	else
+	/* Of the notice: one that an earlier send has committed may be another's by now. */
+	e->came_until_ms = i->was_sent ? 0 : i->sent_ms;
+	if (!is_done) {
 		i->kind->done(e, i, span_eq(word, SPAN("NOBODY")) ? ERR_AWAY : ERR_LOST, 0);
+		return;
+	}
+	lease_note_ours(redis_mail_of(i->turn.item.mail), i->sent_ms);
+	i->kind->done(e, i, ERR_OK, (uint64_t)left);
 }
 
 /* ---- giving back with an outcome ---- */

@@ -335,8 +335,7 @@ put_ends(struct redis_draft *d)
 	if (error != ERR_OK && d->may_be_kept)
 		error = ERR_IN_DOUBT;
 	if (error == ERR_OK) {
-		lease_note_change(e->store, d->shard, d->commit_sent_ms);
-		e->came_ms = d->commit_sent_ms;
+		e->came_until_ms = lease_note_change(e->store, d->shard, d->commit_sent_ms);
 		mail_is_kept(d, p);
 	} else if (d->may_be_kept) {
 		e->counters.in_doubt += error == ERR_IN_DOUBT;

@@ -339,7 +339,7 @@ on_fetched(struct redis_call *c, enum err error, const struct redisReply *reply)
 		set_timer(e);
 		return;
 	}
-	e->came_ms = s->sent_ms;
+	e->came_ms = e->came_until_ms = s->sent_ms;
 	end_note_time(e, redis_now_ms);
 	s->in_doubt = s->in_doubt && was == ASKING_LOOK;
 	if (was == ASKING_TAKE)
@@ -348,8 +348,8 @@ on_fetched(struct redis_call *c, enum err error, const struct redisReply *reply)
 		s->due_at_ms = in_ms(e, redis_at(reply, 1));
 	if (was == ASKING_LOOK)
 		s->expiry_at_ms = in_ms(e, redis_at(reply, 2));
-	else if (reply->elements > 2)
-		lease_note_change(e->store, s->number, s->sent_ms);
+	else if (reply->elements > 2 && !s->again) /* what is given again lengthens no lease */
+		e->came_until_ms = lease_note_change(e->store, s->number, s->sent_ms);
 	if (reply->elements > 2 && was != ASKING_LOOK)
 		atomic_store(&e->store->leases[s->number].changed, true);
 	e->came_again = s->again;

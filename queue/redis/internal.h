@@ -115,8 +115,9 @@ struct redis_mail {
 	bool recovered;     /* taken over */
 	bool damaged;
 	bool stale; /* it has come to us again while we had it in hand: we are as a former owner */
-	/* When what made it ours, or found that it is, was sent. Read by all workers. */
-	atomic_uint_fast64_t ours_at_ms;
+	/* Certainly ours then, monotonic: when what found so was sent, or for as long as what made
+	 * it ours has lengthened the lease. Read by all workers. */
+	atomic_uint_fast64_t ours_until_ms;
 	struct list_node leave;   /* end->leaves, or of the command */
 	uint64_t leave_at_ms;     /* wall clock: due then */
 	uint32_t leave_recipient; /* whose domain is the lane */
@@ -167,7 +168,7 @@ struct redis_shard {
 /* What all workers see of a lease: lease.c. */
 struct redis_lease {
 	_Alignas(64) atomic_uint_fast64_t valid_until_ms; /* monotonic */
-	/* The last one had ended then before it was renewed; 0: never. What was ours before may be
+	/* An answer came then that made it valid again; 0: never. What was ours before may be
 	 * another's by now. */
 	atomic_uint_fast64_t lapsed_at_ms;
 	atomic_uint_fast64_t owned; /* mails of this node */
@@ -240,8 +241,10 @@ struct redis_end {
 	unsigned retire_shard;
 	struct task fetch_task; /* there is room for more mails */
 	uint64_t stop_by_ms;    /* what Redis has not answered by then is given up */
-	/* Of the mails that an answer brings: when it was asked for, and whether again. */
+	/* Of the mails that an answer brings: when it was asked for, until when they are certainly
+	 * ours, and whether they were asked for again. */
 	uint64_t came_ms;
+	uint64_t came_until_ms;
 	bool came_again;
 	bool started, stopping, retiring, closing, room_wanted;
 	bool gives_up; /* outcomes do not wait for a connection any more */
@@ -326,8 +329,10 @@ bool redis_number(const struct redisReply *r, int64_t *out);
 /* ---- lease.c ---- */
 bool leases_init(struct redis_end *e);
 void leases_renew(struct redis_end *e); /* of worker 0: now, and from now on */
-/* A function that makes mails ours was sent at that time and has been answered. */
-void lease_note_change(struct redis_store *s, unsigned shard, uint64_t sent_ms);
+/* A function that makes mails ours was sent at that time and has been answered. Until when they are
+ * certainly ours. */
+uint64_t lease_note_change(struct redis_store *s, unsigned shard, uint64_t sent_ms);
+void lease_note_ours(struct redis_mail *m, uint64_t until_ms);
 bool lease_is_valid(const struct redis_store *s, const struct redis_mail *m, uint64_t now_ms);
 /* May another have taken it over since it was known to be ours? */
 bool lease_has_lapsed(const struct redis_store *s, const struct redis_mail *m);

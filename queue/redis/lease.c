@@ -7,7 +7,10 @@
  *
  * A renewal may come too late, and is answered all the same: of what was ours before nobody knows
  * whether another has it now, until Redis has said so. Such mails end no data meanwhile, and the
- * start of their next attempt is recorded.
+ * start of their next attempt is recorded. Another may have taken them at any moment until the
+ * renewal was executed, so also after Redis had said, meanwhile, that they were ours: only what is
+ * asked for behind the answer is certain again. But what has come to us with a function that
+ * lengthens the lease is safe from others for as long as it does.
  */
 #include <stdlib.h>
 
@@ -24,29 +27,46 @@ struct lease_call {
 };
 
 static void
-lease_certain_until(struct redis_store *s, unsigned shard, uint64_t sent_ms, uint64_t until_ms)
+raise_to(atomic_uint_fast64_t *at, uint64_t ms)
 {
-	atomic_uint_fast64_t *valid = &s->leases[shard].valid_until_ms;
-	uint_fast64_t known = atomic_load(valid);
+	uint_fast64_t known = atomic_load(at);
 
-	if (known < sent_ms)
-		atomic_store(&s->leases[shard].lapsed_at_ms, known);
-	while (known < until_ms && !atomic_compare_exchange_weak(valid, &known, until_ms)) {
+	while (known < ms && !atomic_compare_exchange_weak(at, &known, ms)) {
 	}
 }
 
-void
+/* Whoever sees the new end sees the lapse. */
+static void
+lease_certain_until(struct redis_store *s, unsigned shard, uint64_t until_ms)
+{
+	struct redis_lease *l = &s->leases[shard];
+	uint64_t now_ms = clock_monotonic_ms();
+
+	if (atomic_load(&l->valid_until_ms) <= now_ms)
+		raise_to(&l->lapsed_at_ms, now_ms);
+	raise_to(&l->valid_until_ms, until_ms);
+}
+
+uint64_t
 lease_note_change(struct redis_store *s, unsigned shard, uint64_t sent_ms)
 {
 	uint64_t lease_ms = s->redis.lease_ms;
+	uint64_t until_ms = sent_ms + lease_ms - lease_ms / REDIS_LEASE_PARTS;
 
-	lease_certain_until(s, shard, sent_ms, sent_ms + lease_ms - lease_ms / REDIS_LEASE_PARTS);
+	lease_certain_until(s, shard, until_ms);
+	return until_ms;
+}
+
+void
+lease_note_ours(struct redis_mail *m, uint64_t until_ms)
+{
+	raise_to(&m->ours_until_ms, until_ms);
 }
 
 bool
 lease_has_lapsed(const struct redis_store *s, const struct redis_mail *m)
 {
-	return atomic_load(&m->ours_at_ms) < atomic_load(&s->leases[m->shard].lapsed_at_ms);
+	return atomic_load(&m->ours_until_ms) <= atomic_load(&s->leases[m->shard].lapsed_at_ms);
 }
 
 bool
@@ -68,7 +88,7 @@ on_renewed(struct redis_call *c, enum err error, const struct redisReply *reply)
 	e->calls_open--;
 	if (error != ERR_OK || !redis_number(redis_at(reply, 0), &now_ms))
 		return; /* the next one will tell */
-	lease_certain_until(e->store, l->shard, l->sent_ms, l->sent_ms + e->store->redis.lease_ms);
+	lease_certain_until(e->store, l->shard, l->sent_ms + e->store->redis.lease_ms);
 	e->came_ms = l->sent_ms;
 	end_note_time(e, now_ms);
 }

@@ -177,7 +177,7 @@ owned_add(struct redis_end *e, struct redis_mail *m)
 
 	ASSERT(*at == NULL);
 	*at = m;
-	atomic_store(&m->ours_at_ms, e->came_ms);
+	lease_note_ours(m, e->came_until_ms);
 	e->mail_count++;
 	atomic_fetch_add(&e->store->leases[m->shard].owned, 1);
 	look_idle(e, m);

@@ -240,10 +240,10 @@ on_recovered(struct redis_call *c, enum err error, const struct redisReply *repl
 		again(r);
 		return;
 	}
-	e->came_ms = r->sent_ms;
+	e->came_ms = e->came_until_ms = r->sent_ms;
 	end_note_time(e, redis_now_ms);
 	if (reply->elements > 1)
-		lease_note_change(e->store, r->shard, r->sent_ms);
+		e->came_until_ms = lease_note_change(e->store, r->shard, r->sent_ms);
 	for (size_t i = 1; i < reply->elements; i++)
 		mail_came(e, reply->element[i], CAME_RECOVERED);
 	go_on(r);

@@ -64,7 +64,7 @@ struct oracle_arrival {
 	uint64_t answer_end; /* the sink's answer ends there; UINT64_MAX: it never gave one */
 	bool durable;        /* the outcome is: on the disk, or as the store has confirmed */
 	bool died;           /* the node has died, or lost the mail, before that */
-	bool stopped;        /* the relay has given up the stream itself */
+	bool stopped;        /* the relay has given up the stream itself, or waited too long */
 };
 
 struct oracle_recipient {

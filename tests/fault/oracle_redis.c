@@ -17,8 +17,9 @@
 #include "tests/fault/oracle.h"
 #include "tests/fault/sim.h"
 
-/* Places of words: FCALL, its name, the number of keys, the key, and the arguments. */
-enum { NAME = 1, INCARNATION = 4, FIRST = 5 };
+/* Places of words: FCALL, its name, the number of keys, the key, and the arguments. Of an act, the
+ * id: where it is done, and where another node may have to do it (incarnation, token, id). */
+enum { NAME = 1, INCARNATION = 4, FIRST = 5, ACT = 4, ASK = 6 };
 
 static struct oracle_mail *
 mail_of(struct span hex)
@@ -177,11 +178,12 @@ on_record(const struct span *words, unsigned count, struct span reply)
 		note_state(m, recipient_of(m, words[i]), words[i + 1], mine);
 }
 
+/* Done by the server, since nobody owns the mail: `at` is the place of its id. */
 static void
-on_act(const struct span *words, struct span reply)
+on_act(const struct span *words, unsigned at, struct span reply)
 {
-	struct oracle_mail *m = mail_of(words[4]);
-	bool holds = span_eq(words[5], SPAN("hold"));
+	struct oracle_mail *m = mail_of(words[at]);
+	bool holds = span_eq(words[at + 1], SPAN("hold"));
 
 	if (m == NULL || !span_eq(reply, SPAN("$2\r\nOK\r\n")))
 		return;
@@ -223,7 +225,9 @@ oracle_executed(const struct span *words, unsigned count, struct span reply)
 	else if (span_eq(name, SPAN("rp_cancel")))
 		on_cancel(words);
 	else if (span_eq(name, SPAN("rp_act")))
-		on_act(words, reply);
+		on_act(words, ACT, reply);
+	else if (span_eq(name, SPAN("rp_ask")))
+		on_act(words, ASK, reply);
 	else if (span_eq(name, SPAN("rp_claim")) || span_eq(name, SPAN("rp_take")))
 		on_given(reply, span_eq(name, SPAN("rp_take")));
 }

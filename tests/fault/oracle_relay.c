@@ -8,9 +8,10 @@
  * and the relay has not received all of the sink's answer. The first is decided by what the store
  * has confirmed and by what the disk holds, the second by the bytes that the relay's receives have
  * completed with; or the relay has ended the stream itself, for want of memory or of time in a
- * drain, before it looked at what it had received, and has recorded just that. A copy that a slow
- * sink reads late, from a stream that the relay had let go of before it sent the next one, is one
- * of these, too. A mail that was refused may come only where the store was in doubt of its put
+ * drain, before it looked at what it had received, and has recorded just that, or because its next
+ * hop was silent, and the receives had not brought the answer when it recorded that. A copy that a
+ * slow sink reads late, from a stream that the relay had let go of before it sent the next one, is
+ * one of these, too. A mail that was refused may come only where the store was in doubt of its put
  * (4b), and only after a crash.
  */
 #include <stdio.h>
@@ -370,7 +371,11 @@ oracle_outcome_asked(struct oracle_mail *m, const struct queue_result *result)
 	if (state != RECIPIENT_PENDING && !(FINAL & 1 << state))
 		sim_fail("mail %u recipient %u: nobody has asked for state %u", m->number,
 			 recipient, state);
-	a->stopped = span_eq(result->reply, SPAN("451 4.3.2 we ended the connection"));
+	/* A process that was stopped sees that it has waited for too long, and decides so, before
+	 * the receive completes that brings the answer. */
+	a->stopped = span_eq(result->reply, SPAN("451 4.3.2 we ended the connection")) ||
+		     (span_starts_with(result->reply, SPAN("451 4.4.2 the next hop was silent")) &&
+		      a->stream != NULL && !has_answer(a));
 	r->recording[world->node] |= (uint8_t)(1 << state);
 	sim_note("recording", (uint64_t)m->number << 8 | recipient, state);
 }
