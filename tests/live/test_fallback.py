@@ -8,6 +8,7 @@ import pytest
 import redis_server
 from daemon import EXIT_CONFIG, Client, Ringpost
 from redis_server import Redis
+from test_admin import EX_REFUSED, Relay
 
 pytestmark = pytest.mark.skipif(not redis_server.is_installed(), reason="redis-server is missing")
 
@@ -27,7 +28,7 @@ def tmpfs():
 
 def node(folder, name, redis, sink, changes=None):
     """A relay of the cluster, which sends everything to `sink`."""
-    relay = Ringpost(folder / name, {
+    relay = Relay(folder / name, {
         "hostname": f"{name}.test", "timeouts": {"drain": "2s"},
         "queue": {"store": "redis", "fallback": "spool",
                   "redis": {"server": redis.server, "lease": "3s", "deadline": "1s"}},
@@ -59,14 +60,26 @@ def wait_here(relay, count):
                       f"{count} mails on this host")
 
 
+def wait_links(relay, count):
+    """The first redis_up or redis_down is one worker's; the other one may see it later."""
+    relay.wait_metric(lambda m: m.sum("ringpost_redis_links_ready") == count,
+                      f"{count} connections to Redis")
+
+
+def wait_all_up(relay):
+    wait_links(relay, 4)  # each of two workers has one, and one that listens
+
+
 def test_the_spool_takes_what_redis_does_not(folder, redis, sink):
     with node(folder, "one", redis, sink) as relay:
+        wait_all_up(relay)
         send(relay, names("before", 3))
         sink.wait(3)
         assert relay.metrics().sum("ringpost_node_disposable") == 1
         assert relay.http("/readyz") == (200, "ready\n")
         redis.kill()
         relay.log.wait("redis_down")
+        wait_links(relay, 0)
         sink.faults["rcpt"] = "450 4.2.0 later"
         send(relay, names("away", 5))
         event = relay.log.wait("fallback_used")
@@ -83,6 +96,7 @@ def test_the_spool_takes_what_redis_does_not(folder, redis, sink):
         wait_here(relay, 1)
         redis.start()
         relay.log.wait("redis_up")
+        wait_all_up(relay)
         send(relay, names("back", 4))
         relay.wait_metric(lambda m: m.sum("ringpost_queue_mails") == 5, "5 mails in the queue")
         wait_here(relay, 1)  # new mail is in Redis
@@ -122,6 +136,33 @@ def test_a_killed_node_finds_its_fallback_again(folder, redis, sink):
         relay.log.wait("fallback_empty")
     assert arrived(sink) == sorted(names("u", 10) + ["large"])
     assert max(len(mail.content) for mail in sink.mails) > 70 * 20000
+
+
+def test_a_drain_leaves_what_is_in_the_fallback(folder, redis, sink):
+    """It ends, and the relay says what is left there; that goes on when the drain is undone."""
+    redis.kill()
+    sink.faults["rcpt"] = "450 4.2.0 later"
+    with node(folder, "one", redis, sink) as relay:
+        send(relay, names("u", 3))
+        wait_here(relay, 3)
+        redis.start()
+        wait_all_up(relay)
+        row = relay.ctl("node", "drain", "one.test", "--reason", "x")
+        assert (row["state"], row["mails"]) == ("drained", 0)
+        del sink.faults["rcpt"]
+        code, text = relay.http("/readyz")
+        assert code == 503 and "not disposable: mails in the fallback spool: 3\n" in text, text
+        assert relay.metrics().sum("ringpost_node_disposable") == 0
+        moved = relay.ctl("queue", "move", "--to", "redis", "--all", "--yes", "--reason", "x",
+                          status=EX_REFUSED)
+        assert (moved["matched"], moved["done"], moved["failed"]) == (3, 0, 3), moved
+        wait_here(relay, 3)
+        assert sink.mails == []
+        row = relay.ctl("node", "drain", "one.test", "--undo", "--reason", "x")
+        assert row["state"] == "up"
+        sink.wait(3)
+        relay.log.wait("fallback_empty")
+    assert arrived(sink) == names("u", 3)
 
 
 def test_a_redis_that_goes_meanwhile_is_nobodys_trouble(folder, redis, sink):

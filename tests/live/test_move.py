@@ -117,7 +117,7 @@ def test_a_single_node_becomes_part_of_a_cluster(folder, redis, sink):
         one.kill()
     del sink.faults["rcpt"]
     with Node(folder, "two", sink, "redis", redis) as two:
-        two.ctl("queue", "retry", "--all", "--reason", "now")
+        two.ctl("queue", "retry", "--all", "--yes", "--reason", "now")
         sink.wait(40)
         two.wait_metric(lambda m: mails_in(redis) == 0, "nothing is left in Redis")
         attempts = {e["attempts"] for e in two.log.wait_events(40, "delivery", result="delivered")}
@@ -140,7 +140,7 @@ def test_a_node_leaves_a_cluster_with_its_mail(folder, redis, sink):
     one.change({"queue": {"store": "spool", "fallback": "none"}})
     del sink.faults["rcpt"]
     with one:
-        one.ctl("queue", "retry", "--all", "--reason", "now")
+        one.ctl("queue", "retry", "--all", "--yes", "--reason", "now")
         sink.wait(40)
     assert arrived(sink) == sorted(names(40))
 
@@ -190,7 +190,7 @@ def test_a_kill_in_the_middle_of_a_move_loses_and_doubles_nothing(folder, redis,
 
         def retry(_):
             """A copy that is not settled yet is busy, too."""
-            begun = one.begin("queue", "retry", "--all", "--reason", "now")
+            begun = one.begin("queue", "retry", "--all", "--yes", "--reason", "now")
             output, _ = begun.communicate(timeout=60)
             return json.loads(output)["busy"] == 0 or len(sink.mails) == count
         one.wait_metric(retry, "all are due")
