@@ -23,6 +23,7 @@ struct queue_driver {
 	void (*close)(struct queue_store *s);
 	enum err (*admit)(struct queue *q, uint64_t size);
 	bool (*memory_is_tight)(struct queue *q);
+	struct mail_id (*id_new)(struct queue *q);
 	struct mail_id (*id_beside)(struct queue *q, struct mail_id of);
 	struct queue_draft *(*draft_new)(struct queue *q, struct mail_id id, uint64_t size_hint);
 	/* NULL: draft_new; one store has them all. */

@@ -162,6 +162,13 @@ queue_memory_is_tight(struct queue *q)
 }
 
 struct mail_id
+queue_id_new(struct queue *q)
+{
+	OBJ_CHECK(q, QUEUE_MAGIC);
+	return q->driver->id_new(q);
+}
+
+struct mail_id
 queue_id_beside(struct queue *q, struct mail_id of)
 {
 	OBJ_CHECK(q, QUEUE_MAGIC);

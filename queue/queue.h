@@ -133,6 +133,8 @@ enum err queue_admit(struct queue *q, uint64_t size);
 /* Is the memory for bodies three quarters full? Then keep none that would only wait. */
 bool queue_memory_is_tight(struct queue *q);
 
+/* A fresh id for a mail that comes in: a store may choose where it will lie. */
+struct mail_id queue_id_new(struct queue *q);
 /* A fresh id for a mail of ours that is to be one atomic change with the mail `of` (a notice of
  * it): a store may need the two to lie beside each other. */
 struct mail_id queue_id_beside(struct queue *q, struct mail_id of);

@@ -13,7 +13,14 @@
 #include "core/base/clock.h"
 #include "queue/redis/internal.h"
 
-enum { STATE_TEXT = PACK_REPLY_MOST + 64, CHANGE_TEXT = 512, AGAIN_MS = 1000 };
+enum {
+	STATE_TEXT = PACK_REPLY_MOST + 64,
+	CHANGE_TEXT = 512,
+	AGAIN_MS = 1000,
+	/* Of one command: Redis serves nobody else meanwhile. */
+	CHANGES_MOST = 32,
+	VALUES_MOST = 64,
+};
 
 void
 finish_later(struct redis_end *e, struct queue_request *r, const struct queue_request_kind *kind,
@@ -26,7 +33,14 @@ finish_later(struct redis_end *e, struct queue_request *r, const struct queue_re
 
 /* ---- sending ---- */
 
-static void on_changed(struct redis_call *c, enum err error, const struct redisReply *reply);
+/* The mail that goes with these outcomes; NULL: none. */
+static struct queue_put *
+notice_of(const struct redis_item *i)
+{
+	const struct queue_record *r = i->kind->outcomes == NULL ? NULL : i->kind->outcomes(i);
+
+	return r == NULL ? NULL : r->notice;
+}
 
 static void
 wait_for_link(struct redis_end *e, struct redis_item *i)
@@ -35,19 +49,131 @@ wait_for_link(struct redis_end *e, struct redis_item *i)
 	end_try_again(e, AGAIN_MS);
 }
 
+static void on_changed(struct redis_call *c, enum err error, const struct redisReply *reply);
+
+/* The changes of one turn and one shard. */
+struct redis_changes {
+	struct redis_call call;
+	struct redis_end *end;
+	bool are_several; /* the reply is that of rp_records */
+	struct list items;
+};
+
+/* One with a notice, or whose mail has come to us anew. */
+static bool
+goes_alone(const struct redis_item *i)
+{
+	return notice_of(i) != NULL || redis_mail_of(i->turn.item.mail)->stale;
+}
+
+static unsigned
+shard_of_change(const struct redis_item *i)
+{
+	return redis_mail_of(i->turn.item.mail)->shard;
+}
+
+/* From those that wait to be sent: the first, and more of its shard. NULL: no memory. */
+static struct redis_changes *
+changes_gather(struct redis_end *e, unsigned *values)
+{
+	struct redis_changes *c = calloc(1, sizeof *c);
+	struct redis_item *first = LIST_ITEM(list_first(&e->changes), struct redis_item, node);
+	struct list_node *next;
+	unsigned count = 0;
+
+	if (c == NULL)
+		return NULL;
+	*c = (struct redis_changes){ .call = { .on_reply = on_changed }, .end = e };
+	list_init(&c->items);
+	*values = 0;
+	for (struct list_node *n = &first->node; n != NULL; n = next) {
+		struct redis_item *i = LIST_ITEM(n, struct redis_item, node);
+		next = list_next(&e->changes, n);
+		if (i != first && (shard_of_change(i) != shard_of_change(first) || goes_alone(i)))
+			continue;
+		list_unlink(n);
+		list_append(&c->items, n);
+		*values += i->kind->values(i);
+		if (++count == CHANGES_MOST || *values > VALUES_MOST || goes_alone(i))
+			break;
+	}
+	c->are_several = count > 1;
+	return c;
+}
+
+/* Who says it: of what has come to us anew since, not its owner. */
+static void
+args_owner(struct redis_end *e, const struct redis_mail *m)
+{
+	if (m->stale)
+		args_span(e, SPAN("-"));
+	else
+		args_incarnation(e);
+}
+
+static bool
+changes_args(struct redis_end *e, const struct redis_changes *c, unsigned values)
+{
+	struct redis_item *first = LIST_ITEM(list_first(&c->items), struct redis_item, node);
+	struct queue_put *notice = notice_of(first);
+	uint64_t now_ms = clock_monotonic_ms();
+	unsigned count = 0;
+
+	for (struct list_node *n = list_first(&c->items); n != NULL; n = list_next(&c->items, n))
+		count++;
+	if (!args_begin(e, c->are_several ? "rp_records" : "rp_record", shard_of_change(first),
+			1 + 5 * count + 2 * values + 4,
+			(notice == NULL ? 0 : notice_text_size(notice)) +
+				count * (size_t)CHANGE_TEXT + values * (size_t)STATE_TEXT))
+		return false;
+	args_owner(e, redis_mail_of(first->turn.item.mail));
+	for (struct list_node *n = list_first(&c->items); n != NULL; n = list_next(&c->items, n)) {
+		struct redis_item *i = LIST_ITEM(n, struct redis_item, node);
+		i->sent_ms = now_ms;
+		args_id(e, redis_mail_of(i->turn.item.mail)->mail.id);
+		i->kind->args(e, i, c->are_several);
+	}
+	return notice == NULL || notice_args(e, notice);
+}
+
+static void
+changes_send(struct redis_end *e)
+{
+	unsigned values = 0;
+	struct redis_changes *c = changes_gather(e, &values);
+	struct list_node *node;
+
+	if (c == NULL) {
+		wait_for_link(e, LIST_ITEM(list_shift(&e->changes), struct redis_item, node));
+		return;
+	}
+	node = list_first(&c->items);
+	struct redis_link *link = redis_servers_link(
+		e->servers, shard_of_change(LIST_ITEM(node, struct redis_item, node)));
+	if (link != NULL && !redis_link_is_full(link) && changes_args(e, c, values)) {
+		args_send(e, link, &c->call);
+		return;
+	}
+	while ((node = list_shift(&c->items)) != NULL)
+		wait_for_link(e, LIST_ITEM(node, struct redis_item, node));
+	free(c);
+}
+
+/* At the end of a turn: those of one shard share commands. */
+void
+changes_run(struct task *t)
+{
+	struct redis_end *e = CONTAINER_OF(t, struct redis_end, change_task);
+
+	while (!list_is_empty(&e->changes))
+		changes_send(e);
+}
+
 static void
 change_send(struct redis_end *e, struct redis_item *i)
 {
-	const struct redis_mail *m = redis_mail_of(i->turn.item.mail);
-	struct redis_link *link = redis_servers_link(e->servers, m->shard);
-
-	if (link == NULL || redis_link_is_full(link) || !i->kind->build(e, i)) {
-		wait_for_link(e, i);
-		return;
-	}
-	i->sent_ms = clock_monotonic_ms();
-	i->call = (struct redis_call){ .on_reply = on_changed };
-	args_send(e, link, &i->call);
+	list_append(&e->changes, &i->node);
+	worker_last(e->queue.worker, &e->change_task);
 }
 
 static void
@@ -79,6 +205,7 @@ changes_give_up(struct redis_end *e)
 {
 	struct list_node *node;
 
+	list_take_all(&e->unsent, &e->changes);
 	while ((node = list_shift(&e->unsent)) != NULL) {
 		struct redis_item *i = LIST_ITEM(node, struct redis_item, node);
 		e->counters.records_given_up++;
@@ -141,23 +268,20 @@ look_for_notice(struct redis_end *e, struct redis_item *i)
 	return true;
 }
 
-/* {"OK" | "LOST" | "GONE" | "NOBODY", recipients left} */
+/* "OK" | "LOST" | "GONE" | "NOBODY", and recipients left */
 static void
-on_changed(struct redis_call *c, enum err error, const struct redisReply *reply)
+changed(struct redis_end *e, struct redis_item *i, enum err error, struct span word,
+	const struct redisReply *number)
 {
-	struct redis_item *i = CONTAINER_OF(c, struct redis_item, call);
-	struct redis_end *e = i->end;
-	struct span word = redis_text(redis_at(reply, 0));
 	int64_t left = 0;
 
-	e->calls_open--;
 	if (error == ERR_AGAIN || error == ERR_NO_ROOM || error == ERR_IN_DOUBT) {
 		i->was_sent |= error == ERR_IN_DOUBT;
 		e->counters.records_repeated += error == ERR_IN_DOUBT;
 		wait_for_link(e, i);
 		return;
 	}
-	if (error != ERR_OK || !redis_number(redis_at(reply, 1), &left) || left < 0) {
+	if (error != ERR_OK || !redis_number(number, &left) || left < 0) {
 		i->kind->done(e, i, ERR_STORAGE, 0);
 		return;
 	}
@@ -176,6 +300,21 @@ on_changed(struct redis_call *c, enum err error, const struct redisReply *reply)
 	}
 	lease_note_ours(redis_mail_of(i->turn.item.mail), i->sent_ms);
 	i->kind->done(e, i, ERR_OK, (uint64_t)left);
+}
+
+/* {word, left, word, left, ...} */
+static void
+on_changed(struct redis_call *call, enum err error, const struct redisReply *reply)
+{
+	struct redis_changes *c = CONTAINER_OF(call, struct redis_changes, call);
+	struct redis_end *e = c->end;
+	struct list_node *node;
+
+	e->calls_open--;
+	for (size_t at = 0; (node = list_shift(&c->items)) != NULL; at += 2)
+		changed(e, LIST_ITEM(node, struct redis_item, node), error,
+			redis_text(redis_at(reply, at)), redis_at(reply, at + 1));
+	free(c);
 }
 
 /* ---- giving back with an outcome ---- */
@@ -204,9 +343,16 @@ ms_until(const struct redis_end *e, uint64_t wall_ms)
 	return wall_ms > now_ms ? wall_ms - now_ms : 0;
 }
 
-/* release_ms and lane */
 static void
-args_leaving(struct redis_end *e, struct redis_item *i, const struct queue_record *r)
+args_nothing(struct redis_end *e, unsigned count)
+{
+	while (count-- > 0)
+		args_span(e, span_none());
+}
+
+/* release_ms, lane, and, where they are several, the number of what gives the mail back. */
+static void
+args_leaving(struct redis_end *e, struct redis_item *i, const struct queue_record *r, bool several)
 {
 	struct redis_mail *m = redis_mail_of(i->turn.item.mail);
 	uint32_t recipient = 0;
@@ -224,12 +370,13 @@ args_leaving(struct redis_end *e, struct redis_item *i, const struct queue_recor
 		m->leaving |= i->leaves;
 	}
 	if (!i->leaves) {
-		args_span(e, span_none());
-		args_span(e, span_none());
+		args_nothing(e, several ? 3 : 2);
 		return;
 	}
 	args_number(e, wait_ms);
 	args_lane(e, m, recipient);
+	if (several)
+		args_number(e, i->number);
 }
 
 /* ---- outcomes ---- */
@@ -249,16 +396,6 @@ state_after(const struct redis_mail *m, const struct queue_result *r)
 	return s;
 }
 
-/* Who says it: of what has come to us anew since, not its owner. */
-static void
-args_owner(struct redis_end *e, const struct redis_mail *m)
-{
-	if (m->stale)
-		args_span(e, SPAN("-"));
-	else
-		args_incarnation(e);
-}
-
 static const struct queue_record *
 outcomes_of(const struct redis_item *i)
 {
@@ -271,29 +408,27 @@ record_of(const struct redis_item *i)
 	return CONTAINER_OF(i->request, struct queue_record, request);
 }
 
-static bool
-outcome_build(struct redis_end *e, struct redis_item *i)
+static uint32_t
+outcome_values(const struct redis_item *i)
+{
+	return record_of(i)->result_count;
+}
+
+static void
+outcome_args(struct redis_end *e, struct redis_item *i, bool several)
 {
 	const struct queue_record *r = record_of(i);
 	const struct redis_mail *m = redis_mail_of(i->turn.item.mail);
-	size_t notice = r->notice == NULL ? 0 : notice_text_size(r->notice);
-	unsigned count = 5 + 2 * r->result_count + 4;
 
-	if (!args_begin(e, "rp_record", m->shard, count,
-			CHANGE_TEXT + notice + r->result_count * (size_t)STATE_TEXT))
-		return false;
-	args_owner(e, m);
-	args_id(e, m->mail.id);
-	args_leaving(e, i, r);
+	args_leaving(e, i, r, several);
 	args_number(e, r->result_count);
 	for (uint32_t n = 0; n < r->result_count; n++) {
 		struct pack_state s = state_after(m, &r->results[n]);
 		args_number(e, r->results[n].recipient);
 		args_state(e, &s);
 	}
-	if (i->leaves)
+	if (i->leaves && !several)
 		args_number(e, i->number);
-	return r->notice == NULL || notice_args(e, r->notice);
 }
 
 static void
@@ -410,7 +545,8 @@ outcome_done(struct redis_end *e, struct redis_item *i, enum err error, uint64_t
 		owned_may_leave(e, m);
 }
 
-static const struct redis_change_kind outcome_kind = { outcome_build, outcome_done, outcomes_of };
+static const struct redis_change_kind outcome_kind = { outcome_values, outcome_args, outcome_done,
+						       outcomes_of };
 
 static enum err
 record_begin(struct redis_end *e, struct redis_item *i, struct queue_record *r)
@@ -448,20 +584,21 @@ redis_record(struct queue *q, struct queue_record *r)
 
 /* ---- starts ---- */
 
+static uint32_t
+states_values(const struct redis_item *i)
+{
+	return i->turn.item.recipient_count;
+}
+
 /* The states of an item's recipients after a start, or (attempt NULL) after its end. */
-static bool
-states_build(struct redis_end *e, const struct redis_item *i, const struct queue_attempt *attempt)
+static void
+states_args(struct redis_end *e, const struct redis_item *i, const struct queue_attempt *attempt,
+	    bool several)
 {
 	const struct redis_mail *m = redis_mail_of(i->turn.item.mail);
 	uint32_t count = i->turn.item.recipient_count;
 
-	if (!args_begin(e, "rp_record", m->shard, 5 + 2 * count,
-			CHANGE_TEXT + count * (size_t)STATE_TEXT))
-		return false;
-	args_owner(e, m);
-	args_id(e, m->mail.id);
-	args_span(e, span_none());
-	args_span(e, span_none());
+	args_nothing(e, several ? 3 : 2);
 	args_number(e, count);
 	for (uint32_t n = 0; n < count; n++) {
 		struct pack_state s = owned_state(m, i->turn.item.recipients[n]);
@@ -474,13 +611,12 @@ states_build(struct redis_end *e, const struct redis_item *i, const struct queue
 		args_number(e, i->turn.item.recipients[n]);
 		args_state(e, &s);
 	}
-	return true;
 }
 
-static bool
-start_build(struct redis_end *e, struct redis_item *i)
+static void
+start_args(struct redis_end *e, struct redis_item *i, bool several)
 {
-	return states_build(e, i, CONTAINER_OF(i->request, struct queue_attempt, request));
+	states_args(e, i, CONTAINER_OF(i->request, struct queue_attempt, request), several);
 }
 
 static void
@@ -509,7 +645,7 @@ start_done(struct redis_end *e, struct redis_item *i, enum err error, uint64_t l
 	owned_lose(e, m);
 }
 
-static const struct redis_change_kind start_kind = { start_build, start_done, NULL };
+static const struct redis_change_kind start_kind = { states_values, start_args, start_done, NULL };
 
 void
 redis_attempt(struct queue *q, struct queue_attempt *a)
@@ -524,10 +660,10 @@ redis_attempt(struct queue *q, struct queue_attempt *a)
 
 /* ---- a start that ended in an orderly way ---- */
 
-static bool
-close_build(struct redis_end *e, struct redis_item *i)
+static void
+close_args(struct redis_end *e, struct redis_item *i, bool several)
 {
-	return states_build(e, i, NULL);
+	states_args(e, i, NULL, several);
 }
 
 static void
@@ -552,7 +688,7 @@ close_done(struct redis_end *e, struct redis_item *i, enum err error, uint64_t l
 	owned_may_leave(e, m);
 }
 
-static const struct redis_change_kind close_kind = { close_build, close_done, NULL };
+static const struct redis_change_kind close_kind = { states_values, close_args, close_done, NULL };
 
 void
 start_close(struct redis_end *e, struct redis_item *i, uint64_t due_at_ms)

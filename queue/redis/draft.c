@@ -3,9 +3,10 @@
  * Bodies on their way in, and the put.
  *
  * A body is sent in pieces as it arrives, each with an expiry, so that what nobody commits goes by
- * itself. The put sends the rest and, behind it, the commit, which makes the pieces permanent and
- * the mail ours, or finds one missing. So a small mail is two commands and one round trip. The body
- * stays in memory, too, for the delivery that follows.
+ * itself. The put sends the rest and, at the end of the turn, the commit, which makes the pieces
+ * permanent and the mail ours, or finds one missing; the mails of a turn share it. So a small mail
+ * is one command and its part of another, and one round trip. The body stays in memory, too, for
+ * the delivery that follows.
  */
 #include <stdlib.h>
 
@@ -16,6 +17,9 @@
 enum {
 	UNANSWERED_MOST = 4 * REDIS_PIECE, /* then the draft is full */
 	WAIT_MS = 1000,                    /* for the replicas */
+	COMMIT_MOST = 16,  /* mails of one command: Redis serves nobody else in it */
+	COMMIT_TEXT = 128, /* of the texts of a mail but its envelope */
+	COMMIT_TEXT_MOST = 64 * 1024,
 };
 
 struct redis_piece {
@@ -41,14 +45,20 @@ struct redis_draft {
 	/* put: */
 	struct queue_put *put;
 	struct redis_mail *mail;
-	struct redis_call commit;
+	struct list_node node; /* end->commits, a commit's, end->waits, those of a WAIT */
 	uint64_t commit_sent_ms;
 	struct redis_link *link; /* that the commit went to, */
 	uint64_t link_since_ms;  /* and which session of it */
-	struct list_node wait;   /* end->waits, or those of a WAIT */
 	bool may_be_kept;        /* the commit was executed, or nobody knows */
 	bool is_notice;
 	bool replicated; /* or it was tried in vain: error */
+};
+
+/* The mails of one turn and one shard, which become ours by one command. */
+struct redis_commit {
+	struct redis_call call;
+	struct redis_end *end;
+	struct list drafts;
 };
 
 /* One WAIT and the puts that it is about. */
@@ -152,7 +162,7 @@ draft_free(struct redis_draft *d)
 {
 	struct redis_end *e = d->end;
 
-	ASSERT(d->calls == 0 && !list_is_linked(&d->wait));
+	ASSERT(d->calls == 0 && !list_is_linked(&d->node));
 	if (d->body != NULL)
 		body_put(d->body);
 	if (d->mail != NULL)
@@ -386,55 +396,140 @@ error_of_commit(enum err error, const struct redisReply *reply)
 }
 
 static void
-on_commit(struct redis_call *c, enum err error, const struct redisReply *reply)
+commit_answered(struct redis_draft *d, enum err error, const struct redisReply *verdict)
 {
-	struct redis_draft *d = CONTAINER_OF(c, struct redis_draft, commit);
 	struct redis_end *e = d->end;
 
-	e->calls_open--;
 	d->calls--;
-	enum err result = error_of_commit(error, reply);
+	enum err result = error_of_commit(error, verdict);
 	d->may_be_kept = error == ERR_IN_DOUBT || error == ERR_PROTOCOL || result == ERR_OK;
 	if (d->error == ERR_OK || result == ERR_IN_DOUBT)
 		d->error = result;
 	if (d->error == ERR_OK && e->store->redis.durability == REDIS_REPLICA) {
-		list_append(&e->waits, &d->wait);
+		list_append(&e->waits, &d->node);
 		worker_last(e->queue.worker, &e->wait_task);
 	}
 	go_on(d);
 }
 
-static bool
-commit_send(struct redis_draft *d)
+static void
+on_commit(struct redis_call *c, enum err error, const struct redisReply *reply)
 {
-	struct redis_end *e = d->end;
-	const struct mail_envelope *envelope = &d->mail->envelope;
-	struct redis_link *link = redis_servers_link(e->servers, d->shard);
+	struct redis_commit *commit = CONTAINER_OF(c, struct redis_commit, call);
+	struct list_node *node;
 
-	if (link == NULL || redis_link_is_full(link)) {
-		d->error = ERR_AWAY;
-		return false;
+	commit->end->calls_open--;
+	for (size_t i = 0; (node = list_shift(&commit->drafts)) != NULL; i++)
+		commit_answered(LIST_ITEM(node, struct redis_draft, node), error,
+				redis_at(reply, i));
+	free(commit);
+}
+
+static void
+draft_refuse(struct redis_draft *d, enum err error)
+{
+	d->calls--;
+	if (d->error == ERR_OK)
+		d->error = error;
+	go_on(d);
+}
+
+static void
+commit_refuse(struct redis_commit *commit, enum err error)
+{
+	struct list_node *node;
+
+	while ((node = list_shift(&commit->drafts)) != NULL)
+		draft_refuse(LIST_ITEM(node, struct redis_draft, node), error);
+	free(commit);
+}
+
+/* From those that wait to be committed: the first, and more of its shard. NULL: no memory. */
+static struct redis_commit *
+commit_gather(struct redis_end *e, unsigned *count, size_t *text)
+{
+	struct redis_commit *commit = calloc(1, sizeof *commit);
+	const struct redis_draft *first =
+		LIST_ITEM(list_first(&e->commits), struct redis_draft, node);
+	unsigned shard = first->shard;
+	struct list_node *next;
+
+	if (commit == NULL)
+		return NULL;
+	*commit = (struct redis_commit){ .call = { .on_reply = on_commit }, .end = e };
+	list_init(&commit->drafts);
+	*count = 0;
+	*text = COMMIT_TEXT;
+	for (struct list_node *n = list_first(&e->commits); n != NULL; n = next) {
+		struct redis_draft *d = LIST_ITEM(n, struct redis_draft, node);
+		next = list_next(&e->commits, n);
+		if (d->shard != shard)
+			continue;
+		list_unlink(n);
+		list_append(&commit->drafts, n);
+		*text += COMMIT_TEXT + pack_envelope_size(&d->mail->envelope);
+		if (++*count == COMMIT_MOST || *text > COMMIT_TEXT_MOST)
+			break;
 	}
-	if (!args_begin(e, "rp_commit", d->shard, 6, 256 + pack_envelope_size(envelope))) {
-		d->error = ERR_NO_MEMORY;
-		return false;
-	}
-	args_incarnation(e);
-	args_number(e, e->store->redis.lease_ms);
+	return commit;
+}
+
+static bool
+commit_args(struct redis_end *e, struct redis_draft *d)
+{
+	const struct mail_envelope *envelope = &d->mail->envelope;
+
 	args_id(e, d->id);
 	args_number(e, d->mail->pieces);
 	args_number(e, envelope->recipient_count);
-	if (!args_envelope(e, envelope)) {
-		d->error = ERR_NO_MEMORY;
-		return false;
+	return args_envelope(e, envelope);
+}
+
+static void
+commit_send(struct redis_end *e, struct redis_commit *commit, unsigned count, size_t text)
+{
+	unsigned shard = LIST_ITEM(list_first(&commit->drafts), struct redis_draft, node)->shard;
+	struct redis_link *link = redis_servers_link(e->servers, shard);
+	uint64_t now_ms = clock_monotonic_ms();
+
+	if (link == NULL || redis_link_is_full(link)) {
+		commit_refuse(commit, ERR_AWAY);
+		return;
 	}
-	d->commit = (struct redis_call){ .on_reply = on_commit };
-	d->commit_sent_ms = clock_monotonic_ms();
-	d->link = link;
-	d->link_since_ms = redis_link_ready_since_ms(link);
-	d->calls++;
-	args_send(e, link, &d->commit);
-	return true;
+	if (!args_begin(e, "rp_commit", shard, 2 + 4 * count, text)) {
+		commit_refuse(commit, ERR_NO_MEMORY);
+		return;
+	}
+	args_incarnation(e);
+	args_number(e, e->store->redis.lease_ms);
+	for (struct list_node *n = list_first(&commit->drafts); n != NULL;
+	     n = list_next(&commit->drafts, n)) {
+		struct redis_draft *d = LIST_ITEM(n, struct redis_draft, node);
+		bool fits = commit_args(e, d);
+		ASSERT(fits); /* there is room for what pack_envelope_size() said */
+		d->commit_sent_ms = now_ms;
+		d->link = link;
+		d->link_since_ms = redis_link_ready_since_ms(link);
+	}
+	args_send(e, link, &commit->call);
+}
+
+/* At the end of a turn: Redis spends as much on a command as on two mails in it. */
+void
+commits_run(struct task *t)
+{
+	struct redis_end *e = CONTAINER_OF(t, struct redis_end, commit_task);
+
+	while (!list_is_empty(&e->commits)) {
+		unsigned count = 0;
+		size_t text = 0;
+		struct redis_commit *commit = commit_gather(e, &count, &text);
+		if (commit == NULL)
+			draft_refuse(LIST_ITEM(list_shift(&e->commits), struct redis_draft, node),
+				     ERR_NO_MEMORY);
+		else
+			commit_send(e, commit, count, text);
+	}
 }
 
 static void
@@ -463,8 +558,12 @@ redis_put(struct queue *q, struct queue_put *p)
 		d->error = pieces_send(d, true);
 	if (d->error == ERR_OK)
 		d->error = make_mail(d, p->envelope);
-	if (d->error == ERR_OK && commit_send(d))
+	if (d->error == ERR_OK) {
+		d->calls++;
+		list_append(&e->commits, &d->node);
+		worker_last(e->queue.worker, &e->commit_task);
 		return;
+	}
 	if (d->calls == 0)
 		finish_later(e, &p->request, &failed_put_kind, d->error);
 }
@@ -478,7 +577,7 @@ wait_ends(struct redis_wait *w, enum err error)
 	struct list_node *node;
 
 	while ((node = list_shift(&w->drafts)) != NULL) {
-		struct redis_draft *d = LIST_ITEM(node, struct redis_draft, wait);
+		struct redis_draft *d = LIST_ITEM(node, struct redis_draft, node);
 		d->replicated = error == ERR_OK;
 		d->error = error;
 		e->counters.unreplicated += error != ERR_OK;
@@ -508,7 +607,7 @@ on_waited(struct redis_call *c, enum err error, const struct redisReply *reply)
 static bool
 wait_send(struct redis_end *e)
 {
-	struct redis_draft *first = LIST_ITEM(list_first(&e->waits), struct redis_draft, wait);
+	struct redis_draft *first = LIST_ITEM(list_first(&e->waits), struct redis_draft, node);
 	struct redis_wait *w = calloc(1, sizeof *w);
 	struct list_node *next;
 
@@ -520,7 +619,7 @@ wait_send(struct redis_end *e)
 	list_init(&w->drafts);
 	for (struct list_node *n = list_first(&e->waits); n != NULL; n = next) {
 		next = list_next(&e->waits, n);
-		struct redis_draft *d = LIST_ITEM(n, struct redis_draft, wait);
+		struct redis_draft *d = LIST_ITEM(n, struct redis_draft, node);
 		if (d->link != first->link || d->link_since_ms != first->link_since_ms)
 			continue;
 		list_unlink(n);

@@ -14,7 +14,13 @@
 #include "queue/redis/internal.h"
 #include "queue/redis/shares.h"
 
-enum { UPKEEP_MS = 1000, STOP_MS = 5 * 1000, RETIRE_MOST = 1024, PROMPT_MS = 1000 };
+enum {
+	UPKEEP_MS = 1000,
+	STOP_MS = 5 * 1000,
+	RETIRE_MOST = 1024,
+	PROMPT_MS = 1000,
+	SHARD_MS = 250,
+};
 
 /* ---- time ---- */
 
@@ -159,6 +165,9 @@ end_close(struct redis_end *e)
 	task_cancel(&e->finish_task);
 	task_cancel(&e->leave_task);
 	task_cancel(&e->wait_task);
+	commits_run(&e->commit_task);
+	task_cancel(&e->commit_task);
+	task_cancel(&e->change_task); /* what it has is given up with what was not sent */
 	e->closing = true;
 	redis_servers_close(e->servers, on_servers_closed, e);
 }
@@ -168,8 +177,8 @@ has_nothing_open(const struct redis_end *e)
 {
 	return e->calls_open == 0 && e->drafts_open == 0 && e->loads_open == 0 &&
 	       list_is_empty(&e->finishing) && list_is_empty(&e->leaves) &&
-	       list_is_empty(&e->unsent) && e->errand_count == 0 && list_is_empty(&e->askings) &&
-	       list_is_empty(&e->servings);
+	       list_is_empty(&e->changes) && list_is_empty(&e->unsent) && e->errand_count == 0 &&
+	       list_is_empty(&e->askings) && list_is_empty(&e->servings);
 }
 
 static void on_retired(struct redis_call *c, enum err error, const struct redisReply *reply);
@@ -308,13 +317,16 @@ redis_end_init(struct redis_end *e, struct redis_store *s, struct worker *w)
 	w->queue = &e->queue;
 	list_init(&e->idle);
 	list_init(&e->leaves);
+	list_init(&e->changes);
 	list_init(&e->unsent);
 	list_init(&e->errands);
 	list_init(&e->finishing);
+	list_init(&e->commits);
 	list_init(&e->waits);
 	list_init(&e->drafts_all);
 	list_init(&e->askings);
 	list_init(&e->servings);
+	e->first_shard = (unsigned)(random_u64() % s->redis.shards);
 	e->budget.most_bytes = s->options.body_memory / count;
 	e->mails_most = s->options.items_max / count;
 	mails = e->mails_most < REDIS_MAILS_MOST ? e->mails_most : REDIS_MAILS_MOST;
@@ -323,6 +335,8 @@ redis_end_init(struct redis_end *e, struct redis_store *s, struct worker *w)
 	pool_init(&e->drafts, redis_draft_object_size(), REDIS_MAILS_MOST);
 	task_init(&e->finish_task, on_finish);
 	task_init(&e->leave_task, leaves_run);
+	task_init(&e->commit_task, commits_run);
+	task_init(&e->change_task, changes_run);
 	task_init(&e->wait_task, redis_wait_run);
 	timer_init(&e->upkeep, on_upkeep);
 	timer_init(&e->again, on_again);
@@ -421,16 +435,34 @@ redis_lease_is_valid(struct queue *q, const struct queue_mail *m)
 }
 
 static struct mail_id
-redis_id_beside(struct queue *q, struct mail_id of)
+id_in_shard(const struct redis_store *s, uint64_t shard)
 {
-	const struct redis_end *e = redis_end_of(q);
-	uint64_t shards = e->store->redis.shards;
+	uint64_t shards = s->redis.shards;
 	struct mail_id id = { random_u64(), random_u64() };
 
-	id.low = id.low / shards * shards + of.low % shards;
-	if (id.low % shards != of.low % shards || id.low < of.low % shards) /* past the end */
-		id.low = of.low % shards;
+	id.low = id.low / shards * shards + shard;
+	if (id.low % shards != shard || id.low < shard) /* past the end */
+		id.low = shard;
 	return id;
+}
+
+/* All that come in within a moment lie in one shard, since those of one can share commands; the
+ * next moment's in the next. Each worker begins somewhere, so all shards are in use. */
+static struct mail_id
+redis_id_new(struct queue *q)
+{
+	const struct redis_end *e = redis_end_of(q);
+	uint64_t moment = q->worker->now_ms / SHARD_MS;
+
+	return id_in_shard(e->store, (e->first_shard + moment) % e->store->redis.shards);
+}
+
+static struct mail_id
+redis_id_beside(struct queue *q, struct mail_id of)
+{
+	const struct redis_store *s = redis_end_of(q)->store;
+
+	return id_in_shard(s, shard_of(s, of));
 }
 
 static bool
@@ -472,6 +504,7 @@ const struct queue_driver redis_driver = {
 	.close = redis_close,
 	.admit = redis_admit,
 	.memory_is_tight = redis_memory_is_tight,
+	.id_new = redis_id_new,
 	.id_beside = redis_id_beside,
 	.draft_new = redis_draft_new,
 	.draft_append = redis_draft_append,

@@ -34,6 +34,7 @@
 local VERSION = 1
 local ORPHAN_S = 3600 -- a tombstone; a body that nobody committed has the same from its SET
 local LAST_S = 7 * 86400 -- what was given last: longer than any outage behind which it is asked for
+local MAILS_MOST = 256 -- of one command that has several
 local SLICE = 1000 -- arguments at a time: unpack() and one command have limits
 local PENDING, DELIVERED, FAILED = 80, 68, 70 -- first bytes of a state: 'P', 'D', 'F'
 local AT_ONCE = '\0\0\0\0\0\0\0\0' -- bytes 8 to 15 of a state: when to try again
@@ -210,12 +211,12 @@ local function body_is_there(tag, id, pieces)
 	return true
 end
 
--- Makes a mail, all of it or nothing: DONE | GONE | NOBODY | and of one that is there: OK it is
--- inc's, LOST it is not. Whoever asks again has sent the body again, with an expiry.
-local function commit(tag, inc, id, pieces, pending, envelope)
+-- Makes a mail, all of it or nothing: DONE, and the caller notes whose it is | GONE | NOBODY | and
+-- of one that is there: OK it is inc's, LOST it is not. Whoever asks again has sent the body again,
+-- with an expiry. is_new: neither mail nor tombstone is there.
+local function commit(tag, inc, id, pieces, pending, envelope, is_new)
 	local m = tag .. ':m:' .. id
-	local body = tag .. ':b:' .. id .. ':0'
-	if call('EXISTS', m, tag .. ':x:' .. id) > 0 then
+	if not is_new and call('EXISTS', m, tag .. ':x:' .. id) > 0 then
 		if call('EXISTS', m) == 0 then
 			return 'GONE'
 		end
@@ -223,6 +224,7 @@ local function commit(tag, inc, id, pieces, pending, envelope)
 		return call('HGET', m, 'o') == inc and 'OK' or 'LOST'
 	end
 	if pieces == '1' then
+		local body = tag .. ':b:' .. id .. ':0'
 		-- 0 is the answer also where it is permanent already.
 		if call('PERSIST', body) == 0 and call('EXISTS', body) == 0 then
 			return 'NOBODY'
@@ -233,28 +235,42 @@ local function commit(tag, inc, id, pieces, pending, envelope)
 		return 'NOBODY'
 	end
 	call('HSET', m, 'e', envelope, 'n', pending, 'b', pieces, 'o', inc)
-	call('SADD', tag .. ':own:' .. inc, id)
 	return 'DONE'
 end
 
--- inc lease_ms id pieces pending envelope -> OK | GONE cancelled | NOBODY a piece is missing |
--- LOST it was committed, and is another's or nobody's now
+-- The mails of one turn of a worker, each by itself; what all need is done once for all.
+-- inc lease_ms (id pieces pending envelope)+ -> for each: OK | GONE cancelled | NOBODY a piece is
+-- missing | LOST it was committed, and is another's or nobody's now
 local function rp_commit(keys, args)
 	if not call then start() end
 	local tag, inc = keys[1], args[1]
 	local lease_ms = number(args[2], 'lease')
-	number(args[4], 'pieces')
-	number(args[5], 'pending')
-	if #args ~= 6 then
+	local names, verdicts, own, made = {}, {}, {}, 0
+	if #args < 6 or #args > 2 + 4 * MAILS_MOST or #args % 4 ~= 2 then
 		error({ err = 'ERR wrong number of arguments' })
 	end
-
-	local verdict = commit(tag, inc, args[3], args[4], args[5], args[6])
-	if verdict == 'DONE' then
-		ensure_lease(tag, inc, lease_ms, now_ms())
-		verdict = 'OK'
+	for i = 3, #args, 4 do
+		number(args[i + 1], 'pieces')
+		number(args[i + 2], 'pending')
+		names[#names + 1] = tag .. ':m:' .. args[i]
+		names[#names + 1] = tag .. ':x:' .. args[i]
 	end
-	return verdict
+
+	local all_new = call('EXISTS', unpack(names)) == 0
+	for i = 3, #args, 4 do
+		local verdict = commit(tag, inc, args[i], args[i + 1], args[i + 2], args[i + 3],
+			all_new)
+		if verdict == 'DONE' then
+			made = made + 1
+			own[made], verdict = args[i], 'OK'
+		end
+		verdicts[#verdicts + 1] = verdict
+	end
+	if made > 0 then
+		call('SADD', tag .. ':own:' .. inc, unpack(own))
+		ensure_lease(tag, inc, lease_ms, now_ms())
+	end
+	return verdicts
 end
 
 -- Reads what a record needs to know: owner, pending, pieces, lane, hold, and the states that are
@@ -319,57 +335,80 @@ local function merge(mail, args, first, last, mine)
 	return writes, count, ended, failed
 end
 
--- inc id release_ms lane count (index value)*count [change | notice_id pieces pending envelope]
---   -> {OK, left} | {LOST, left} not the owner's: only values 'D' were merged | {GONE, 0} |
---      {NOBODY, left} the notice can not be committed, and nothing was changed
--- `change` is a number of what gives the mail back: whoever asks again has given it away already,
--- and hears the same.
-local function rp_record(keys, args)
-	if not call then start() end
-	local tag, inc, id, lane = keys[1], args[1], args[2], args[4]
-	local count = number(args[5], 'count')
-	local last = 5 + 2 * count
-	local release_ms = args[3] ~= '' and number(args[3], 'release')
-	local m = tag .. ':m:' .. id
-	local change = #args == last + 1 and args[#args]
-	local notice = not change and args[last + 1]
-	if not change and #args ~= (notice and last + 4 or last) then
-		error({ err = 'ERR wrong number of arguments' })
-	end
+-- What a command does once for all its mails: `now`, when it was asked for; those that end as the
+-- owner's own and have never waited, their ids and all their keys. Their ids are true in it.
+local function new_turn()
+	return { ids = {}, keys = {} }
+end
 
-	local mail, failed_before = read_mail(m, args, 6, last)
-	local owner, left, h = mail[1], mail[2], mail[5]
-	if not left then
-		return { 'GONE', 0 }
+local function turn_ends(tag, inc, turn)
+	if turn.ids[1] then
+		call('UNLINK', unpack(turn.keys))
+		call('SREM', tag .. ':own:' .. inc, unpack(turn.ids))
 	end
-	if change and call('HGET', m, 'c') == change then
-		return { 'OK', tonumber(left) }
+end
+
+local function end_mail(tag, m, id, mail, failed, mine, turn)
+	local pieces = tonumber(mail[3])
+	if not mine or mail[4] or failed or pieces > 1 then
+		remove(tag, m, id, mail[1], mail[3], mail[4], mail[5], failed)
+		return
+	end
+	turn.ids[#turn.ids + 1] = id
+	turn.keys[#turn.keys + 1] = m
+	if pieces == 1 then
+		turn.keys[#turn.keys + 1] = tag .. ':b:' .. id .. ':0'
+	end
+	turn[id] = true
+end
+
+local function commit_notice(tag, inc, args, at)
+	number(args[at + 1], 'pieces')
+	number(args[at + 2], 'pending')
+	local verdict = commit(tag, inc, args[at], args[at + 1], args[at + 2], args[at + 3])
+	if verdict == 'DONE' then
+		call('SADD', tag .. ':own:' .. inc, args[at])
+	end
+	return verdict
+end
+
+-- One outcome: values are args from `first` to `last`, (index value)*; a notice is those from
+-- `notice` on. `change`, a number of what gives the mail back, or '': whoever asks again has given
+-- it away already, and hears the same. Returns a word and the number of recipients left.
+local function record(tag, inc, id, release_ms, lane, change, args, first, last, turn, notice)
+	local m = tag .. ':m:' .. id
+	local mail, failed_before = read_mail(m, args, first, last)
+	local owner, left, h = mail[1], mail[2], mail[5]
+	if not left or turn[id] then
+		return 'GONE', 0
+	end
+	if change ~= '' and call('HGET', m, 'c') == change then
+		return 'OK', tonumber(left)
 	end
 	local mine = owner == inc
-	local writes, written, ended, failed = merge(mail, args, 6, last, mine)
+	local writes, written, ended, failed = merge(mail, args, first, last, mine)
 	left = left - ended
 
 	if notice and mine then
-		number(args[last + 2], 'pieces')
-		number(args[last + 3], 'pending')
-		local verdict = commit(tag, inc, notice, args[last + 2], args[last + 3],
-			args[last + 4])
+		local verdict = commit_notice(tag, inc, args, notice)
 		-- Where all is known already, this is a repetition: the notice has gone its way.
-		if (verdict == 'NOBODY' or verdict == 'GONE') and (count == 0 or written > 0) then
-			return { 'NOBODY', left + ended }
+		if (verdict == 'NOBODY' or verdict == 'GONE') and (last < first or written > 0) then
+			return 'NOBODY', left + ended
 		end
 	end
 
 	if left <= 0 then
-		remove(tag, m, id, owner, mail[3], mail[4], h, failed_before)
-		return { mine and 'OK' or 'LOST', 0 }
+		end_mail(tag, m, id, mail, failed_before, mine, turn)
+		return mine and 'OK' or 'LOST', 0
 	end
-	local due = mine and release_ms and now_ms() + release_ms
-	if due then
+	local due
+	if mine and release_ms ~= '' then
+		turn.now = turn.now or now_ms()
+		due = turn.now + release_ms
 		writes[written + 1], writes[written + 2] = 'd', due
 		writes[written + 3], writes[written + 4] = 'k', lane
 		written = written + 4
-		if change then
+		if change ~= '' then
 			writes[written + 1], writes[written + 2] = 'c', change
 			written = written + 2
 		end
@@ -391,7 +430,56 @@ local function rp_record(keys, args)
 	if due then
 		start_waiting(tag, m, inc, id, due, lane, mail[4], h)
 	end
-	return { mine and 'OK' or 'LOST', left }
+	return mine and 'OK' or 'LOST', left
+end
+
+-- Where the values end whose number is at `at`.
+local function end_of_values(args, at, release_ms)
+	if release_ms ~= '' then
+		number(release_ms, 'release')
+	end
+	return at + 2 * number(args[at], 'count')
+end
+
+-- inc id release_ms lane count (index value)*count [change | notice_id pieces pending envelope]
+--   -> {OK, left} | {LOST, left} not the owner's: only values 'D' were merged | {GONE, 0} |
+--      {NOBODY, left} the notice can not be committed, and nothing was changed
+local function rp_record(keys, args)
+	if not call then start() end
+	local tag, inc, turn = keys[1], args[1], new_turn()
+	local last = end_of_values(args, 5, args[3])
+	local change = #args == last + 1 and args[#args] or ''
+	local notice = #args == last + 4 and last + 1
+	if change == '' and not notice and #args ~= last then
+		error({ err = 'ERR wrong number of arguments' })
+	end
+	local word, left = record(tag, inc, args[2], args[3], args[4], change, args, 6, last, turn,
+		notice)
+	turn_ends(tag, inc, turn)
+	return { word, left }
+end
+
+-- inc (id release_ms lane change count (index value)*count)+ -> {OK | LOST | GONE, left, ...}: the
+-- same, without notices, for the mails of one turn of a worker, each by itself.
+local function rp_records(keys, args)
+	if not call then start() end
+	local tag, inc, turn = keys[1], args[1], new_turn()
+	local at, ends, out = 2, {}, {}
+	repeat
+		ends[#ends + 1] = end_of_values(args, at + 4, args[at + 1])
+		at = ends[#ends] + 1
+	until at > #args
+	if at ~= #args + 1 or #ends > MAILS_MOST then
+		error({ err = 'ERR wrong number of arguments' })
+	end
+	at = 2
+	for i = 1, #ends do
+		out[2 * i - 1], out[2 * i] = record(tag, inc, args[at], args[at + 1], args[at + 2],
+			args[at + 3], args, at + 5, ends[i], turn)
+		at = ends[i] + 1
+	end
+	turn_ends(tag, inc, turn)
+	return out
 end
 
 -- inc (id release_ms lane)* -> how many were released; others' are skipped
@@ -830,6 +918,7 @@ end
 
 register('rp_commit', rp_commit)
 register('rp_record', rp_record, 'allow-oom')
+register('rp_records', rp_records, 'allow-oom')
 register('rp_release', rp_release, 'allow-oom')
 register('rp_claim', rp_claim, 'allow-oom')
 register('rp_take', rp_take, 'allow-oom')

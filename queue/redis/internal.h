@@ -78,7 +78,7 @@ struct redis_item {
 	struct redis_item *next; /* of the mail */
 	struct redis_end *end;
 	/* Of a change, one at a time: */
-	struct list_node node; /* end->unsent, while no connection is there */
+	struct list_node node; /* end->changes, then of a command or end->unsent */
 	struct redis_call call;
 	struct queue_request *request;
 	const struct redis_change_kind *kind;
@@ -125,8 +125,10 @@ struct redis_mail {
 
 /* Outcomes, starts: what is told to Redis of one item. */
 struct redis_change_kind {
-	/* Makes the command. False: no memory, again later. */
-	bool (*build)(struct redis_end *e, struct redis_item *i);
+	/* How many recipients have a new state. */
+	uint32_t (*values)(const struct redis_item *i);
+	/* What rp_record has behind the id, or rp_records where they are `several`. */
+	void (*args)(struct redis_end *e, struct redis_item *i, bool several);
 	/* Was done, or ERR_LOST: on_done of the request. `left`: recipients still pending. */
 	void (*done)(struct redis_end *e, struct redis_item *i, enum err error, uint64_t left);
 	const struct queue_record *(*outcomes)(const struct redis_item *i); /* NULL: of none */
@@ -190,6 +192,7 @@ struct redis_end {
 	struct turns turns;
 	struct redis_args args;
 
+	unsigned first_shard; /* of the mails that come in: end.c */
 	struct pool mails, items, drafts;
 	struct redis_mail *buckets[1 << REDIS_BUCKET_BITS];
 	uint64_t mail_count, item_count, claimed_count;
@@ -199,6 +202,8 @@ struct redis_end {
 	uint64_t idle_count;
 	struct list leaves; /* mails to be given back at the end of the turn */
 	struct task leave_task;
+	struct list changes; /* of this turn, that have not been sent */
+	struct task change_task;
 	struct list unsent; /* changes that wait for a connection */
 	struct list errands;
 	uint64_t errand_count;
@@ -206,6 +211,8 @@ struct redis_end {
 	struct body_budget budget;
 	struct list finishing; /* requests whose on_done is due */
 	struct task finish_task;
+	struct list commits; /* puts of this turn that have not been sent */
+	struct task commit_task;
 	struct list waits; /* puts that wait for replicas, in the order of their commits */
 	struct task wait_task;
 	unsigned drafts_open;
@@ -383,6 +390,7 @@ void redis_draft_abandon(struct queue_draft *d);
 void redis_put(struct queue *q, struct queue_put *p);
 size_t redis_draft_object_size(void);
 struct body *redis_draft_body(const struct queue_draft *d);
+void commits_run(struct task *t);
 void redis_wait_run(struct task *t);
 /* A notice, which goes with the outcomes that cause it: its body is on its way, its mail is made.
  * An error: it can not be. */
@@ -401,6 +409,7 @@ void redis_record(struct queue *q, struct queue_record *r);
 void redis_attempt(struct queue *q, struct queue_attempt *a);
 /* Notes that a start has ended; then the item waits. */
 void start_close(struct redis_end *e, struct redis_item *i, uint64_t due_at_ms);
+void changes_run(struct task *t);
 void changes_resend(struct redis_end *e); /* those that wait for a connection */
 void changes_give_up(struct redis_end *e);
 void finish_later(struct redis_end *e, struct queue_request *r,

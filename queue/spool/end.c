@@ -264,11 +264,17 @@ spool_lease_is_valid(struct queue *mine, const struct queue_mail *m)
 }
 
 static struct mail_id
-spool_id_beside(struct queue *q, struct mail_id of)
+spool_id_new(struct queue *q)
 {
 	(void)q;
-	(void)of; /* one log has them all */
 	return (struct mail_id){ random_u64(), random_u64() };
+}
+
+static struct mail_id
+spool_id_beside(struct queue *q, struct mail_id of)
+{
+	(void)of; /* one log has them all */
+	return spool_id_new(q);
 }
 
 static bool
@@ -360,6 +366,7 @@ const struct queue_driver spool_driver = {
 	.close = spool_close,
 	.admit = spool_admit,
 	.memory_is_tight = spool_memory_is_tight,
+	.id_new = spool_id_new,
 	.id_beside = spool_id_beside,
 	.draft_new = spool_draft_new,
 	.draft_append = spool_draft_append,

@@ -92,7 +92,7 @@ keep_mail(struct session *s, struct transaction *t, const struct receiver_action
 
 	if (ip_of_sockaddr(&s->peer.any, &ip))
 		ip_show(&ip, &client);
-	e->id = (struct mail_id){ random_u64(), random_u64() };
+	e->id = queue_id_new(s->flow->worker->queue);
 	e->ret = a->mail.ret == PARAMS_RET_FULL   ? RET_FULL
 		 : a->mail.ret == PARAMS_RET_HDRS ? RET_HEADERS
 						  : RET_NONE;

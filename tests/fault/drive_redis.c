@@ -215,8 +215,10 @@ static unsigned doomed = DRIVE_NODES;
 static bool
 is_change(struct span function)
 {
-	static const char *const changes[] = { "rp_commit", "rp_record", "rp_release", "rp_claim",
-					       "rp_take",   "rp_act",    "rp_retire" };
+	static const char *const changes[] = {
+		"rp_commit", "rp_record", "rp_records", "rp_release",
+		"rp_claim",  "rp_take",   "rp_act",     "rp_retire"
+	};
 
 	for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++)
 		if (span_eq(function, span_of_string(changes[i])))

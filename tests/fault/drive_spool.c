@@ -632,8 +632,14 @@ move_put(void)
 		put_abandon(j);
 	else if (j->fed < j->m->body_size)
 		put_feed(j);
-	else
+	else if (sim_chance(500))
 		put_finish(j);
+	else /* all whose bodies are whole, in one turn: a store may make one commit of them */
+		for (n = list_first(&put_jobs); n != NULL; n = list_next(&put_jobs, n)) {
+			j = LIST_ITEM(n, struct put_job, node);
+			if (!j->waits && j->fed == j->m->body_size)
+				put_finish(j);
+		}
 }
 
 /* ---- operators ---- */

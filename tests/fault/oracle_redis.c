@@ -60,13 +60,28 @@ state_of(struct span value)
 	return (uint8_t)(at - letters);
 }
 
-static void
-on_commit(const struct span *words, struct span reply)
+/* The next line of a reply, without its end. */
+static struct span
+next_line(struct span *reply)
 {
-	struct oracle_mail *m = mail_of(words[6]);
+	size_t size = span_find(*reply, '\r', 0);
+	struct span line = span_first(*reply, size);
 
-	if (m == NULL || !span_eq(reply, SPAN("$2\r\nOK\r\n")))
-		return;
+	*reply = span_after(*reply, size + 2 <= reply->size ? size + 2 : reply->size);
+	return line;
+}
+
+/* Of an array, behind its first line: the next text. */
+static struct span
+next_text(struct span *reply)
+{
+	next_line(reply); /* its size */
+	return next_line(reply);
+}
+
+static void
+note_committed(struct oracle_mail *m)
+{
 	if (m->cancelled)
 		sim_fail("mail %u is committed after it was cancelled", m->number);
 	m->committed = true;
@@ -74,6 +89,18 @@ on_commit(const struct span *words, struct span reply)
 	if (!oracle_putter_lives(m))
 		oracle_server_keeps(m);
 	sim_note("committed", m->number, 0);
+}
+
+static void
+on_commit(const struct span *words, unsigned count, struct span reply)
+{
+	if (next_line(&reply).data[0] != '*')
+		return; /* an error */
+	for (unsigned i = FIRST + 1; i + 3 < count; i += 4) {
+		struct oracle_mail *m = mail_of(words[i]);
+		if (span_eq(next_text(&reply), SPAN("OK")) && m != NULL)
+			note_committed(m);
+	}
 }
 
 static void
@@ -164,18 +191,42 @@ on_given(struct span reply, bool is_taken)
 	}
 }
 
+/* Values from words[at] on, after their number; says where they end. */
+static unsigned
+on_values(struct oracle_mail *m, const struct span *words, unsigned count, unsigned at,
+	  struct span verdict)
+{
+	bool mine = span_eq(verdict, SPAN("OK"));
+	uint64_t states = 0;
+
+	if (!span_to_u64(words[at++], &states))
+		return count;
+	for (; at + 1 < count && states > 0; at += 2, states--)
+		if (m != NULL && (mine || span_eq(verdict, SPAN("LOST"))))
+			note_state(m, recipient_of(m, words[at]), words[at + 1], mine);
+	return at;
+}
+
 static void
 on_record(const struct span *words, unsigned count, struct span reply)
 {
-	struct oracle_mail *m = mail_of(words[FIRST]);
-	bool mine = span_starts_with(reply, SPAN("*2\r\n$2\r\nOK\r\n"));
-	uint64_t states = 0;
+	if (next_line(&reply).data[0] == '*')
+		on_values(mail_of(words[FIRST]), words, count, FIRST + 3, next_text(&reply));
+}
 
-	if (m == NULL || (!mine && !span_starts_with(reply, SPAN("*2\r\n$4\r\nLOST\r\n"))) ||
-	    !span_to_u64(words[FIRST + 3], &states))
+/* Several: id release_ms lane change count (index value)*count */
+static void
+on_records(const struct span *words, unsigned count, struct span reply)
+{
+	unsigned at = FIRST;
+
+	if (next_line(&reply).data[0] != '*')
 		return;
-	for (unsigned i = FIRST + 4; i + 1 < count && states > 0; i += 2, states--)
-		note_state(m, recipient_of(m, words[i]), words[i + 1], mine);
+	while (at + 4 < count) {
+		struct span verdict = next_text(&reply);
+		next_line(&reply); /* how many are left */
+		at = on_values(mail_of(words[at]), words, count, at + 4, verdict);
+	}
 }
 
 /* Done by the server, since nobody owns the mail: `at` is the place of its id. */
@@ -219,9 +270,11 @@ oracle_executed(const struct span *words, unsigned count, struct span reply)
 	if (world->verbose)
 		show(words, count, reply);
 	if (span_eq(name, SPAN("rp_commit")))
-		on_commit(words, reply);
+		on_commit(words, count, reply);
 	else if (span_eq(name, SPAN("rp_record")))
 		on_record(words, count, reply);
+	else if (span_eq(name, SPAN("rp_records")))
+		on_records(words, count, reply);
 	else if (span_eq(name, SPAN("rp_cancel")))
 		on_cancel(words);
 	else if (span_eq(name, SPAN("rp_act")))

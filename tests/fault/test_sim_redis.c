@@ -223,7 +223,7 @@ first_life(void *context)
 
 	(void)context;
 	ask_function(load, 3, "$10\r\nringpost_1\r\n");
-	ask_function(commit, sizeof commit / sizeof commit[0], "$2\r\nOK\r\n");
+	ask_function(commit, sizeof commit / sizeof commit[0], "*1\r\n$2\r\nOK\r\n");
 	sim_crash();
 }
 

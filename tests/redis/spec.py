@@ -179,12 +179,11 @@ class Shard:
 
     # --- the functions ---------------------------------------------------------------------------
 
-    def commit(self, inc, lease_ms, id, pieces, pending, envelope):
-        verdict = self.make(inc, id, pieces, pending, envelope)
-        if verdict == "DONE":
+    def commit(self, inc, lease_ms, mails):
+        verdicts = [self.make(inc, *mail) for mail in mails]
+        if "DONE" in verdicts:
             self.ensure_lease(inc, lease_ms)
-            verdict = "OK"
-        return u(verdict)
+        return [b"OK" if verdict == "DONE" else u(verdict) for verdict in verdicts]
 
     def record(self, inc, id, release_ms, lane, values, notice=None, change=None):
         mail = self.mails.get(id)
@@ -219,6 +218,9 @@ class Shard:
             mail.lane = "-"
             self.index.add(id)
         return [b"OK" if mine else b"LOST", left]
+
+    def records(self, inc, rows):
+        return [x for row in rows for x in self.record(inc, *row)]
 
     def release(self, inc, rows):
         count = 0

@@ -32,7 +32,7 @@ class Node:
     def put(self, id, pieces=1, pending=1, lease_ms=LEASE_MS, envelope=b"e" * 150):
         for number in range(pieces):
             self.client.call("SET", f"{TAG}:b:{id}:{number}", b"0body", "EX", 3600)
-        return self.ask("rp_commit", self.inc, lease_ms, id, pieces, pending, envelope)
+        return self.ask("rp_commit", self.inc, lease_ms, id, pieces, pending, envelope)[0]
 
     def record(self, id, values, release_ms="", lane="", notice=()):
         flat = [x for pair in values for x in pair]
@@ -50,8 +50,8 @@ def test_every_function_is_there_with_its_flags(redis):
     flags = {row[1].decode(): set(row[5]) for row in rows}
     reads = {"rp_look", "rp_count", "rp_scan", "rp_fresh", "rp_nodes", "rp_owners", "rp_version"}
     assert {name for name in flags if flags[name] == {b"no-writes"}} == reads
-    writes = ("commit record release claim take recover renew retire cancel act node node_stops "
-              "drain ask answer arrive depart").split()
+    writes = ("commit record records release claim take recover renew retire cancel act node "
+              "node_stops drain ask answer arrive depart").split()
     assert set(flags) - reads == {"rp_" + name for name in writes}
     # What frees memory must run when there is none.
     assert {name for name in flags if not flags[name]} == {"rp_commit", "rp_arrive"}
@@ -65,7 +65,11 @@ def test_no_key_is_named_outside_its_shard():
     assert len(keys) > 50
     for key in keys:
         assert key.startswith("tag .. ':") or key in ("m", "due", "own", "theirs", "body", "last",
+                                                      "unpack(names", "unpack(turn.keys",
                                                       "'{' .. prefix .. '}:wake'"), key
+    for line in text.splitlines():
+        listed = re.match(r"\s*(?:names|turn\.keys)\[.*\] = (.*)", line)
+        assert not listed or listed[1].startswith("tag .. ':") or listed[1] == "m", line
 
 
 def test_many_pieces_and_many_recipients(node):
@@ -86,7 +90,7 @@ def test_a_missing_piece_makes_none_of_them_permanent(node):
     id = mail_id(1)
     node.client.call("SET", f"{TAG}:b:{id}:0", b"0", "EX", 3600)
     node.client.call("SET", f"{TAG}:b:{id}:2", b"0", "EX", 3600)
-    assert node.ask("rp_commit", INC, LEASE_MS, id, 3, 1, b"e") == b"NOBODY"
+    assert node.ask("rp_commit", INC, LEASE_MS, id, 3, 1, b"e") == [b"NOBODY"]
     assert 0 < node.client.call("TTL", f"{TAG}:b:{id}:0") <= 3600
     assert node.client.call("EXISTS", f"{TAG}:m:{id}", f"{TAG}:own:{INC}") == 0
 
@@ -107,6 +111,28 @@ def test_recover_gives_what_is_still_ours_and_forgets_what_is_no_more(node):
     now = node.ask("rp_look")[0]
     assert int(node.client.call("HGET", f"{TAG}:leases", INC)) - now > LEASE_MS // 2
     assert len(node.ask("rp_recover", OTHER, LEASE_MS, *ids)) == 1
+
+
+def test_each_mail_of_a_command_gets_its_own_verdict(node):
+    ids = [mail_id(number) for number in range(6)]
+    for id in (ids[0], ids[2], ids[4]):
+        node.client.call("SET", f"{TAG}:b:{id}:0", b"0body", "EX", 3600)
+    node.ask("rp_cancel", INC, ids[3])
+    Node(node.client, OTHER).put(ids[5])
+    mails = [x for id in ids for x in (id, 1, 1, b"envelope of " + id.encode())]
+    assert node.ask("rp_commit", INC, LEASE_MS, *mails) == [
+        b"OK", b"NOBODY", b"OK", b"GONE", b"OK", b"LOST"]
+    assert node.client.call("HGET", f"{TAG}:m:{ids[4]}", "e") == b"envelope of " + ids[4].encode()
+    assert node.client.call("PTTL", f"{TAG}:b:{ids[4]}:0") == -1
+    done = ["", "", "", 1, 0, b"D" + STATE]
+    assert node.ask("rp_records", INC, ids[0], *done, ids[1], *done, ids[2], 700, "a.example", 7, 0,
+                    ids[0], *done, ids[5], *done, ids[4], *done) == [
+        b"OK", 0, b"GONE", 0, b"OK", 1, b"GONE", 0, b"LOST", 0, b"OK", 0]
+    # Of ids[2], which waits; nothing is left of the others but the tombstone.
+    assert sorted(node.client.call("KEYS", "*")) == sorted(
+        f"{TAG}:{name}".encode() for name in (
+            f"m:{ids[2]}", f"b:{ids[2]}:0", "due:a.example", "heads", "index", "leases", "waiting",
+            f"x:{ids[3]}"))
 
 
 def test_lanes_are_served_in_turn(node):
@@ -146,6 +172,12 @@ def test_wrong_arguments_change_nothing(node):
         ("rp_commit", INC, "soon", id, 1, 1, b"e"),
         ("rp_commit", INC, LEASE_MS, id, 1, 1.5, b"e"),
         ("rp_commit", INC, LEASE_MS, id, 1, 1),
+        ("rp_commit", INC, LEASE_MS),
+        ("rp_commit", INC, LEASE_MS, id, 1, 1, b"e", mail_id(2), "x", 1, b"e"),
+        ("rp_commit", INC, LEASE_MS, *(257 * [id, 1, 1, b"e"])),
+        ("rp_records", INC),
+        ("rp_records", INC, id, "", "", "", 0, id, "", "", "", 1, 0),
+        ("rp_records", INC, *(257 * [id, "", "", "", 0])),
         ("rp_record", INC, id, "", "", 2, 0, b"D"),
         ("rp_record", INC, id, "-1", "", 0),
         ("rp_release", INC, id, 10),

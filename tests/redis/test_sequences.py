@@ -93,9 +93,10 @@ class Walk:
         return id, pieces, self.recipients[id], b"envelope of " + id.encode()
 
     def op_commit(self):
-        inc, mail = self.any_inc(), self.some_mail(self.any_id())
-        return ("rp_commit", inc, LEASE_MS, *mail), lambda reply: self.shard.commit(
-            inc, LEASE_MS, *mail), True
+        inc, count = self.any_inc(), self.random.choice([1, 1, 2, 5])
+        mails = [self.some_mail(id) for id in self.random.sample(self.ids, count)]
+        return ("rp_commit", inc, LEASE_MS, *[x for mail in mails for x in mail]), \
+            lambda reply: self.shard.commit(inc, LEASE_MS, mails), True
 
     def op_record(self):
         inc, id = self.any_inc(), self.any_id()
@@ -115,6 +116,18 @@ class Walk:
         more = notice or (() if change is None else (change,))
         return ("rp_record", inc, id, release, lane, len(values), *flat, *more), \
             lambda reply: self.shard.record(inc, id, release, lane, values, notice, change), True
+
+    def op_records(self):
+        """Several, a mail may be named twice."""
+        inc, rows = self.any_inc(), []
+        for _ in range(self.random.randint(1, 5)):
+            id = self.any_id()
+            rows.append((id, self.random.choice(["", self.release_ms()]),
+                         self.random.choice(LANES), self.values(id), None,
+                         self.random.choice([None, "0", "1"])))
+        flat = [x for id, release, lane, values, _, change in rows for x in (
+            id, release, lane, change or "", len(values), *[y for pair in values for y in pair])]
+        return ("rp_records", inc, *flat), lambda reply: self.shard.records(inc, rows), True
 
     def op_release(self):
         inc = self.any_inc()
@@ -207,8 +220,9 @@ class Walk:
         return reply
 
     def step(self):
-        ops = {self.op_commit: 8, self.op_record: 14, self.op_release: 3, self.op_claim: 6,
-               self.op_take: 4, self.op_again: 2, self.op_recover: 2, self.op_renew: 4,
+        ops = {self.op_commit: 8, self.op_record: 10, self.op_records: 8, self.op_release: 3,
+               self.op_claim: 6, self.op_take: 4, self.op_again: 2, self.op_recover: 2,
+               self.op_renew: 4,
                self.op_look: 1, self.op_count: 1, self.op_scan: 1, self.op_retire: 1,
                self.op_cancel: 2, self.op_act: 5, self.op_ask: 3, self.op_owners: 1}
         self.move_clock()

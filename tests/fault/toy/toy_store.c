@@ -338,6 +338,13 @@ admit(struct queue *q, uint64_t size)
 }
 
 static struct mail_id
+id_new(struct queue *q)
+{
+	ASSERT(q != NULL);
+	return (struct mail_id){ random_u64(), random_u64() };
+}
+
+static struct mail_id
 id_beside(struct queue *q, struct mail_id of)
 {
 	ASSERT(q != NULL && of.high + of.low != 0);
@@ -838,6 +845,7 @@ const struct queue_driver toy_driver = {
 	.stop = toy_stop,
 	.close = toy_close_store,
 	.admit = admit,
+	.id_new = id_new,
 	.id_beside = id_beside,
 	.draft_new = draft_new,
 	.draft_append = draft_append,
