@@ -330,8 +330,11 @@ def test_a_user_is_locked_out_but_where_he_has_logged_in_from(make, redis):
         pass
     for n in range(3):
         assert fail(nodes[n], password=f"guess {n}", source=f"127.0.1.{n + 1}") == 535
+    assert nodes[2].log.wait("login_locked")["failures"] == 3
     for node in nodes:
-        within_a_second(lambda: fail(node, password=PASSWORD, source="127.0.0.9") == 454)
+        # With the password only then: from where that succeeds he is let in ever after.
+        within_a_second(lambda: fail(node, password="guess", source="127.0.0.9") == 454)
+        assert fail(node, password=PASSWORD, source="127.0.0.9") == 454
     # He has logged in from there, if on another node.
     for node in nodes:
         with node.login(source="127.0.0.8") as client:
