@@ -25,21 +25,34 @@ mailbox_init(struct mailbox *m, size_t places, void *context)
 	atomic_init(&m->places, places);
 	atomic_init(&m->sleeping, false);
 	m->oldest = &m->stub;
+	m->spare = places < 16 ? 1 : places / 8;
 	m->context = context;
 }
 
 /* Relaxed: the number guards no memory, it is only counted. */
-bool
-mailbox_reserve(struct mailbox *m, size_t places)
+static bool
+reserve(struct mailbox *m, size_t places, size_t spare)
 {
 	size_t left = atomic_load_explicit(&m->places, memory_order_relaxed);
 
 	do {
-		if (left < places)
+		if (left < places + spare)
 			return false;
 	} while (!atomic_compare_exchange_weak_explicit(
 		&m->places, &left, left - places, memory_order_relaxed, memory_order_relaxed));
 	return true;
+}
+
+bool
+mailbox_reserve(struct mailbox *m, size_t places)
+{
+	return reserve(m, places, 0);
+}
+
+bool
+mailbox_reserve_long(struct mailbox *m, size_t places)
+{
+	return reserve(m, places, m->spare);
 }
 
 void

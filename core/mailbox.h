@@ -33,6 +33,7 @@ struct mailbox {
 	_Alignas(64) atomic_size_t places;             /* still to be reserved */
 	_Alignas(64) atomic_bool sleeping;             /* the consumer is about to wait */
 	struct message *oldest;                        /* consumer */
+	size_t spare;                                  /* an eighth; constant */
 	struct message stub;
 	void *context;
 };
@@ -40,6 +41,9 @@ struct mailbox {
 void mailbox_init(struct mailbox *m, size_t places, void *context);
 /* False where all places are taken: keep what you have and go on. */
 bool mailbox_reserve(struct mailbox *m, size_t places);
+/* For an answer that may have to wait for others: it leaves an eighth (at least one) to those that
+ * come at once, since it may be just these that it waits for. */
+bool mailbox_reserve_long(struct mailbox *m, size_t places);
 /* Returns places that will not be used. */
 void mailbox_unreserve(struct mailbox *m, size_t places);
 /* Uses up one reserved place. True: ring the receiver's bell. */

@@ -288,7 +288,7 @@ hand_over(struct site *s)
 	struct worker *home = mine->peers[s->home];
 
 	while (s->waiting.count > 0) {
-		if (!mailbox_reserve(&mine->mailbox, 1))
+		if (!mailbox_reserve_long(&mine->mailbox, 1))
 			return false;
 		if (!mailbox_reserve(&home->mailbox, 1)) {
 			mailbox_unreserve(&mine->mailbox, 1);

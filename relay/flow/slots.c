@@ -52,11 +52,13 @@ slots_home_new(struct site *site)
 	return h;
 }
 
-/* Sends a letter of ours to worker `number`, with room reserved for its answer. The home's own
- * never go through a mailbox: all its places may be reserved for jobs that other homes have of us,
- * whose turn may have to wait for ours. */
+/* Sends a letter of ours to worker `number`, with room reserved for its answer. Where that waits
+ * for slots (`is_long`), it leaves places to the letters that bring some. The home's own never go
+ * through a mailbox: all its places may be reserved for jobs that other homes have of us, whose
+ * turn may have to wait for ours. */
 static bool
-post_letter(struct slot_letter *l, struct site *site, unsigned number, message_fn on_message)
+post_letter(struct slot_letter *l, struct site *site, unsigned number, message_fn on_message,
+	    bool is_long)
 {
 	struct worker *mine = site->flow->worker;
 	struct worker *theirs = mine->peers[number];
@@ -68,7 +70,8 @@ post_letter(struct slot_letter *l, struct site *site, unsigned number, message_f
 		on_message(&l->message, NULL);
 		return true;
 	}
-	if (!mailbox_reserve(&mine->mailbox, 1))
+	if (is_long ? !mailbox_reserve_long(&mine->mailbox, 1)
+		    : !mailbox_reserve(&mine->mailbox, 1))
 		return false;
 	if (!mailbox_reserve(&theirs->mailbox, 1)) {
 		mailbox_unreserve(&mine->mailbox, 1);
@@ -89,7 +92,7 @@ post_home(struct slot_letter *l, struct site *site, message_fn on_message)
 
 	l->successes = s->successes;
 	l->failures = s->failures;
-	if (!post_letter(l, site, site->home, on_message))
+	if (!post_letter(l, site, site->home, on_message, l == &s->ask))
 		return false;
 	s->told_success |= l->successes > 0;
 	s->successes -= l->successes;
@@ -306,7 +309,7 @@ home_recall(struct site *site)
 		if ((w->held <= share && !over) || w->recall.out)
 			continue;
 		w->recall.number = over ? 0 : share;
-		if (!post_letter(&w->recall, site, i, on_recall))
+		if (!post_letter(&w->recall, site, i, on_recall, true))
 			return false;
 	}
 	return true;

@@ -374,13 +374,11 @@ make_parts(void)
 	/* Often so little of everything that it runs out. */
 	unsigned clients = 1u << sim_below(4);
 	unsigned peers = 1u << sim_below(4);
-	/* Two letters of slots for each site, which wait for their answers. */
-	unsigned least_places = plan->redis != NULL ? 2 * ORACLE_SITES : 0;
 	const struct worker_options options = {
 		.ring = { .entries = 256,
 			  .buffers = { clients, peers },
 			  .buffer_size = { 4096, 4096 } },
-		.mailbox_places = (sim_chance(300) ? sim_between(2, 16) : 1024) + least_places,
+		.mailbox_places = sim_chance(300) ? sim_between(2, 16) : 1024,
 		.buffers_max = sim_chance(300) ? sim_between(4, 20) : 256,
 	};
 	char text[256];

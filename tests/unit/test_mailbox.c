@@ -138,11 +138,33 @@ a_sleeper_is_woken_once_and_not_while_mail_is_left(void **state)
 	assert_true(mailbox_may_sleep(&box));
 }
 
+static void
+long_answers_leave_some_places(void **state)
+{
+	static const struct {
+		size_t places, of_them_long;
+	} cases[] = { { 2, 1 }, { 15, 14 }, { 16, 14 }, { 4096, 3584 } };
+	struct mailbox m;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		mailbox_init(&m, cases[i].places, NULL);
+		assert_false(mailbox_reserve_long(&m, cases[i].of_them_long + 1));
+		assert_true(mailbox_reserve_long(&m, cases[i].of_them_long));
+		assert_false(mailbox_reserve_long(&m, 1));
+		assert_true(mailbox_reserve(&m, cases[i].places - cases[i].of_them_long));
+		assert_false(mailbox_reserve(&m, 1));
+		mailbox_unreserve(&m, cases[i].places);
+		assert_true(mailbox_reserve_long(&m, cases[i].of_them_long));
+	}
+}
+
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(places_are_reserved_and_returned),
+		cmocka_unit_test(long_answers_leave_some_places),
 		cmocka_unit_test(a_sleeper_is_woken_once_and_not_while_mail_is_left),
 		cmocka_unit_test(nothing_is_lost_between_many_threads_and_a_sleeper),
 	};
