@@ -28,7 +28,7 @@ text_of(const struct redisReply *r)
 
 /* ---- what is said ---- */
 
-/* Once a reason, not once an attempt; by one worker of the process. */
+/* Once a reason, not once an attempt; where they listen, as each worker's do. */
 static bool
 is_news(struct redis_node *n, struct span problem)
 {
