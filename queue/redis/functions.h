@@ -9,7 +9,7 @@
 
 #include "core/base/span.h"
 
-enum { REDIS_FUNCTIONS_VERSION = 1 };
+enum { REDIS_FUNCTIONS_VERSION = 2 };
 
 /* The library for FUNCTION LOAD REPLACE. */
 struct span redis_functions(void);

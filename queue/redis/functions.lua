@@ -31,7 +31,7 @@
 -- then writes: an error in the middle would not be rolled back. Flags: all but rp_commit run when
 -- the server is out of memory, since nothing else would ever free any.
 
-local VERSION = 1
+local VERSION = 2
 local ORPHAN_S = 3600 -- a tombstone; a body that nobody committed has the same from its SET
 local LAST_S = 7 * 86400 -- what was given last: longer than any outage behind which it is asked for
 local MAILS_MOST = 256 -- of one command that has several

@@ -38,7 +38,7 @@ class Shares:
 
 
 def test_both_libraries_are_there(shares):
-    assert shares.client.call("FCALL", "rp_version", 0) == 1
+    assert shares.client.call("FCALL", "rp_version", 0) == 2
     shares.client.load_functions()
     assert shares.use(5)[0] == 1
     with pytest.raises(RedisError, match="already exists"):

@@ -13,6 +13,7 @@
 
 #include "core/base/clock.h"
 #include "core/log.h"
+#include "queue/redis/functions.h"
 #include "queue/redis/servers.h"
 #include "tests/lib/redis_server.h"
 
@@ -382,15 +383,15 @@ functions_go_forward_only(void **state)
 	begin(DURABLE);
 	UNTIL(ups == 1);
 	close_servers();
-	for (int version = 0; version <= 2; version += 2) {
+	for (int by = -1; by <= 1; by += 2) {
 		snprintf(command, sizeof command,
 			 "FUNCTION LOAD REPLACE \"$(printf '#!lua name=ringpost_1\\n"
 			 "redis.register_function{function_name=\"rp_version\","
 			 "callback=function() return %d end,flags={\"no-writes\"}}')\"",
-			 version);
+			 REDIS_FUNCTIONS_VERSION + by);
 		assert_string_equal(redis_server_ask(&server, command), "ringpost_1\n");
 		open_servers();
-		if (version == 0)
+		if (by < 0)
 			UNTIL(ups == 2);
 		else
 			UNTIL(problem_has("has functions of a newer Ringpost"));
