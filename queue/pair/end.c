@@ -246,6 +246,14 @@ pair_may_deliver(struct queue *q)
 
 /* The shared store's is as good as any in the spool. */
 static struct mail_id
+pair_id_new(struct queue *q)
+{
+	struct queue *shared = pair_end_of(q)->parts[QUEUE_IN_REDIS];
+
+	return shared->driver->id_new(shared);
+}
+
+static struct mail_id
 pair_id_beside(struct queue *q, struct mail_id of)
 {
 	struct queue *shared = pair_end_of(q)->parts[QUEUE_IN_REDIS];
@@ -327,6 +335,7 @@ const struct queue_driver pair_driver = {
 	.close = pair_close,
 	.admit = pair_admit,
 	.memory_is_tight = pair_memory_is_tight,
+	.id_new = pair_id_new,
 	.id_beside = pair_id_beside,
 	.draft_new = pair_draft_new,
 	.draft_new_beside = pair_draft_new_beside,
