@@ -86,6 +86,8 @@ strike_known(struct redis_end *e, struct reconcile *r)
 {
 	size_t left = 0;
 
+	if (r->count == 0)
+		return;
 	for (size_t i = 0; i < r->count; i++)
 		r->known[i] = owned_find(e, r->ids[i]) != NULL;
 	drafts_name(e, note_known, r);
