@@ -453,7 +453,7 @@ world_act_soon(struct world *w, unsigned worker, struct mail_id id, enum queue_a
 	uint64_t end_ms = clock_monotonic_ms() + DEADLINE_MS;
 	enum err error = world_act(w, worker, id, action);
 
-	while (error == ERR_AGAIN && w->kind->is_shared && clock_monotonic_ms() < end_ms) {
+	while (error == ERR_AGAIN && clock_monotonic_ms() < end_ms) {
 		world_turn(w);
 		error = world_act(w, worker, id, action);
 	}

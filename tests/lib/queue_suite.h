@@ -108,7 +108,8 @@ enum err world_record_notice(struct world *w, struct queue_item *item,
 			     const struct queue_result *results, uint32_t count,
 			     const struct world_notice *notice, struct list *items);
 enum err world_act(struct world *w, unsigned worker, struct mail_id id, enum queue_action action);
-/* Of a mail that nobody has claimed: in a shared store it may be on its way there, ERR_AGAIN. */
+/* Of a mail that nobody has claimed: ERR_AGAIN passes. In a shared store it may be on its way
+ * there, a spool may be moving it. */
 enum err world_act_soon(struct world *w, unsigned worker, struct mail_id id,
 			enum queue_action action);
 /* Is the body of this item the one of mail `number`? Read in pieces by `reader`. */
