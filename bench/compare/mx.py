@@ -13,14 +13,14 @@ left. Hosts of MX records listen on port 25, so this needs root.
 """
 import argparse
 import pathlib
-import statistics
 import subprocess
 import sys
 import tempfile
 
 import harness
 from dns_tree import Tree
-from endure import bench, read, tell
+from endure import bench, read
+from pairs import compare
 from relays.ringpost import Ringpost
 
 DOMAINS = 1000
@@ -62,25 +62,15 @@ def load(relay, file, domain, *arguments):
 
 
 def measure(relay, out, arguments):
-    shares, good = [], True
-    for domain in ("mx.test", "number.test"):
+    domains = {"by number": "number.test", "by MX": "mx.test"}
+    for domain in domains.values():
         load(relay, out / "warm.json", domain, "--messages", 4 * DOMAINS)
-    for n in range(arguments.rounds):
-        rates, costs = {}, {}
-        order = ["number.test", "mx.test"]
-        for domain in order if n % 2 == 0 else reversed(order):
-            result = load(relay, out / f"{domain}-{n}.json", domain, "--mode", arguments.mode,
-                          "--seconds", f"{arguments.seconds}s")
-            rates[domain] = result["rate"]["delivered_per_s"]
-            costs[domain] = result["relay"]["cpu_us_per_mail"]
-            good &= result["totals"]["lost"] == 0
-        shares.append(rates["mx.test"] / rates["number.test"])
-        print(f"{arguments.mode}: by number {rates['number.test']:.0f}/s, "
-              f"{costs['number.test']:.1f} us; by MX {rates['mx.test']:.0f}/s, "
-              f"{costs['mx.test']:.1f} us of CPU a mail: {shares[-1]:.3f}", flush=True)
-    share = statistics.median(shares)
-    return good & tell(f"rate by MX against by number, {arguments.mode}", f"{share:.3f}",
-                       "at least 0.90", share >= 0.90)
+
+    def run(name, n):
+        domain = domains[name]
+        return load(relay, out / f"{domain}-{n}.json", domain, "--mode", arguments.mode,
+                    "--seconds", f"{arguments.seconds}s")
+    return compare(list(domains), run, arguments.rounds, arguments.mode)
 
 
 def main():

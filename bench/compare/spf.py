@@ -12,14 +12,14 @@ median of the rounds decides. The exit status is 1 where less than 90 % of the r
 """
 import argparse
 import pathlib
-import statistics
 import subprocess
 import sys
 import tempfile
 
 import harness
 from dns_tree import Tree
-from endure import bench, read, tell
+from endure import bench, read
+from pairs import compare
 from relays.ringpost import Ringpost
 
 DOMAINS = 1000
@@ -71,25 +71,14 @@ def load(relay, file, address, what, *arguments):
 
 
 def measure(relay, out, arguments):
-    shares, good = [], True
+    listeners = {"without SPF": relay.without, "with SPF": relay.checked}
     load(relay, out / "warm.json", relay.checked, "warm", "--messages", 4 * DOMAINS)
-    for n in range(arguments.rounds):
-        rates, costs = [], []
-        order = [("without", relay.without), ("with", relay.checked)]
-        for what, address in order if n % 2 == 0 else reversed(order):
-            result = load(relay, out / f"{what}-{n}.json", address, what, "--mode",
-                          arguments.mode, "--seconds", f"{arguments.seconds}s")
-            rates.append((what, result["rate"]["delivered_per_s"]))
-            costs.append((what, result["relay"]["cpu_us_per_mail"]))
-            good &= result["totals"]["lost"] == 0
-        rates, costs = dict(rates), dict(costs)
-        shares.append(rates["with"] / rates["without"])
-        print(f"{arguments.mode}: without {rates['without']:.0f}/s, {costs['without']:.1f} us; "
-              f"with {rates['with']:.0f}/s, {costs['with']:.1f} us of CPU a mail: "
-              f"{shares[-1]:.3f}", flush=True)
-    share = statistics.median(shares)
-    return good & tell(f"rate with SPF against without, {arguments.mode}", f"{share:.3f}",
-                       "at least 0.90", share >= 0.90)
+
+    def run(name, n):
+        what = name.split()[0]
+        return load(relay, out / f"{what}-{n}.json", listeners[name], what, "--mode",
+                    arguments.mode, "--seconds", f"{arguments.seconds}s")
+    return compare(list(listeners), run, arguments.rounds, arguments.mode)
 
 
 def main():

@@ -7,6 +7,7 @@ import durability
 import figures
 import harness
 import matrix
+import pairs
 import processes
 import tables
 import verdict
@@ -140,6 +141,20 @@ def test_syncs_are_read_from_the_trace():
              "   cleanup-99     [000] .....  2545.25: ext4_sync_file_enter: dev 254,0 ino 7 parent "
              "2 datasync 0 \n")
     assert durability.parse_syncs(trace) == [(2543.3568, 40, 15), (2545.25, 7, 2)]
+
+
+@pytest.mark.parametrize("rates, lost, wanted", [
+    ((89, 95, 91), 0, True), ((89, 95, 88), 0, False), ((95, 95, 95), 1, False)])
+def test_pairs_alternate_and_their_median_decides(rates, lost, wanted):
+    asked = []
+
+    def load(name, n):
+        asked.append(name)
+        result = run(name, rate=100 if name == "plain" else rates[n])
+        result["totals"]["lost"] = lost if n == 1 else 0
+        return result
+    assert pairs.compare(["plain", "other"], load, len(rates), "lockstep") == wanted
+    assert asked == ["plain", "other", "other", "plain", "plain", "other"]
 
 
 def test_memory_is_refused_for_queues(monkeypatch, tmp_path):
