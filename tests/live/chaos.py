@@ -25,7 +25,8 @@ import ports
 from cut import Wire
 from daemon import Lines, Ringpost
 from loopdisk import LoopDisk
-from redis_groups import KINDS, wait_until
+from redis_groups import KINDS
+from redis_server import wait_until
 from sink import Sink
 
 NODES = 3

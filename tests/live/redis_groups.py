@@ -5,34 +5,11 @@ Each kind has the same face: `servers`, `options()` (what a relay is told of it)
 `kill_master()` (SIGKILL; returns when another is the master in its place) and `bring_back()`.
 Replicas acknowledge at once (repl-diskless-sync-delay 0), and one at least must be there.
 """
-import contextlib
-import os
-import select
-import time
-
 import ports
-from redis_server import Redis
+from redis_server import Redis, wait_until
 
 DOWN_MS = 1000  # silence after which a master is believed to be dead
 REPLICATED = {"min-replicas-to-write": 1, "repl-diskless-sync-delay": 0, "protected-mode": "no"}
-
-
-def wait_until(wanted, redis, what, timeout_s=30):
-    """The first true value of wanted(), while the server lives: it has no event for such things."""
-    deadline = time.monotonic() + timeout_s
-    watch = select.poll()
-    pidfd = os.pidfd_open(redis.process.pid)
-    watch.register(pidfd, select.POLLIN)
-    try:
-        while True:
-            with contextlib.suppress(OSError, ValueError):
-                value = wanted()
-                if value:
-                    return value
-            assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s"
-            assert not watch.poll(20), f"{what}: the server has ended"
-    finally:
-        os.close(pidfd)
 
 
 def info(redis, section="replication"):
@@ -76,12 +53,16 @@ class Single:
 
 
 class Sentinels:
-    """servers[0] is the master first, the others its replicas; sentinels watch."""
+    """servers[0] is the master first, the others its replicas; sentinels watch.
+
+    `elected`: the number of a replica that Sentinel prefers to those that have more of the data. It
+    learns so at the start: what a replica says of itself later it asks for every ten seconds.
+    """
 
     kind = "sentinel"
     NAME = "ringpost"
 
-    def __init__(self, folder, host=None, replicas=2, sentinels=3, options=None):
+    def __init__(self, folder, host=None, replicas=2, sentinels=3, options=None, elected=None):
         self.folder = folder
         self.host = host or ports.address()
         self.servers = [
@@ -91,6 +72,8 @@ class Sentinels:
         self.sentinels = [Redis(folder / f"sentinel{n}", {}, self.host)
                           for n in range(sentinels)]
         self.wanted = replicas
+        if elected is not None:
+            self.servers[elected].options["replica-priority"] = 10
 
     def options(self):
         return {"sentinels": [s.server for s in self.sentinels], "master": self.NAME}

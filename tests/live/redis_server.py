@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real redis-server on a loopback port of its own, in a folder of its own."""
+import contextlib
 import os
 import pathlib
 import select
@@ -17,6 +18,24 @@ SAFE = {"appendonly": "yes", "appendfsync": "always", "save": '""'}
 
 def is_installed():
     return shutil.which("redis-server") is not None
+
+
+def wait_until(wanted, redis, what, timeout_s=30):
+    """The first true value of wanted(), while the server lives: it has no event for such things."""
+    deadline = time.monotonic() + timeout_s
+    watch = select.poll()
+    pidfd = os.pidfd_open(redis.process.pid)
+    watch.register(pidfd, select.POLLIN)
+    try:
+        while True:
+            with contextlib.suppress(OSError, ValueError):
+                value = wanted()
+                if value:
+                    return value
+            assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s"
+            assert not watch.poll(20), f"{what}: the server has ended"
+    finally:
+        os.close(pidfd)
 
 
 class Redis:
@@ -45,21 +64,9 @@ class Redis:
                 ["redis-server", str(path), *(["--sentinel"] if self.sentinel else [])],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         wait_connectable(self.host, self.port, self.process)
-        self.wait_loaded()
+        wait_until(lambda: "loading:1" not in self.ask("INFO", "persistence"), self,
+                   "it has read its data")
         return self
-
-    def wait_loaded(self, timeout_s=30):
-        """Until it has read its data; its end is an event, and a failure."""
-        deadline = time.monotonic() + timeout_s
-        watch = select.poll()
-        pidfd = os.pidfd_open(self.process.pid)
-        watch.register(pidfd, select.POLLIN)
-        try:
-            while "loading:1" in self.ask("INFO", "persistence"):
-                assert time.monotonic() < deadline, "redis-server still loads its data"
-                assert not watch.poll(10), "redis-server has ended"
-        finally:
-            os.close(pidfd)
 
     def kill(self):
         self.process.kill()

@@ -1,92 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """A fail-over of Redis that loses what it had answered: no mail is stranded, and what may have been
 delivered twice is counted."""
-import os
-import select
-import time
-
 import pytest
 
 import redis_server
-from cut import Wire
 from daemon import Client, Ringpost
-from redis_server import Redis
-from sentinel import Sentinel
+from redis_groups import Sentinels
 
 pytestmark = pytest.mark.skipif(not redis_server.is_installed(), reason="redis-server is missing")
-
-SERVER = {"min-replicas-to-write": "1", "min-replicas-max-lag": "60",
-          "repl-diskless-sync-delay": "0"}
-
-
-def wait_linked(replica):
-    """Until it has its master's data. INFO has no event; the process's end is one."""
-    deadline = time.monotonic() + 30
-    watch = select.poll()
-    pidfd = os.pidfd_open(replica.process.pid)
-    watch.register(pidfd, select.POLLIN)
-    try:
-        while "master_link_status:up" not in replica.ask("INFO", "replication"):
-            assert time.monotonic() < deadline, "it does not follow its master"
-            assert not watch.poll(20), "it has ended"
-    finally:
-        os.close(pidfd)
-
-
-class Servers:
-    """A master, a replica that follows it over a wire, and a replica of that one, so that it has
-    one when it is the master itself."""
-
-    def __init__(self, folder):
-        self.master = Redis(folder / "master", SERVER)
-        self.wire = Wire(self.master.host, self.master.port)
-        self.second = Redis(folder / "second", {
-            **SERVER, "replicaof": f"{self.wire.host} {self.wire.port}"})
-        self.third = Redis(folder / "third", {
-            **SERVER, "replicaof": f"{self.second.host} {self.second.port}"})
-        self.sentinel = Sentinel("ringpost", self.master)
-
-    def __enter__(self):
-        self.master.start()
-        self.wire.__enter__()
-        self.second.start()
-        self.third.start()
-        wait_linked(self.second)
-        wait_linked(self.third)
-        self.sentinel.__enter__()
-        return self
-
-    def __exit__(self, *_):
-        self.sentinel.__exit__()
-        self.third.stop()
-        self.second.stop()
-        self.wire.__exit__()
-        self.master.stop()
-
-    def fail_over(self):
-        """To where the replica was when the wire was frozen."""
-        self.master.kill()
-        self.wire.cut()
-        self.second.ask("REPLICAOF", "NO", "ONE")
-        self.sentinel.switch(self.second)
-
-
-@pytest.fixture
-def servers(folder):
-    with Servers(folder) as running:
-        yield running
 
 
 def keys_of_mails(redis):
     return [key for key in redis.ask("KEYS", "*") if ":m:" in key or ":b:" in key]
 
 
-def node(folder, servers, sink, **redis):
+def node(folder, group, sink, **redis):
     return Ringpost(folder / "one", {
         "hostname": "one.test", "timeouts": {"drain": "2s"}, "retry": {"schedule": ["2s"]},
         "workers": 2,
-        "queue": {"store": "redis", "redis": {"sentinels": [servers.sentinel.server],
-                                              "master": "ringpost", **redis}},
+        "queue": {"store": "redis", "redis": {**group.options(), **redis}},
     }, [{"domain": "*", "to": sink.url}])
 
 
@@ -101,21 +33,28 @@ def defer(relay, sink, count):
         relay.log.wait("delivery", result="deferred")
 
 
-def test_outcomes_that_a_fail_over_loses_are_made_good_by_the_same_relay(folder, servers, sink):
+def test_outcomes_that_a_fail_over_loses_are_made_good_by_the_same_relay(folder, sink):
+    """Of two replicas one has all of it, and the other, which has not, becomes the master."""
     count = 20
-    with node(folder, servers, sink) as relay:
+    with Sentinels(folder, replicas=2, sentinels=1, elected=2) as group, \
+            node(folder, group, sink) as relay:
+        master, _, elected = group.servers
         defer(relay, sink, count)
-        servers.wire.freeze()
+        group.cut_replica(elected)
+        assert keys_of_mails(elected) != []
         del sink.faults["rcpt"]
         sink.wait(count)
-        relay.wait_metric(lambda m: keys_of_mails(servers.master) == [], "all outcomes are there")
-        assert keys_of_mails(servers.second) != []
+        relay.wait_metric(lambda m: keys_of_mails(master) == [], "all outcomes are there")
+        left = keys_of_mails(elected)
+        assert sum(":m:" in key for key in left) == count
 
-        servers.fail_over()
+        assert group.kill_master() is master
+        (new,) = group.masters()
+        assert new is elected
         sink.wait(2 * count)
         found = [relay.log.wait("mail_recovered") for _ in range(count)]
         assert len({event["id"] for event in found}) == count
-        relay.wait_metric(lambda m: keys_of_mails(servers.second) == [], "nothing is stranded")
+        relay.wait_metric(lambda m: keys_of_mails(elected) == [], "nothing is stranded")
         metrics = relay.wait_metric(
             lambda m: m.sum("ringpost_redis_recovered_mails_total") == count, "all recovered")
         assert metrics.sum("ringpost_duplicates_possible_total", cause="fail_over") == count

@@ -13,8 +13,8 @@ import pytest
 import redis_server
 from daemon import Client, Ringpost
 from loopdisk import LoopDisk, run
-from redis_groups import Sentinels, online_replicas, wait_until
-from redis_server import Redis
+from redis_groups import Sentinels, online_replicas
+from redis_server import Redis, wait_until
 
 pytestmark = pytest.mark.skipif(not redis_server.is_installed(), reason="redis-server is missing")
 
@@ -162,7 +162,6 @@ def test_its_disk_is_lost(folder, sink, level):
 LOSES_AT_FAILOVER = {"durability": "disk-no-failover"}
 REPLICA = {"durability": "replica", "replicas": 1}
 REPLICAS = {"durability": "replica", "replicas": 2}
-FIRST_CHOICE = {"replica-priority": 10}  # of Sentinel, before whoever has more of the data
 
 
 def fail_over(group):
@@ -216,9 +215,8 @@ def test_replica_takes_nothing_while_too_few_replicas_are_there(folder, sink):
 
 def test_replica_loses_where_another_is_elected_than_has_acknowledged(folder, sink):
     """The window of WAIT: one of two has it, and the other becomes the master."""
-    with Sentinels(folder, replicas=2, sentinels=1) as group:
+    with Sentinels(folder, replicas=2, sentinels=1, elected=2) as group:
         _, has_it, elected = group.servers
-        elected.options.update(FIRST_CHOICE)
         group.cut_replica(elected)
         with waiting_mails(folder, group.options(), sink, **REPLICA):
             assert kept(has_it) == MAILS
@@ -231,9 +229,8 @@ def test_replica_loses_where_another_is_elected_than_has_acknowledged(folder, si
 
 def test_as_many_replicas_as_there_are_leave_no_window(folder, sink):
     with Sentinels(folder, replicas=2, sentinels=1,
-                   options={"min-replicas-to-write": 2}) as group:
+                   options={"min-replicas-to-write": 2}, elected=2) as group:
         _, _, elected = group.servers
-        elected.options.update(FIRST_CHOICE)
         with relay(folder, "one", group.options(), sink, **REPLICAS) as node:
             assert codes(offer(node)) == {250}
             sink.wait(MAILS)

@@ -10,6 +10,7 @@ import os
 import resource
 import select
 import signal
+import time
 
 import pytest
 
@@ -20,6 +21,7 @@ from redis_server import Redis
 pytestmark = pytest.mark.skipif(not redis_server.is_installed(), reason="redis-server is missing")
 
 NODES = 3
+HELD_S = 120  # more than four leases and starts take
 DEATHS = 4  # the first attempt, then three whose start was noted before
 
 
@@ -88,7 +90,9 @@ def test_a_mail_that_kills_its_relay_ends_on_hold(folder, sink):
         manager = Manager(nodes)
         send_to_all(nodes)
         send(nodes[0], "planted-1@there.test")  # it may die before its 250 is sent, but has it
+        deadline = time.monotonic() + HELD_S
         while not any(node.log.events("mail_held") for node in nodes):
+            assert time.monotonic() < deadline, f"not held after {manager.deaths}"
             assert sum(manager.deaths.values()) <= DEATHS
             manager.turn()
             send_to_all(nodes)
