@@ -25,8 +25,9 @@ enum {
 	WHY_MAX = 1024,
 	TEXT_MAX = 16 * 1024 * 1024,
 	TIMEOUT_MS = 60 * 1000,
-	/* Of what changes mails: a million of them take a while. */
-	ACT_TIMEOUT_MS = 60 * 60 * 1000,
+	/* Of what changes mails: a million of them take a while. A drain is waited for by the relay
+	 * for an hour, and what it says then must still be heard. */
+	ACT_TIMEOUT_MS = 61 * 60 * 1000,
 	PORTION = 1000, /* mails of a worker, of one request to move them */
 };
 
