@@ -5,6 +5,7 @@
 #include <openssl/core_dispatch.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
+#include <openssl/evp.h>
 #include <openssl/provider.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -18,10 +19,11 @@ static OSSL_PROVIDER *whole; /* the default provider, of the default context */
 static OSSL_ALGORITHM decoders[ROWS_MAX + 1];
 static OSSL_ALGORITHM keys[ROWS_MAX + 1];
 
-/* Of certificates that TLS knows; then of our groups, and of its messages' codes. */
+/* Of certificates that TLS knows; then of our groups, of DHE, which old hosts may choose (MAY), and
+ * of its messages' codes. */
 static const char *const certificate_keys[] = { "EC", "RSA", "RSA-PSS", "ED25519", "ED448", NULL };
-static const char *const all_keys[] = { "EC",    "RSA",    "RSA-PSS", "ED25519",
-					"ED448", "X25519", "HMAC",    NULL };
+static const char *const all_keys[] = { "EC",     "RSA", "RSA-PSS", "ED25519", "ED448",
+					"X25519", "DH",  "HMAC",    NULL };
 
 /* ---- a provider that shows what the default one has, but for these two ---- */
 
@@ -89,9 +91,20 @@ choose(int operation, const char *const *names, const char *property, OSSL_ALGOR
 	return count;
 }
 
+static int
+is_default(OSSL_PROVIDER *provider, void *unused)
+{
+	(void)unused;
+	return strcmp(OSSL_PROVIDER_get0_name(provider), "default") == 0;
+}
+
 static void
 make_library(void)
 {
+	/* Whoever set up others (FIPS, a token) wants them used. */
+	if (EVP_default_properties_is_fips_enabled(NULL) == 1 ||
+	    OSSL_PROVIDER_do_all(NULL, is_default, NULL) != 1)
+		return;
 	whole = OSSL_PROVIDER_load(NULL, "default");
 	OSSL_LIB_CTX *made = OSSL_LIB_CTX_new();
 

@@ -6,7 +6,8 @@
  * all decoders and all kinds of keys that there are, some eighty and twenty: a quarter of the
  * client's handshake. A key in a certificate has one form (SubjectPublicKeyInfo, DER) and is of one
  * of five kinds, so a library context that knows only these does the same in less. All else is the
- * default provider's own, in the default context: algorithms, groups, randomness.
+ * default provider's own, in the default context: algorithms, groups, randomness. Where openssl.cnf
+ * sets up other providers, it is not made.
  */
 #ifndef TLS_LEAN_H
 #define TLS_LEAN_H

@@ -123,6 +123,12 @@ find_node(struct node_run *run, const struct queue_nodes *n)
 	run->step = STEP_ORDER;
 }
 
+static bool
+is_late(const struct node_run *run)
+{
+	return ask_worker(run->asked)->now_ms >= run->until_ms;
+}
+
 /* One that is not there any more has stopped, and given all back with that. */
 static void
 watch_node(struct node_run *run, const struct queue_nodes *n)
@@ -139,8 +145,23 @@ watch_node(struct node_run *run, const struct queue_nodes *n)
 	mine->seen_ms = now == NULL ? mine->seen_ms : now->seen_ms;
 	bool is_there = run->drains ? mine->state == QUEUE_NODE_DRAINED && mine->mails == 0
 				    : mine->state == QUEUE_NODE_UP;
-	run->done = is_there || !run->waits || mine->state == QUEUE_NODE_DEAD ||
-		    ask_worker(run->asked)->now_ms >= run->until_ms;
+	run->done = is_there || !run->waits || mine->state == QUEUE_NODE_DEAD;
+	/* Whoever waits to switch it off must not take this for an empty one. */
+	if (!run->done && is_late(run))
+		refuse(run, ADMIN_REFUSED,
+		       run->drains ? "an hour is over, and it still has mails; the drain goes on"
+				   : "an hour is over, and it does not take mail yet");
+}
+
+static void
+take_look(struct node_run *run, const struct queue_nodes *n)
+{
+	if (run->lists)
+		keep_all(run, n);
+	else if (run->step == STEP_LOOK)
+		find_node(run, n);
+	else
+		watch_node(run, n);
 }
 
 static void
@@ -149,16 +170,11 @@ on_looked(struct queue_nodes *n, enum err e)
 	struct node_run *run = CONTAINER_OF(n, struct node_run, look);
 
 	run->busy = false;
-	if (e != ERR_OK && run->step == STEP_WATCH && e == ERR_AWAY)
-		run->done = ask_worker(run->asked)->now_ms >= run->until_ms;
-	else if (e != ERR_OK)
+	if (e == ERR_OK)
+		take_look(run, n);
+	/* Who does not wait is not kept for that, nor told what may be true no more. */
+	else if (e != ERR_AWAY || run->step != STEP_WATCH || !run->waits || is_late(run))
 		refuse_for(run, e);
-	else if (run->lists)
-		keep_all(run, n);
-	else if (run->step == STEP_LOOK)
-		find_node(run, n);
-	else
-		watch_node(run, n);
 	if (run->step == STEP_WATCH && !run->done) {
 		struct worker *w = ask_worker(run->asked);
 		run->busy = true;
@@ -306,14 +322,13 @@ static void
 run_nodes(struct admin_client *c, bool lists)
 {
 	struct worker *first = &c->admin->control->crew[0].worker;
-	struct node_run *run = calloc(1, sizeof *run);
 
 	if (!queue_has_nodes(first->queue)) {
-		free(run);
 		admin_refuse(c, ADMIN_REFUSED,
 			     "there are no nodes: the queue is this relay's own (queue.store)");
 		return;
 	}
+	struct node_run *run = calloc(1, sizeof *run);
 	if (run == NULL) {
 		admin_refuse(c, ADMIN_NO_MEMORY, NULL);
 		return;

@@ -244,18 +244,20 @@ finish(const struct arguments *out, json_t *request, struct buf *line, struct bu
 	if (text == NULL)
 		return false;
 	buf_append_string(line, text);
+	struct span words = buf_span(line);
+	buf_append_byte(line, '\n');
 	json_free_t release;
 	json_get_alloc_funcs(NULL, &release);
 	release(text);
-	enum admin_error e = protocol_read(buf_span(line), &read, why);
+	if (line->overflow) {
+		buf_append_string(why, "the request is too long; use fewer ids or a filter");
+		return false;
+	}
+	enum admin_error e = protocol_read(words, &read, why);
 	if (e != ADMIN_OK)
 		return false;
 	protocol_put(&read);
-	buf_append_byte(line, '\n');
-	if (!line->overflow)
-		return true;
-	buf_append_string(why, "the request is too long; use fewer ids or a filter");
-	return false;
+	return true;
 }
 
 bool

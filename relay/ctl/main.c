@@ -10,7 +10,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/base/assert.h"
 #include "relay/ctl/arguments.h"
 #include "relay/ctl/link.h"
 #include "relay/ctl/show.h"
@@ -25,8 +24,9 @@ enum {
 	WHY_MAX = 1024,
 	TEXT_MAX = 16 * 1024 * 1024,
 	TIMEOUT_MS = 60 * 1000,
-	/* Of what changes mails: a million of them take a while. */
-	ACT_TIMEOUT_MS = 60 * 60 * 1000,
+	/* Of what changes mails: a million of them take a while. A drain is waited for by the relay
+	 * for an hour, and what it says then must still be heard. */
+	ACT_TIMEOUT_MS = 61 * 60 * 1000,
 	PORTION = 1000, /* mails of a worker, of one request to move them */
 };
 
@@ -111,6 +111,23 @@ ask(const struct arguments *a, struct span line, struct buf *why)
 	return answer;
 }
 
+/* With a request that was changed. NULL with a line in `why`, and the status. */
+static json_t *
+ask_anew(const struct arguments *a, const json_t *request, struct buf *why, int *status)
+{
+	uint8_t memory[PROTOCOL_REQUEST_MAX];
+	size_t size = json_dumpb(request, (char *)memory, sizeof memory - 1, JSON_COMPACT);
+
+	if (size == 0 || size >= sizeof memory) {
+		buf_append_string(why, "the request is too long; use a shorter filter");
+		*status = EXIT_USAGE;
+		return NULL;
+	}
+	memory[size] = '\n';
+	*status = EXIT_TRY_AGAIN;
+	return ask(a, span_of(memory, size + 1), why);
+}
+
 static bool
 is_done(const json_t *answer)
 {
@@ -162,16 +179,12 @@ confirm(const struct arguments *a, struct span line, struct buf *why)
 	int status = EXIT_DONE;
 
 	if (counts_first(a, request)) {
-		uint8_t memory[PROTOCOL_REQUEST_MAX];
-		struct buf dry = buf_of(memory, sizeof memory);
+		int failed;
 		json_object_set_new(request, "dry_run", json_true());
-		dry.size = json_dumpb(request, (char *)memory, sizeof memory - 1, JSON_COMPACT);
-		ASSERT(dry.size > 0 && dry.size < sizeof memory);
-		buf_append_byte(&dry, '\n');
-		json_t *answer = ask(a, buf_span(&dry), why);
+		json_t *answer = ask_anew(a, request, why, &failed);
 		const json_t *result = json_object_get(answer, "result");
 		if (answer == NULL)
-			status = complain(why, EXIT_TRY_AGAIN);
+			status = complain(why, failed);
 		else if (result == NULL)
 			status = print_refusal(a, answer);
 		else if (!is_meant(a, result, why))
@@ -215,22 +228,16 @@ add_number(json_t *answer, const char *name, json_int_t more)
 static int
 run_by_portions(const struct arguments *a, json_t *request, struct buf *text, struct buf *why)
 {
-	uint8_t memory[PROTOCOL_REQUEST_MAX];
 	json_int_t moved = 0, portion;
 	json_t *answer = NULL;
+	int failed;
 
 	json_object_set_new(request, "limit", json_integer(PORTION));
 	do {
-		size_t size = json_dumpb(request, (char *)memory, sizeof memory - 1, JSON_COMPACT);
-		if (size >= sizeof memory) {
-			buf_append_string(why, "the request is too long; use a shorter filter");
-			return complain(why, EXIT_USAGE);
-		}
-		memory[size] = '\n';
 		json_decref(answer);
-		answer = ask(a, span_of(memory, size + 1), why);
+		answer = ask_anew(a, request, why, &failed);
 		if (answer == NULL)
-			return complain(why, EXIT_TRY_AGAIN);
+			return complain(why, failed);
 		portion = is_done(answer) ? number_of(answer, "done") : 0;
 		moved += portion;
 		if (portion > 0)

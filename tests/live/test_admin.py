@@ -686,6 +686,22 @@ def test_too_many_clients_are_told(folder, site):
             capture_output=True, text=True).stderr, "room again")
 
 
+def test_a_request_at_the_most_is_asked_or_refused(folder):
+    """Each byte becomes six in JSON. The one that counts first is a few bytes longer."""
+    seen = set()
+    for size in range(175, 225):
+        done = subprocess.run(
+            [os.environ["RINGPOSTCTL"], "--socket", str(folder / "none"), "queue", "hold",
+             "--site", 999 * "\x01", "--reply", 320 * "\x01", "--reason", size * "b"],
+            capture_output=True, text=True)
+        if done.returncode == EX_USAGE:
+            assert "the request is too long" in done.stderr, done
+        else:
+            assert done.returncode == EX_TRY_AGAIN and "No such file" in done.stderr, done
+        seen.add(done.stderr.split()[-1])
+    assert seen == {"(--socket)?", "filter"}, seen
+
+
 @pytest.mark.smoke
 def test_drain_while_a_client_lists(relay):
     """The daemon ends although clients ask without a pause, and each gets whole answers."""

@@ -39,6 +39,11 @@ struct dialogue {
 	"S:250-PIPELINING\n"       \
 	"S:250 SMTPUTF8\n"
 
+#define SECURED                                                     \
+	"S:220 hi\nC:EHLO relay.example\nS:250-x\nS:250 STARTTLS\n" \
+	"C:STARTTLS\nS:220 go on\nstarttls\nsecured\n"              \
+	"C:EHLO relay.example\nS:250-x\n"
+
 static const struct dialogue dialogues[] = {
 	{ .name = "several questions in one flight, then another",
 	  .script = "ask 0 a@x\nask 1 b@x\n" UP "C:MAIL FROM:<> SMTPUTF8\nC:RCPT TO:<a@x>\n"
@@ -191,26 +196,20 @@ static const struct dialogue dialogues[] = {
 	{ .name = "a password, with a challenge",
 	  .tls = SENDER_TLS_REQUIRED,
 	  .auth = SASL_BIT(SASL_LOGIN),
-	  .script = "ask 0 a@x\nS:220 hi\nC:EHLO relay.example\nS:250-x\nS:250 STARTTLS\n"
-		    "C:STARTTLS\nS:220 go on\nstarttls\nsecured\n"
-		    "C:EHLO relay.example\nS:250-x\nS:250 AUTH LOGIN\nauth LOGIN first\n"
+	  .script = "ask 0 a@x\n" SECURED "S:250 AUTH LOGIN\nauth LOGIN first\n"
 		    "login me\nC:AUTH LOGIN bWU=\nS:334 VXNlcm5hbWU6\nauth LOGIN Username:\n"
 		    "login me\nC:bWU=\nS:235 welcome\nauth LOGIN over\nlogin \n"
 		    "C:MAIL FROM:<>\n" },
 	{ .name = "a password that is refused says nothing about a recipient",
 	  .tls = SENDER_TLS_REQUIRED,
 	  .auth = SASL_BIT(SASL_PLAIN),
-	  .script = "ask 0 a@x\nS:220 hi\nC:EHLO relay.example\nS:250-x\nS:250 STARTTLS\n"
-		    "C:STARTTLS\nS:220 go on\nstarttls\nsecured\n"
-		    "C:EHLO relay.example\nS:250-x\nS:250 AUTH PLAIN\nauth PLAIN first\n"
+	  .script = "ask 0 a@x\n" SECURED "S:250 AUTH PLAIN\nauth PLAIN first\n"
 		    "login me\nC:AUTH PLAIN bWU=\nS:535 no\nC:QUIT\n"
 		    "A 0 temporary host reply 535\nclose rejected\n" },
 	{ .name = "a password that is not to be had",
 	  .tls = SENDER_TLS_REQUIRED,
 	  .auth = SASL_BIT(SASL_PLAIN),
-	  .script = "ask 0 a@x\nS:220 hi\nC:EHLO relay.example\nS:250-x\nS:250 STARTTLS\n"
-		    "C:STARTTLS\nS:220 go on\nstarttls\nsecured\n"
-		    "C:EHLO relay.example\nS:250-x\nS:250 AUTH PLAIN\nauth PLAIN first\n"
+	  .script = "ask 0 a@x\n" SECURED "S:250 AUTH PLAIN\nauth PLAIN first\n"
 		    "login-fails\nA 0 temporary host auth 0\nclose protocol\n" },
 	{ .name = "no password in plain text",
 	  .tls = SENDER_TLS_IF_OFFERED,

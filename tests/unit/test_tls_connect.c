@@ -19,7 +19,7 @@
 
 #include "tls/tls.h"
 
-enum { DAY = 24 * 3600, WIRE_SIZE = 64 * 1024 };
+enum { DAY = 24 * 3600, WIRE_SIZE = 64 * 1024, SCSV = 0x00ff /* RFC 5746 3.3 */ };
 
 /* ---- certificates ---- */
 
@@ -51,11 +51,13 @@ add_extension(X509 *x, X509 *issuer, int nid, const char *value)
 	X509_EXTENSION_free(e);
 }
 
+/* Takes the key over. */
 static struct identity
-make(const char *common_name, const char *names, long from, long to, const struct identity *issuer)
+make_of_key(EVP_PKEY *key, const char *common_name, const char *names, long from, long to,
+	    const struct identity *issuer)
 {
 	static long serial;
-	struct identity i = { X509_new(), EVP_EC_gen("P-256") };
+	struct identity i = { X509_new(), key };
 	X509 *x = i.certificate;
 
 	assert_non_null(i.key);
@@ -74,6 +76,34 @@ make(const char *common_name, const char *names, long from, long to, const struc
 		add_extension(x, by, NID_subject_alt_name, names);
 	assert_true(X509_sign(x, issuer != NULL ? issuer->key : i.key, EVP_sha256()) > 0);
 	return i;
+}
+
+static struct identity
+make(const char *common_name, const char *names, long from, long to, const struct identity *issuer)
+{
+	return make_of_key(EVP_EC_gen("P-256"), common_name, names, from, to, issuer);
+}
+
+/* A good one with a key of this kind. */
+static struct identity
+make_of_kind(const char *kind, const char *group)
+{
+	EVP_PKEY_CTX *x = EVP_PKEY_CTX_new_from_name(NULL, kind, NULL);
+	EVP_PKEY *key = NULL;
+
+	assert_int_equal(EVP_PKEY_keygen_init(x), 1);
+	if (group != NULL)
+		assert_int_equal(EVP_PKEY_CTX_set_group_name(x, group), 1);
+	assert_int_equal(EVP_PKEY_generate(x, &key), 1);
+	EVP_PKEY_CTX_free(x);
+	return make_of_key(key, "mail.example.org", "DNS:mail.example.org", -DAY, DAY, &authority);
+}
+
+static void
+drop_identity(struct identity *i)
+{
+	X509_free(i->certificate);
+	EVP_PKEY_free(i->key);
 }
 
 static struct span
@@ -156,10 +186,8 @@ tear_down(void **state)
 	(void)state;
 	tls_free(tls);
 	tls_setup_put(setup);
-	for (unsigned i = 0; i < KINDS; i++) {
-		X509_free(identities[i].certificate);
-		EVP_PKEY_free(identities[i].key);
-	}
+	for (unsigned i = 0; i < KINDS; i++)
+		drop_identity(&identities[i]);
 	unlink(ca_path);
 	return rmdir(folder);
 }
@@ -549,6 +577,99 @@ a_server_that_speaks_something_else_is_told(void **state)
 	}
 }
 
+/* ---- what it offers ---- */
+
+struct offer {
+	uint8_t codes[2 * 128];
+	size_t size;
+};
+
+static int
+note_offer(SSL *ssl, int *alert, void *argument)
+{
+	struct offer *o = argument;
+	const unsigned char *codes;
+
+	(void)alert;
+	o->size = SSL_client_hello_get0_ciphers(ssl, &codes);
+	assert_in_range(o->size, 2, sizeof o->codes);
+	memcpy(o->codes, codes, o->size);
+	return SSL_CLIENT_HELLO_SUCCESS;
+}
+
+/* With a server that has only this one. */
+static void
+agree_on(const SSL_CIPHER *cipher, const struct identity *i)
+{
+	bool is_13 = strncmp(SSL_CIPHER_get_name(cipher), "TLS_", 4) == 0;
+	struct tls_wish wish = wish_of(TLS_MAY);
+	SSL_CTX *context = server_context(i);
+	struct tls_facts facts;
+
+	SSL_CTX_set_dh_auto(context, 1);
+	if (is_13)
+		assert_int_equal(SSL_CTX_set_ciphersuites(context, SSL_CIPHER_get_name(cipher)), 1);
+	else
+		assert_int_equal(SSL_CTX_set_cipher_list(context, SSL_CIPHER_get_name(cipher)), 1);
+	SSL_CTX_set_max_proto_version(context, is_13 ? TLS1_3_VERSION : TLS1_2_VERSION);
+	struct layer *l = shake(context, &wish, SIZE_MAX, &facts);
+	if (l->state != LAYER_OPEN)
+		fail_msg("%s: %.*s", SSL_CIPHER_get_name(cipher), SPAN_ARG(facts.why));
+	assert_int_equal(facts.verified, TLS_BY_CA);
+	l->ops->free(l);
+	SSL_CTX_free(context);
+}
+
+/* A cipher that is offered and then fails would have the mail go out in plain text. */
+static void
+every_cipher_that_is_offered_can_be_chosen(void **state)
+{
+	struct identity rsa = make_of_kind("RSA", NULL);
+	struct tls_wish wish = wish_of(TLS_MAY);
+	SSL_CTX *context = server_context(&identities[GOOD]);
+	SSL *any = SSL_new(context);
+	struct offer offer = { .size = 0 };
+	struct tls_facts facts;
+	unsigned with_dh = 0;
+
+	(void)state;
+	SSL_CTX_set_client_hello_cb(context, note_offer, &offer);
+	struct layer *l = shake(context, &wish, SIZE_MAX, &facts);
+	l->ops->free(l);
+	for (size_t n = 0; n + 1 < offer.size; n += 2) {
+		const SSL_CIPHER *cipher = SSL_CIPHER_find(any, offer.codes + n);
+		if (cipher == NULL || SSL_CIPHER_get_protocol_id(cipher) == SCSV)
+			continue;
+		bool by_rsa = SSL_CIPHER_get_auth_nid(cipher) == NID_auth_rsa;
+		with_dh += SSL_CIPHER_get_kx_nid(cipher) == NID_kx_dhe;
+		agree_on(cipher, by_rsa ? &rsa : &identities[GOOD]);
+	}
+	assert_true(with_dh > 0);
+	SSL_free(any);
+	SSL_CTX_free(context);
+	drop_identity(&rsa);
+}
+
+static void
+every_kind_of_key_is_understood(void **state)
+{
+	static const struct {
+		const char *kind, *group;
+	} rows[] = {
+		{ "EC", "P-256" },   { "EC", "P-384" },   { "EC", "P-521" }, { "RSA", NULL },
+		{ "RSA-PSS", NULL }, { "ED25519", NULL }, { "ED448", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		struct identity made = make_of_kind(rows[i].kind, rows[i].group);
+		struct tls_wish wish = wish_of(TLS_MAY);
+		if (meet(&made, &wish).verified != TLS_BY_CA)
+			fail_msg("%s %s", rows[i].kind, rows[i].group ? rows[i].group : "");
+		drop_identity(&made);
+	}
+}
+
 int
 main(void)
 {
@@ -563,6 +684,8 @@ main(void)
 		cmocka_unit_test(a_resumed_session_is_as_good_as_its_first),
 		cmocka_unit_test(a_handshake_goes_byte_by_byte),
 		cmocka_unit_test(a_server_that_speaks_something_else_is_told),
+		cmocka_unit_test(every_cipher_that_is_offered_can_be_chosen),
+		cmocka_unit_test(every_kind_of_key_is_understood),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
