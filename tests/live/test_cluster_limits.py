@@ -279,6 +279,23 @@ def test_a_sites_mails_a_minute_over_all_nodes(folder, redis, tree):
         assert {first.count(f"{name}.test") >= 5 for name in NODES} == {True}, first
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="port 25 needs root")
+def test_places_go_back_when_a_site_has_no_limit_of_its_own_any_more(folder, redis, tree):
+    """Its connection stays open, idle, and is not counted with the other nodes' any more."""
+    with Sink(host=FIRST, port=25) as sink, relays(folder, redis, sink, 20, {
+            "dns": tree.options, "delivery": {"idle": "60s"},
+            "sites": [{"mx": "mx1.good.test", "connections": 3, "idle": "60s"}]},
+            to="mx") as nodes:
+        submit(nodes[0], 1, "u@plain.good.test")
+        sink.wait(1)
+        assert redis.ask("KEYS", "*:limit:hold:*")
+        nodes[0].config["sites"] = []
+        nodes[0].write_config()
+        nodes[0].reload()
+        nodes[0].wait_metric(lambda m: not redis.ask("KEYS", "*:limit:hold:*"), "they are back")
+        assert nodes[0].metrics().sum("ringpost_connections", side="send") == 1
+
+
 # ---- lock-outs ----
 
 def is_refused(node, source):
