@@ -123,6 +123,8 @@ struct share_strike {
 struct share_watcher {
 	void (*on_strike)(void *context, const struct share_strike *s);
 	void (*on_lifted)(void *context, struct span kind, struct span name);
+	/* What failed is forgotten on all nodes, unless it is locked. */
+	void (*on_forgiven)(void *context, struct span kind, struct span name);
 	/* As another node has said by shares_tell. */
 	void (*on_told)(void *context, struct span text);
 };

@@ -18,16 +18,20 @@ enum { IDLE_MS = 2000 };
 struct load {
 	struct redis_call call;
 	struct redis_end *end;
+	unsigned shard;
 };
 
-/* An error is that it is there already; one of another kind shows at the command behind it. */
+/* ERR_PROTOCOL is that it is there already, or an error that shows at the command behind it, which
+ * fails in any case where it is not there. After one that passes (the server is out of memory, or
+ * busy) it is loaded ahead of the next command. */
 static void
 on_loaded(struct redis_call *c, enum err error, const struct redisReply *reply)
 {
 	struct load *l = CONTAINER_OF(c, struct load, call);
 
-	(void)error;
 	(void)reply;
+	if (error != ERR_OK && error != ERR_PROTOCOL)
+		l->end->shares->loaded[l->shard] = 0;
 	l->end->calls_open--;
 	free(l);
 }
@@ -44,6 +48,7 @@ load(struct shares *s, struct redis_link *link, unsigned shard)
 		return false;
 	l->call.on_reply = on_loaded;
 	l->end = s->end;
+	l->shard = shard;
 	s->loaded[shard] = since_ms;
 	s->end->calls_open++;
 	redis_send(link, &l->call,
@@ -170,7 +175,7 @@ share_touch(struct share *h)
 	h->used_ms = w->now_ms;
 	list_unlink(&h->link);
 	list_append(&s->by_use, &h->link);
-	if (!timer_is_set(&s->upkeep))
+	if (!s->stopping && !timer_is_set(&s->upkeep))
 		timer_set(&w->timers, &s->upkeep, w->now_ms + SHARES_UPKEEP_MS);
 }
 

@@ -312,10 +312,15 @@ local function rs1_strike(keys, args)
 	return { count, locked and 1 or 0, ms, locked and 1 or 0 }
 end
 
--- What failed is forgotten, unless it is locked.
+-- What failed is forgotten, unless it is locked; also by the nodes, where there was anything.
 local function rs1_forgive(keys)
 	if not call then start() end
-	return call('HEXISTS', keys[1], 's') == 0 and call('DEL', keys[1]) or 0
+	local key = keys[1]
+	if call('HEXISTS', key, 's') == 1 or call('DEL', key) == 0 then
+		return 0
+	end
+	tell('forgive', key)
+	return 1
 end
 
 -- -> 1: it was locked

@@ -22,7 +22,7 @@ struct hold {
 	struct task *on_change; /* the owner's; NULL: nobody wants to know */
 	uint32_t most, used, wanted;
 	uint32_t held;
-	uint32_t keep;           /* of them, as others lack some */
+	uint32_t keep;           /* of them, as others lack some, or are told that we have less */
 	uint64_t valid_until_ms; /* the lease */
 	uint32_t told_wanted, told_most;
 	uint32_t said;  /* to the owner */
@@ -100,11 +100,14 @@ tell_redis(struct hold *h)
 		settle_within(h, RETRY_MS);
 		return;
 	}
+	/* What it does not go on holding may be another's from now on, whatever becomes of the
+	 * answer. */
+	h->keep = has(h);
 	h->told_wanted = h->wanted;
 	h->told_most = h->most;
 	args_incarnation(e);
 	args_number(e, h->most);
-	args_number(e, has(h));
+	args_number(e, h->keep);
 	args_number(e, h->wanted);
 	args_number(e, lease_ms(h));
 	args_number(e, TURN_MS);

@@ -93,7 +93,7 @@ struct redis_link *shares_begin(struct shares *s, unsigned shard, const char *fu
 /* ---- shares_strike.c ---- */
 void strikes_init(struct shares *s);
 void strikes_stop(struct shares *s);
-/* "lock", "lift", "told" and what follows; or something may have been missed. */
+/* "lock", "lift", "forgive", "told" and what follows; or something may have been missed. */
 void strikes_hear(struct shares *s, struct span what, struct span rest);
 void strikes_missed(struct shares *s);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Failures that all nodes count together. Each is told to Redis, which says how many there are, and
- * tells all nodes of a lock that begins or is lifted, on the channel of wakes. What is locked is
- * noted in an index of each shard, which is read when the watching begins and after each gap in the
- * hearing.
+ * tells all nodes of a lock that begins or is lifted, and of what is forgiven, on the channel of
+ * wakes. What is locked is noted in an index of each shard, which is read when the watching begins
+ * and after each gap in the hearing.
  */
 #include <stdlib.h>
 
@@ -84,6 +84,9 @@ strikes_hear(struct shares *s, struct span what, struct span rest)
 	} else if (span_eq(what, SPAN("lift"))) {
 		if (split_key(rest, &kind, &name))
 			s->watcher->on_lifted(s->watcher_context, kind, name);
+	} else if (span_eq(what, SPAN("forgive"))) {
+		if (split_key(rest, &kind, &name))
+			s->watcher->on_forgiven(s->watcher_context, kind, name);
 	} else if (span_eq(what, SPAN("lock")) && span_to_u64(word_of(&rest), &left_ms) &&
 		   span_to_u64(word_of(&rest), &count)) {
 		struct span key = word_of(&rest);

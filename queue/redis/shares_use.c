@@ -252,7 +252,7 @@ use_give_back(struct share *share)
 	bool has = false;
 
 	for (unsigned i = 0; i < SHARE_COUNTS; i++)
-		has |= h->portions[i].left > 0;
+		has |= h->portions[i].left > 0 && h->counts[i].most > 0;
 	if (has)
 		ask(h, true);
 	return has;

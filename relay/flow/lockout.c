@@ -237,6 +237,26 @@ on_lifted(void *context, struct span kind, struct span name)
 		strikes_clear(f->worker->strikes, key, f->worker->now_ms);
 }
 
+/* A lock stays for those who are elsewhere. */
+static void
+forgive(struct flow *f, uint64_t key)
+{
+	struct strikes *all = f->worker->strikes;
+
+	if (!strikes_look(all, key, f->worker->now_ms).locked)
+		strikes_clear(all, key, f->worker->now_ms);
+}
+
+static void
+on_forgiven(void *context, struct span kind, struct span name)
+{
+	struct flow *f = context;
+	uint64_t key;
+
+	if (key_of_name(f, kind, name, &key))
+		forgive(f, key);
+}
+
 /* "USER ADDRESS": he has logged in from there. */
 static void
 on_told(void *context, struct span text)
@@ -256,7 +276,7 @@ on_told(void *context, struct span text)
 void
 lockout_watch(struct flow *f)
 {
-	static const struct share_watcher watcher = { on_strike, on_lifted, on_told };
+	static const struct share_watcher watcher = { on_strike, on_lifted, on_forgiven, on_told };
 	const struct config *c = f->routing->config;
 
 	for (size_t i = 0; i < c->listeners_count; i++) {
@@ -390,9 +410,7 @@ lockout_ok(struct session *s, struct span user)
 	uint64_t now_ms = s->flow->worker->now_ms;
 	uint64_t key = user_key(s->flow->key_seed, user);
 
-	/* A lock stays for those who are elsewhere. */
-	if (!strikes_look(strikes_of(s), key, now_ms).locked)
-		strikes_clear(strikes_of(s), key, now_ms);
+	forgive(s->flow, key);
 	bool is_new =
 		options_of(s)->known_ms > 0 && !strikes_note(strikes_of(s), both(key, s->limit_key),
 							     options_of(s)->known_ms, now_ms);

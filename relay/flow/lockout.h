@@ -26,10 +26,10 @@
  *
  * All of it is memory: a restart forgets it. Where nodes share a store (queue/shares.h), failures
  * are counted over all of them, and each knows at once of a lock that begins or is lifted
- * elsewhere, and of where users have logged in. A failure is told and not waited for; while the
- * store is away each node counts alone. What was tried (a device with an old password) each node
- * remembers by itself. Names do not leave the node as they were typed, which may be a password:
- * hashes of them do, and the names of those who are users.
+ * elsewhere, of failures that are forgotten, and of where users have logged in. A failure is told
+ * and not waited for; while the store is away each node counts alone. What was tried (a device
+ * with an old password) each node remembers by itself. Names do not leave the node as they were
+ * typed, which may be a password: hashes of them do, and the names of those who are users.
  */
 #ifndef RELAY_FLOW_LOCKOUT_H
 #define RELAY_FLOW_LOCKOUT_H

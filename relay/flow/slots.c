@@ -228,11 +228,16 @@ settle_places(struct site *site)
 {
 	struct slots_home *h = site->home_part;
 	const struct shaping *shaping = site_shaping(site);
-	struct shares *shares = queue_shares(site->flow->worker->queue);
+	struct shares *shares = shaping->shared ? queue_shares(site->flow->worker->queue) : NULL;
 	unsigned wanted = h->out;
 
 	h->places = UINT32_MAX;
-	if (shares == NULL || !shaping->shared)
+	/* What it has noted must not outlive that, nor the site. */
+	if (h->shares != NULL && shares == NULL)
+		shares_places(h->shares, SPAN("site"), site->name, shaping->connections, 0, 0,
+			      NULL);
+	h->shares = shares;
+	if (shares == NULL)
 		return;
 	for (struct list_node *i = list_first(&h->asking); i != NULL; i = list_next(&h->asking, i))
 		wanted += LIST_ITEM(i, struct slot_letter, link)->number;

@@ -29,6 +29,7 @@
 #include "core/worker.h"
 #include "relay/flow/window.h"
 
+struct shares;
 struct site;
 struct flow;
 
@@ -70,6 +71,7 @@ struct slots_home {
 	struct list asking;   /* struct slot_letter.link */
 	struct window window; /* how many the site takes, as far as is known */
 	uint32_t places;      /* of a limit of all nodes: what this one may have; else UINT32_MAX */
+	struct shares *shares; /* who was asked for them last; NULL: nobody */
 	struct slots_share workers[];
 };
 

@@ -145,6 +145,26 @@ test_places_are_given_back_and_nothing_is_left(void **state)
 	UNTIL(strcmp(redis_server_ask(&server, "KEYS *:limit:hold:*"), "\n") == 0);
 }
 
+/* While the server is told so, which may give them to another. */
+static void
+test_what_is_given_back_is_not_used_any_more(void **state)
+{
+	struct shares *s = queue_shares(nodes[0].q);
+	struct task *task = &owners[0].task;
+
+	(void)state;
+	want(0, 4, 4);
+	UNTIL(owners[0].used == 4);
+	/* A limit that changes is told at once. */
+	owners[0].used = owners[0].wanted = 0;
+	shares_places(s, SPAN("site"), SPAN("smtp://x"), 5, 0, 0, task);
+	assert_int_equal(shares_places(s, SPAN("site"), SPAN("smtp://x"), 5, 0, 4, task), 0);
+	want(0, 5, 4);
+	assert_int_equal(owners[0].used, 0);
+	UNTIL(owners[0].used == 4);
+	want(0, 5, 0);
+}
+
 static void
 test_a_node_that_stops_leaves_its_places_at_once(void **state)
 {
@@ -286,6 +306,7 @@ main(int argc, char **argv)
 		TEST(test_who_comes_later_gets_an_equal_part),
 		TEST(test_what_is_idle_goes_before_its_turn_is_over),
 		TEST(test_places_are_given_back_and_nothing_is_left),
+		TEST(test_what_is_given_back_is_not_used_any_more),
 		TEST(test_a_node_that_stops_leaves_its_places_at_once),
 		TEST(test_the_places_of_one_that_died_are_free_when_its_lease_ends),
 		TEST(test_who_can_not_renew_closes_before_its_lease_ends),

@@ -2,6 +2,8 @@
 /* test: uses queue core machine redis_server */
 #include "tests/lib/shares_rig.h"
 
+#include "queue/redis/internal.h"
+
 /* How often within a period, of all nodes together. */
 
 enum { ASKERS = 4, PERIOD_MS = 1200, USES_MOST = 4096 };
@@ -256,6 +258,46 @@ test_whoever_waits_is_told_when_redis_goes_away(void **state)
 }
 
 static void
+test_a_server_that_had_no_memory_gets_the_library_later(void **state)
+{
+	struct asker a = { .node = &nodes[0] };
+
+	(void)state;
+	redis_server_ask(&server, "CONFIG SET maxmemory 1");
+	assert_int_equal(use_now(&a, hourly, 1), SHARE_AWAY);
+	redis_server_ask(&server, "CONFIG SET maxmemory 0");
+	assert_int_equal(use_now(&a, hourly, 1), SHARE_YES);
+}
+
+/* What is left of it is not given back, again and again, to nobody. */
+static void
+test_a_limit_that_was_taken_away_is_not_asked_about(void **state)
+{
+	struct share_count counts[SHARE_COUNTS] = {
+		{ .name = "mh", .most = 100, .period_ms = 3600 * 1000 },
+		{ .name = "md", .most = 100, .period_ms = 24 * 3600 * 1000, .ahead = 4 },
+	};
+	struct asker a = { .node = &nodes[0] };
+
+	(void)state;
+	assert_int_equal(use_now(&a, counts, 3), SHARE_YES);
+	counts[1].most = 0;
+	assert_int_equal(use_now(&a, counts, 1), SHARE_YES);
+	/* Twice as long as what is left is kept. */
+	enum { QUIET_MS = 4500 };
+	const uint64_t *asks = &redis_end_of(nodes[0].q)->counters.share_asks;
+	uint64_t seen = *asks;
+	uint64_t since_ms = clock_monotonic_ms();
+	while (clock_monotonic_ms() < since_ms + QUIET_MS) {
+		turn_all();
+		assert_true(*asks < 20);
+		if (*asks != seen)
+			since_ms = clock_monotonic_ms();
+		seen = *asks;
+	}
+}
+
+static void
 test_no_limit_needs_no_server(void **state)
 {
 	const struct share_count none[SHARE_COUNTS] = { { .name = "mh", .period_ms = 1000 } };
@@ -280,6 +322,8 @@ main(int argc, char **argv)
 		TEST(test_what_did_not_happen_can_happen_again),
 		TEST(test_a_node_that_stops_gives_back_what_it_has),
 		TEST(test_whoever_waits_is_told_when_redis_goes_away),
+		TEST(test_a_server_that_had_no_memory_gets_the_library_later),
+		TEST(test_a_limit_that_was_taken_away_is_not_asked_about),
 		TEST(test_no_limit_needs_no_server),
 	};
 
