@@ -319,6 +319,8 @@ void args_id(struct redis_end *e, struct mail_id id);
 void args_state(struct redis_end *e, const struct pack_state *s);
 bool args_envelope(struct redis_end *e, const struct mail_envelope *envelope);
 void args_incarnation(struct redis_end *e);
+/* Who says something of this mail: where it has come to us anew since, not its owner. */
+void args_owner(struct redis_end *e, const struct redis_mail *m);
 /* The lane of a mail that is due because of this recipient. */
 void args_lane(struct redis_end *e, const struct redis_mail *m, uint32_t recipient);
 void args_lane_of(struct redis_end *e, struct span address);
