@@ -28,8 +28,8 @@
 --   tag:told:TOKEN  STRING  what the owner of a mail answered to who asked under this token
 --
 -- Each mail is in exactly one of due:LANE, held and own:INC. A function reads, decides, and only
--- then writes: an error in the middle would not be rolled back. Flags: all but rp_commit run when
--- the server is out of memory, since nothing else would ever free any.
+-- then writes: an error in the middle would not be rolled back. Flags: all but rp_commit and
+-- rp_arrive, which bring mail, run when the server is out of memory: nothing else would free any.
 
 local VERSION = 2
 local ORPHAN_S = 3600 -- a tombstone; a body that nobody committed has the same from its SET
