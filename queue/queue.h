@@ -400,7 +400,8 @@ struct queue_act {
 	struct span who;
 	struct span why;
 	/* ERR_NOT_FOUND; ERR_AGAIN: an item of it is claimed now, or it is being moved;
-	 * ERR_TIMEOUT: the node that has it did not answer, and may still do it. */
+	 * ERR_TIMEOUT: the node that has it did not answer, and may still do it; ERR_IN_DOUBT: it
+	 * may have been done; ERR_AWAY. */
 	void (*on_done)(struct queue_act *a, enum err e);
 	bool is_told; /* out: another node did it, and has written the events of it */
 };
@@ -453,7 +454,8 @@ struct queue_order {
 	struct queue_request request;
 	struct span incarnation; /* lent until on_done */
 	bool drains;
-	void (*on_done)(struct queue_order *o, enum err e); /* ERR_NOT_FOUND, ERR_AWAY */
+	/* ERR_NOT_FOUND, ERR_AWAY; ERR_IN_DOUBT: it may have been given. */
+	void (*on_done)(struct queue_order *o, enum err e);
 };
 void queue_order(struct queue *q, struct queue_order *o);
 

@@ -105,6 +105,15 @@ args_incarnation(struct redis_end *e)
 }
 
 void
+args_owner(struct redis_end *e, const struct redis_mail *m)
+{
+	if (m->stale)
+		args_span(e, SPAN("-"));
+	else
+		args_incarnation(e);
+}
+
+void
 args_lane(struct redis_end *e, const struct redis_mail *m, uint32_t recipient)
 {
 	args_lane_of(e, m->envelope.recipients[recipient].address);

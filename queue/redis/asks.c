@@ -160,24 +160,13 @@ on_again(struct timer *t)
 		asking_send(k);
 }
 
-static void
-act_refused(struct redis_end *e, struct queue_request *r)
-{
-	struct queue_act *a = CONTAINER_OF(r, struct queue_act, request);
-
-	(void)e;
-	a->on_done(a, r->error);
-}
-
-static const struct queue_request_kind refused_kind = { act_refused };
-
 void
 ask_begin(struct redis_end *e, struct queue_act *a)
 {
 	struct asking *k = calloc(1, sizeof *k);
 
 	if (k == NULL) {
-		finish_later(e, &a->request, &refused_kind, ERR_NO_MEMORY);
+		finish_later(e, &a->request, &act_kind, ERR_NO_MEMORY);
 		return;
 	}
 	struct buf token = buf_of(k->token, sizeof k->token);

@@ -101,16 +101,6 @@ changes_gather(struct redis_end *e, unsigned *values)
 	return c;
 }
 
-/* Who says it: of what has come to us anew since, not its owner. */
-static void
-args_owner(struct redis_end *e, const struct redis_mail *m)
-{
-	if (m->stale)
-		args_span(e, SPAN("-"));
-	else
-		args_incarnation(e);
-}
-
 static bool
 changes_args(struct redis_end *e, const struct redis_changes *c, unsigned values)
 {
@@ -471,13 +461,8 @@ outcome_failed(struct redis_end *e, struct redis_item *i, enum err error)
 
 	if (r->notice != NULL)
 		notice_end(e, r->notice, error);
-	if (i->leaves) {
-		m->leaving = false;
-		for (struct redis_item *k = m->items; k != NULL; k = k->next) {
-			if (k->turn.state == ITEM_LEAVING)
-				owned_item_wait(e, k, k->turn.item.due_at_ms);
-		}
-	}
+	if (i->leaves)
+		owned_stays(e, m);
 	if (error != ERR_LOST) {
 		owned_item_busy(e, i, ITEM_CLAIMED);
 		r->on_done(r, error);

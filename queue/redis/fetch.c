@@ -19,16 +19,16 @@ static void on_fetched(struct redis_call *c, enum err error, const struct redisR
 
 /* ---- what an answer brings ---- */
 
-static const struct redisReply *
-field(const struct redisReply *fields, const char *name)
+struct span
+mail_field(const struct redisReply *fields, const char *name)
 {
 	size_t count = fields != NULL && fields->type == REDIS_REPLY_ARRAY ? fields->elements : 0;
 
 	for (size_t i = 0; i + 1 < count; i += 2) {
 		if (span_eq(redis_text(fields->element[i]), span_of_string(name)))
-			return fields->element[i + 1];
+			return redis_text(fields->element[i + 1]);
 	}
-	return NULL;
+	return span_none();
 }
 
 /* The states that were noted: fields r0, r1, … */
@@ -54,7 +54,7 @@ read_states(struct redis_end *e, struct redis_mail *m, const struct redisReply *
 struct span
 mail_owner(const struct redisReply *fields)
 {
-	return redis_text(field(fields, "o"));
+	return mail_field(fields, "o");
 }
 
 bool
@@ -62,13 +62,13 @@ mail_is_held(const struct redisReply *fields)
 {
 	uint64_t revision = 0;
 
-	return span_to_u64(redis_text(field(fields, "h")), &revision) && revision % 2 != 0;
+	return span_to_u64(mail_field(fields, "h"), &revision) && revision % 2 != 0;
 }
 
 struct redis_mail *
 mail_read(struct redis_end *e, struct mail_id id, const struct redisReply *fields, enum err *why)
 {
-	struct span packed = redis_text(field(fields, "e"));
+	struct span packed = mail_field(fields, "e");
 	struct mail_envelope envelope = { .id = id };
 	uint64_t pieces = 0;
 	uint32_t count;
@@ -84,7 +84,7 @@ mail_read(struct redis_end *e, struct mail_id id, const struct redisReply *field
 	envelope.recipients = all;
 	envelope.recipient_count = count;
 	bool is_good = pack_read_envelope(packed, &envelope) &&
-		       span_to_u64(redis_text(field(fields, "b")), &pieces) &&
+		       span_to_u64(mail_field(fields, "b"), &pieces) &&
 		       pieces == pieces_of(envelope.body_size);
 	envelope.id = id;
 	envelope.accepted_at_ms = to_wall_ms(e, envelope.accepted_at_ms);
@@ -138,8 +138,7 @@ note_coming(struct redis_end *e, const struct redis_mail *m, const struct redisR
 	switch (how) {
 	case CAME_DUE:
 		e->counters.claimed_mails++;
-		if (until_ms > 0 &&
-		    span_to_u64(redis_text(field(redis_at(one, 1), "d")), &due_ms) &&
+		if (until_ms > 0 && span_to_u64(mail_field(redis_at(one, 1), "d"), &due_ms) &&
 		    to_wall_ms(e, due_ms) <= until_ms)
 			report_doubtful(e, m->mail.id, doubtful_of(m, until_ms));
 		return;

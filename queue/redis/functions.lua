@@ -28,8 +28,8 @@
 --   tag:told:TOKEN  STRING  what the owner of a mail answered to who asked under this token
 --
 -- Each mail is in exactly one of due:LANE, held and own:INC. A function reads, decides, and only
--- then writes: an error in the middle would not be rolled back. Flags: all but rp_commit run when
--- the server is out of memory, since nothing else would ever free any.
+-- then writes: an error in the middle would not be rolled back. Flags: all but rp_commit and
+-- rp_arrive, which bring mail, run when the server is out of memory: nothing else would free any.
 
 local VERSION = 2
 local ORPHAN_S = 3600 -- a tombstone; a body that nobody committed has the same from its SET
@@ -861,9 +861,17 @@ local function rp_arrive(keys, args)
 		return 'NOBODY'
 	end
 
-	local writes, count = {}, #args - 8
+	local writes, count, failed = {}, #args - 8, 0
 	for i = 1, count, 2 do
 		writes[i], writes[i + 1] = 'r' .. args[8 + i], args[9 + i]
+		if byte(args[9 + i]) == FAILED then
+			failed = failed + 1
+		end
+	end
+	if failed > 0 then
+		writes[count + 1], writes[count + 2] = 'f', failed
+		count = count + 2
+		call('INCRBY', tag .. ':failed', failed)
 	end
 	persist(tag, id, pieces)
 	call('HSET', m, 'e', args[5], 'n', args[4], 'b', args[2], 'd', due, 'k', lane)
@@ -894,7 +902,7 @@ local function rp_depart(keys, args)
 	if call('SISMEMBER', tag .. ':went', id) == 1 then
 		return 'OK'
 	end
-	local mail = call('HMGET', m, 'o', 'b', 'k', 'h', 'd', 'n')
+	local mail = call('HMGET', m, 'o', 'b', 'k', 'h', 'd', 'n', 'f')
 	if not mail[2] then
 		return 'NONE'
 	elseif mail[1] then
@@ -902,7 +910,7 @@ local function rp_depart(keys, args)
 	elseif (mail[4] or '') ~= args[2] or mail[5] ~= args[3] or mail[6] ~= args[4] then
 		return 'CHANGED'
 	end
-	remove(tag, m, id, nil, mail[2], mail[3], mail[4])
+	remove(tag, m, id, nil, mail[2], mail[3], mail[4], mail[7])
 	call('SREM', tag .. ':came', id)
 	call('SADD', tag .. ':went', id)
 	return 'OK'

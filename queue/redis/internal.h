@@ -319,6 +319,8 @@ void args_id(struct redis_end *e, struct mail_id id);
 void args_state(struct redis_end *e, const struct pack_state *s);
 bool args_envelope(struct redis_end *e, const struct mail_envelope *envelope);
 void args_incarnation(struct redis_end *e);
+/* Who says something of this mail: where it has come to us anew since, not its owner. */
+void args_owner(struct redis_end *e, const struct redis_mail *m);
 /* The lane of a mail that is due because of this recipient. */
 void args_lane(struct redis_end *e, const struct redis_mail *m, uint32_t recipient);
 void args_lane_of(struct redis_end *e, struct span address);
@@ -455,6 +457,8 @@ struct redis_mail *mail_read(struct redis_end *e, struct mail_id id,
  * has waited; TAKEN: its owner died; RECOVERED: what we did with it was lost. */
 enum redis_came { CAME_DUE, CAME_TAKEN, CAME_RECOVERED };
 void mail_came(struct redis_end *e, const struct redisReply *one, enum redis_came how);
+/* Of such fields; empty: it is not there. */
+struct span mail_field(const struct redisReply *fields, const char *name);
 bool mail_is_held(const struct redisReply *fields);
 struct span mail_owner(const struct redisReply *fields); /* empty: nobody */
 /* The sites of pending recipients; false: none is pending. */
@@ -483,6 +487,7 @@ bool redis_list(struct queue *q, const struct queue_filter *f, uint64_t *cursor,
 		bool (*on_row)(void *context, const struct queue_row *row), void *context);
 void redis_show(struct queue *q, struct queue_show *s);
 void redis_act(struct queue *q, struct queue_act *a);
+extern const struct queue_request_kind act_kind; /* for finish_later(): of an act */
 void redis_count(struct queue *q, struct queue_numbers *out);
 
 /* ---- nodes.c ---- */

@@ -320,16 +320,6 @@ move_has_arrived(struct queue *q, struct queue_moving *m)
 
 /* ---- into the spool ---- */
 
-static struct span
-mail_field(const struct redisReply *fields, const char *name)
-{
-	for (size_t i = 0; i + 1 < fields->elements; i += 2) {
-		if (span_eq(redis_text(fields->element[i]), span_of_string(name)))
-			return redis_text(fields->element[i + 1]);
-	}
-	return span_none();
-}
-
 static bool
 note_stamp(struct stamp *s, struct span text)
 {

@@ -133,7 +133,7 @@ act_done(struct redis_end *e, struct queue_request *r)
 	a->on_done(a, r->error);
 }
 
-static const struct queue_request_kind act_kind = { act_done };
+const struct queue_request_kind act_kind = { act_done };
 
 static void
 on_act_released(struct redis_call *call, enum err error, const struct redisReply *reply)

@@ -359,9 +359,11 @@ ask_promises(struct redis_node *n)
 {
 	unsigned count;
 	const struct span *more = promise_sections(&count);
+	/* As long as a connection lasts it is one process, also while that is asked again. */
+	uint64_t run = redis_link_is_ready(n->link) ? n->setup.facts.run : 0;
 
 	ASSERT(n->setup.left == 0);
-	n->setup = (struct redis_setup){ .version = 0 };
+	n->setup = (struct redis_setup){ .facts = { .run = run } };
 	ask_all(n, &n->setup.questions[0], on_info, SPAN("INFO"), span_none(), more, count);
 	more = promise_settings(&count);
 	if (promise_asks_settings(n->servers->options))

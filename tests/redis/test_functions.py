@@ -457,6 +457,23 @@ def test_who_failed_is_counted_while_the_mail_is_there(node):
     assert node.ask("rp_count")[5] == 0
 
 
+@pytest.mark.parametrize("held", [0, 1])
+def test_who_failed_is_counted_where_the_mail_moves_to(node, held):
+    """Those who came as failed go on as such, and none is counted when the mail has left."""
+    states = [0, b"D" + STATE, 1, b"F" + STATE, 2, b"F" + STATE, 3, b"P" + STATE]
+    node.client.call("SET", f"{TAG}:b:{mail_id(1)}:0", b"0body", "EX", 3600)
+    for _ in range(2):  # repeated
+        assert node.ask("rp_arrive", mail_id(1), 1, 5, 1, b"e" * 150, held, 1000, "a.example",
+                        *states) == b"OK"
+        assert node.ask("rp_count")[5] == 2
+    left = f"{TAG}:m:{mail_id(1)}"
+    assert node.client.call("HGET", left, "f") == b"2"
+    for _ in range(2):
+        assert node.ask("rp_depart", mail_id(1), "1" if held else "", 1000, 1) == b"OK"
+        assert node.ask("rp_count")[5] == 0
+    assert node.client.call("EXISTS", left) == 0
+
+
 def test_what_is_put_off_is_seen_also_while_it_is_owned(node):
     node.put(mail_id(1), pending=2)
     node.put(mail_id(2))

@@ -357,6 +357,56 @@ lost_outcomes_of_a_mail_that_goes_on_are_said_again(void **state)
 	end_well(&w);
 }
 
+/* Another has had it and given it back: what it knows of those who wait stays. */
+static void
+what_a_former_owner_knows_is_not_said_as_the_owners(void **state)
+{
+	static struct world w;
+	const unsigned number = 9, shard = shard_of_number(9), keeper = shard % WORKERS;
+	const uint32_t sites[] = { 1, 2 };
+	const uint64_t end_ms = clock_monotonic_ms() + 20000;
+	struct list items;
+	char id[REDIS_ID_SIZE + 1];
+
+	(void)state;
+	reset();
+	durability = REDIS_MEMORY;
+	world_open(&w, &kind, WORKERS);
+	durability = REDIS_DISK;
+	struct redis_store *s = (struct redis_store *)(void *)w.store;
+	struct redis_end *e = &s->ends[keeper];
+	assert_int_equal(world_put(&w, keeper, number, BODY, sites, 2, &items), ERR_OK);
+	struct queue_item *first = LIST_ITEM(list_shift(&items), struct queue_item, link);
+	struct queue_item *second = LIST_ITEM(list_shift(&items), struct queue_item, link);
+	const uint32_t recipient = first->recipients[0];
+	const struct redis_mail *m = owned_find(e, world_id(number));
+	assert_int_equal(world_record(&w, first, RECIPIENT_PENDING, clock_wall_ms() + 8000, "450"),
+			 ERR_OK);
+
+	/* It comes to us while we have it in hand, and can not be returned yet. */
+	e->errand_count = REDIS_ERRANDS_MOST;
+	say_id(number, id);
+	ask("FCALL rp_release 1 '{ringpost:%u}' %.32s %s 0 -", shard, s->incarnation, id);
+	while (!m->stale) {
+		ask("PUBLISH '{ringpost}:wake' %u", shard);
+		for (unsigned i = 0; i < 100; i++)
+			world_turn(&w);
+		assert_true(clock_monotonic_ms() < end_ms);
+	}
+	ask("HSET '{ringpost:%u}:m:%s' r%u P-what-another-noted", shard, id, recipient);
+	const uint64_t losses = e->losses;
+	break_connections();
+	while (e->losses == losses || m->stated_at != e->losses) {
+		world_turn(&w);
+		assert_true(clock_monotonic_ms() < end_ms);
+	}
+	assert_string_equal(ask("HGET '{ringpost:%u}:m:%s' r%u", shard, id, recipient),
+			    "P-what-another-noted\n");
+	e->errand_count = 0;
+	assert_int_equal(world_record(&w, second, RECIPIENT_DELIVERED, 0, "250 ok"), ERR_LOST);
+	world_stop(&w);
+}
+
 /* Where the new server learns of it too late, the recipient is tried again, and counted. */
 static void
 what_was_not_said_again_in_time_is_counted(void **state)
@@ -396,6 +446,7 @@ main(void)
 		cmocka_unit_test(many_are_found),
 		cmocka_unit_test(a_mail_that_redis_does_not_have_is_told),
 		cmocka_unit_test(lost_outcomes_of_a_mail_that_goes_on_are_said_again),
+		cmocka_unit_test(what_a_former_owner_knows_is_not_said_as_the_owners),
 		cmocka_unit_test(what_was_not_said_again_in_time_is_counted),
 	};
 
