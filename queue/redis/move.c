@@ -28,6 +28,7 @@ struct there {
 	struct redis_link *link; /* that a change went to, */
 	uint64_t link_since_ms;  /* and which session of it */
 	uint64_t sent;           /* bytes of a piece */
+	bool asked;              /* that it departs */
 	struct queue_request request;
 	struct redis_mail *mail;
 	struct queue_starts *starts;
@@ -297,10 +298,12 @@ on_asked(struct redis_call *c, enum err error, const struct redisReply *reply)
 	int64_t is_there = 0;
 
 	t->end->calls_open--;
-	if (error == ERR_OK && redis_number(reply, &is_there))
-		step_done(t, is_there == 1 ? ERR_OK : ERR_NOT_FOUND);
-	else
+	if (error != ERR_OK || !redis_number(reply, &is_there))
 		step_done(t, ERR_AWAY);
+	else if (is_there == 1)
+		change_made(t);
+	else
+		step_done(t, ERR_NOT_FOUND);
 }
 
 static void
@@ -308,12 +311,10 @@ move_has_arrived(struct queue *q, struct queue_moving *m)
 {
 	struct redis_end *e = redis_end_of(q);
 	struct there *t = m->there;
-	struct redis_link *link = call_begin(t, NULL, 3, REDIS_NAME_MOST, on_asked);
+	struct redis_link *link = call_begin(t, "rp_arrived", 1, 128, on_asked);
 
 	if (link == NULL)
 		return;
-	args_span(e, SPAN("SISMEMBER"));
-	args_set_key(e, m->id, ":came");
 	args_id(e, m->id);
 	args_send(e, link, &t->call);
 }
@@ -480,7 +481,7 @@ move_depart(struct queue *q, struct queue_moving *m)
 {
 	struct redis_end *e = redis_end_of(q);
 	struct there *t = m->there;
-	struct redis_link *link = call_begin(t, "rp_depart", 4, 128, on_departed);
+	struct redis_link *link = call_begin(t, "rp_depart", 5, 128, on_departed);
 
 	if (link == NULL)
 		return;
@@ -488,6 +489,8 @@ move_depart(struct queue *q, struct queue_moving *m)
 	args_span(e, stamp_text(&t->h));
 	args_span(e, stamp_text(&t->d));
 	args_span(e, stamp_text(&t->n));
+	args_number(e, t->asked || m->is_found);
+	t->asked = true;
 	args_send(e, link, &t->call);
 }
 
