@@ -166,6 +166,19 @@ note_changed(struct there *t)
 	atomic_store(&s->leases[shard_of(s, t->moving->id)].changed, true);
 }
 
+static void
+change_answered(struct there *t, enum err error, const struct redisReply *reply, enum err refused)
+{
+	t->end->calls_open--;
+	note_changed(t);
+	if (error != ERR_OK)
+		step_done(t, error_of(error));
+	else if (span_eq(redis_text(reply), SPAN("OK")))
+		change_made(t);
+	else
+		step_done(t, refused);
+}
+
 /* ---- from the spool ---- */
 
 static void
@@ -210,14 +223,7 @@ on_arrived(struct redis_call *c, enum err error, const struct redisReply *reply)
 {
 	struct there *t = CONTAINER_OF(c, struct there, call);
 
-	t->end->calls_open--;
-	note_changed(t);
-	if (error != ERR_OK)
-		step_done(t, error_of(error));
-	else if (span_eq(redis_text(reply), SPAN("OK")))
-		change_made(t);
-	else
-		step_done(t, ERR_STORAGE);
+	change_answered(t, error, reply, ERR_STORAGE);
 }
 
 /* When it is due, and because of whom. */
@@ -466,14 +472,7 @@ on_departed(struct redis_call *c, enum err error, const struct redisReply *reply
 {
 	struct there *t = CONTAINER_OF(c, struct there, call);
 
-	t->end->calls_open--;
-	note_changed(t);
-	if (error != ERR_OK)
-		step_done(t, error_of(error));
-	else if (span_eq(redis_text(reply), SPAN("OK")))
-		change_made(t);
-	else
-		step_done(t, ERR_LOST);
+	change_answered(t, error, reply, ERR_LOST);
 }
 
 static void
