@@ -19,16 +19,12 @@ struct queue_driver {
 	void (*start)(struct queue *q);
 	void (*stop)(struct queue *q, void (*on_stopped)(struct queue *q, void *context),
 		     void *context);
-	void (*give_up)(struct queue *q); /* NULL: it waits for nobody */
 	void (*close)(struct queue_store *s);
 	enum err (*admit)(struct queue *q, uint64_t size);
 	bool (*memory_is_tight)(struct queue *q);
 	struct mail_id (*id_new)(struct queue *q);
 	struct mail_id (*id_beside)(struct queue *q, struct mail_id of);
 	struct queue_draft *(*draft_new)(struct queue *q, struct mail_id id, uint64_t size_hint);
-	/* NULL: draft_new; one store has them all. */
-	struct queue_draft *(*draft_new_beside)(struct queue *q, const struct queue_mail *of,
-						struct mail_id id, uint64_t size_hint);
 	enum err (*draft_append)(struct queue_draft *d, struct span bytes);
 	bool (*draft_is_full)(const struct queue_draft *d);
 	void (*draft_on_room)(struct queue_draft *d, struct task *resume);
@@ -50,6 +46,11 @@ struct queue_driver {
 	void (*show)(struct queue *q, struct queue_show *s);
 	void (*act)(struct queue *q, struct queue_act *a);
 	void (*count)(struct queue *q, struct queue_numbers *out);
+	/* All above are there (queue_open checks it); what follows may be NULL. */
+	void (*give_up)(struct queue *q); /* NULL: it waits for nobody */
+	/* NULL: draft_new; one store has them all. */
+	struct queue_draft *(*draft_new_beside)(struct queue *q, const struct queue_mail *of,
+						struct mail_id id, uint64_t size_hint);
 	struct shares *(*shares)(struct queue *q); /* queue/shares.h; NULL: there are none */
 	/* Nobody else can be asked about limits now, and mail goes on: this node counts for itself.
 	 * NULL: never. */

@@ -4,12 +4,31 @@
  */
 #include "queue/queue.h"
 
+#include <stddef.h>
+#include <string.h>
+
 #include "core/base/assert.h"
 #include "queue/driver.h"
 #include "queue/pair/pair.h"
 #include "queue/redis/store.h"
 #include "queue/shares.h"
 #include "queue/spool/spool.h"
+
+/* A function that is called without a look lacks in no store: else it is found out by the first
+ * mail that needs it. */
+static struct queue_store *
+checked(struct queue_store *s)
+{
+	void (*function)(void);
+
+	for (size_t at = offsetof(struct queue_driver, end);
+	     s != NULL && at < offsetof(struct queue_driver, give_up); at += sizeof function) {
+		memcpy(&function, (const uint8_t *)s->driver + at, sizeof function);
+		ASSERT(function != NULL);
+	}
+	ASSERT(s == NULL || (s->driver->nodes == NULL) == (s->driver->order == NULL));
+	return s;
+}
 
 struct queue_store *
 queue_open(const struct queue_options *options, struct worker **workers, unsigned worker_count,
@@ -19,11 +38,11 @@ queue_open(const struct queue_options *options, struct worker **workers, unsigne
 	ASSERT(hooks->site_of != NULL && hooks->on_due != NULL);
 	if (options->redis != NULL && options->fallback) {
 		const struct pair_kinds kinds = { spool_open, redis_open };
-		return pair_open(&kinds, options, workers, worker_count, hooks, why);
+		return checked(pair_open(&kinds, options, workers, worker_count, hooks, why));
 	}
 	if (options->redis != NULL)
-		return redis_open(options, workers, worker_count, hooks, why);
-	return spool_open(options, workers, worker_count, hooks, why);
+		return checked(redis_open(options, workers, worker_count, hooks, why));
+	return checked(spool_open(options, workers, worker_count, hooks, why));
 }
 
 struct queue *

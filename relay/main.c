@@ -380,6 +380,7 @@ make_control(struct daemon *d)
 	c->block_count = d->workers + EXTRA_BLOCKS;
 	for (unsigned i = 0; i < d->workers; i++) {
 		d->crew[i].control = c;
+		atomic_init(&d->crew[i].refuses, ERR_AGAIN); /* until its first beat */
 		asked_init(&d->crew[i].asked, &d->crew[i].worker);
 	}
 	METRIC_SET(c->worker.metrics, WORKERS, d->workers);

@@ -6,12 +6,14 @@
  *   draft.c  which part takes a mail     claim.c  handing out from both
  *   see.c    rows, one mail, numbers     move.c   mails from one part into the other
  *
- * Everything of a struct pair_end is touched by its worker alone, but for its atomic. A part is
+ * Everything of a struct pair_end is touched by its worker alone, but for its atomic; of a struct
+ * pair, what is behind the lock by all. A part is
  * called through its driver, with its own end.
  */
 #ifndef QUEUE_PAIR_INTERNAL_H
 #define QUEUE_PAIR_INTERNAL_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "core/base/assert.h"
@@ -55,6 +57,8 @@ struct pair {
 	unsigned wait_ms;
 	bool open;          /* both parts are */
 	atomic_bool in_use; /* mail has come into the spool, and it was not empty since */
+	pthread_mutex_t lock;
+	struct list coming; /* struct pair_move.coming: no two are of one mail */
 };
 
 static inline struct pair_end *

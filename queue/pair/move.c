@@ -29,9 +29,10 @@ enum {
 struct pair_move {
 	struct queue_moving moving; /* first */
 	struct pair_end *end;
-	struct queue_act *act; /* NULL: found */
-	struct list_node node; /* end->moves */
-	uint64_t again_at_ms;  /* then `again` is called */
+	struct queue_act *act;   /* NULL: found */
+	struct list_node node;   /* end->moves */
+	struct list_node coming; /* pair->coming, of one into the spool */
+	uint64_t again_at_ms;    /* then `again` is called */
 	void (*again)(struct pair_move *m);
 	enum err result; /* of the whole, when the spool's part has come to its end */
 	bool stays;      /* in the spool: how it ends there */
@@ -124,6 +125,45 @@ later(struct pair_move *m, unsigned after_ms, void (*again)(struct pair_move *m)
 		timer_set(&w->timers, &m->end->moves_again, w->now_ms + AGAIN_MS);
 }
 
+/* ---- one at a time ---- */
+
+/* Two ends, asked by two operators, would both put the mail, and not know whose it is. False:
+ * another move brings it. */
+static bool
+come_alone(struct pair_move *m)
+{
+	struct pair *p = m->end->pair;
+	bool is_alone = true;
+
+	pthread_mutex_lock(&p->lock);
+	for (struct list_node *n = list_first(&p->coming); n != NULL;
+	     n = list_next(&p->coming, n)) {
+		const struct pair_move *other = LIST_ITEM(n, struct pair_move, coming);
+		is_alone &= !mail_id_eq(other->moving.id, m->moving.id);
+	}
+	if (is_alone)
+		list_append(&p->coming, &m->coming);
+	pthread_mutex_unlock(&p->lock);
+	return is_alone;
+}
+
+static void
+move_free(struct pair_move *m)
+{
+	struct pair *p = m->end->pair;
+
+	here(m)->release(spool_of(m), &m->moving);
+	there(m)->release(shared_of(m), &m->moving);
+	if (!m->moving.goes_out) {
+		pthread_mutex_lock(&p->lock);
+		if (list_is_linked(&m->coming))
+			list_unlink(&m->coming);
+		pthread_mutex_unlock(&p->lock);
+	}
+	free(m->load.memory);
+	free(m);
+}
+
 /* ---- the end ---- */
 
 static void
@@ -158,10 +198,7 @@ finish(struct pair_move *m, enum err error)
 		body_put(m->piece);
 	if (m->draft != NULL)
 		m->draft->driver->draft_abandon(m->draft);
-	here(m)->release(spool_of(m), &m->moving);
-	there(m)->release(shared_of(m), &m->moving);
-	free(m->load.memory);
-	free(m);
+	move_free(m);
 	e->moves_open--;
 	if (a != NULL)
 		a->on_done(a, error);
@@ -468,11 +505,13 @@ read_mail(struct pair_move *m)
 
 /* ---- beginnings ---- */
 
+/* NULL: for the reason that `why` says. */
 static struct pair_move *
-move_new(struct pair_end *e, struct queue_moving moving, struct queue_act *a)
+move_new(struct pair_end *e, struct queue_moving moving, struct queue_act *a, enum err *why)
 {
 	struct pair_move *m = calloc(1, sizeof *m);
 
+	*why = ERR_NO_MEMORY;
 	if (m == NULL)
 		return NULL;
 	m->moving = moving;
@@ -482,8 +521,12 @@ move_new(struct pair_end *e, struct queue_moving moving, struct queue_act *a)
 	task_init(&m->resume, on_room);
 	if (!here(m)->prepare(spool_of(m), &m->moving) ||
 	    !there(m)->prepare(shared_of(m), &m->moving)) {
-		here(m)->release(spool_of(m), &m->moving);
-		free(m);
+		move_free(m);
+		return NULL;
+	}
+	if (!moving.goes_out && !come_alone(m)) {
+		*why = ERR_AGAIN;
+		move_free(m);
 		return NULL;
 	}
 	e->moves_open++;
@@ -508,9 +551,9 @@ pair_move(struct queue *q, struct queue_act *a)
 		return;
 	}
 	const struct queue_moving moving = { .id = a->id, .goes_out = goes_out };
-	struct pair_move *m = move_new(e, moving, a);
+	struct pair_move *m = move_new(e, moving, a, &error);
 	if (m == NULL)
-		pair_refuse(e, a, ERR_NO_MEMORY);
+		pair_refuse(e, a, error);
 	else if (goes_out)
 		begin(m);
 	else
@@ -537,7 +580,8 @@ pair_moves_look(struct pair_end *e)
 		if (!mover->next_marked(spool, &e->marked_cursor, SLICE_US, &found))
 			return;
 		found.is_marked = true;
-		struct pair_move *m = move_new(e, found, NULL);
+		enum err why;
+		struct pair_move *m = move_new(e, found, NULL, &why);
 		if (m == NULL) {
 			mover->leave(spool, &found);
 			return;

@@ -157,6 +157,8 @@ pair_open(const struct pair_kinds *kinds, const struct queue_options *options,
 	p->store.driver = &pair_driver;
 	p->store.hooks = *hooks;
 	p->store.worker_count = worker_count;
+	pthread_mutex_init(&p->lock, NULL);
+	list_init(&p->coming);
 	p->wait_ms = options->fallback_after_ms == 0 ? WAIT_MS : options->fallback_after_ms;
 	for (unsigned i = 0; i < worker_count; i++)
 		pair_end_init(&p->ends[i], p, workers[i]);
@@ -185,6 +187,7 @@ pair_close(struct queue_store *store)
 	}
 	for (unsigned i = 0; i < store->worker_count; i++)
 		pair_end_fini(&p->ends[i]);
+	pthread_mutex_destroy(&p->lock);
 	OBJ_FINI(&p->store, QUEUE_STORE_MAGIC);
 	free(p->ends);
 	free(p);

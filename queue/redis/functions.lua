@@ -839,6 +839,12 @@ local function stored_bytes(tag, id, pieces)
 	return sum
 end
 
+-- Anew, so that it is a change: a WAIT behind it is about all that came before, too.
+local function note_arrival(tag, id)
+	call('SREM', tag .. ':came', id)
+	call('SADD', tag .. ':came', id)
+end
+
 -- id pieces stored_bytes pending envelope held(0|1) due lane (index value)*
 --   -> OK it is here, or was before | THERE another one has this id | GONE this id was cancelled |
 --      NOBODY the body is not what was sent
@@ -852,6 +858,7 @@ local function rp_arrive(keys, args)
 		error({ err = 'ERR wrong number of arguments' })
 	end
 	if call('SISMEMBER', tag .. ':came', id) == 1 then
+		note_arrival(tag, id)
 		return 'OK'
 	elseif call('EXISTS', m) == 1 then
 		return 'THERE'
@@ -868,14 +875,13 @@ local function rp_arrive(keys, args)
 			failed = failed + 1
 		end
 	end
-	if failed > 0 then
-		writes[count + 1], writes[count + 2] = 'f', failed
-		count = count + 2
-		call('INCRBY', tag .. ':failed', failed)
-	end
 	persist(tag, id, pieces)
 	call('HSET', m, 'e', args[5], 'n', args[4], 'b', args[2], 'd', due, 'k', lane)
 	over('HSET', m, writes, count)
+	if failed > 0 then
+		call('HSET', m, 'f', failed)
+		call('DECRBY', tag .. ':failed', -failed)
+	end
 	call('ZADD', tag .. ':index', 0, id)
 	if h == '1' then
 		call('HSET', m, 'h', 1)
@@ -891,15 +897,34 @@ local function rp_arrive(keys, args)
 	return 'OK'
 end
 
--- id h d n -> OK it is not here any more | OWNED | CHANGED since those fields were read | NONE
+-- id -> is it noted that it is here (0|1)?
+local function rp_arrived(keys, args)
+	if not call then start() end
+	local tag, id = keys[1], args[1]
+	if #args ~= 1 then
+		error({ err = 'ERR wrong number of arguments' })
+	end
+	if call('SISMEMBER', tag .. ':came', id) == 0 then
+		return 0
+	end
+	note_arrival(tag, id)
+	return 1
+end
+
+-- id h d n again(0|1)
+--   -> OK it is not here any more | OWNED | CHANGED since those fields were read | NONE
+-- Only who may have asked before believes that it was the one who took it away: else another one
+-- did, and has it.
 local function rp_depart(keys, args)
 	if not call then start() end
 	local tag, id = keys[1], args[1]
 	local m = tag .. ':m:' .. id
-	if #args ~= 4 then
+	if #args ~= 5 then
 		error({ err = 'ERR wrong number of arguments' })
 	end
-	if call('SISMEMBER', tag .. ':went', id) == 1 then
+	if args[5] == '1' and call('SISMEMBER', tag .. ':went', id) == 1 then
+		call('SREM', tag .. ':went', id) -- anew, likewise
+		call('SADD', tag .. ':went', id)
 		return 'OK'
 	end
 	local mail = call('HMGET', m, 'o', 'b', 'k', 'h', 'd', 'n', 'f')
@@ -939,5 +964,6 @@ register('rp_act', rp_act, 'allow-oom')
 register('rp_count', rp_count, 'no-writes')
 register('rp_scan', rp_scan, 'no-writes')
 register('rp_arrive', rp_arrive)
+register('rp_arrived', rp_arrived, 'allow-oom')
 register('rp_depart', rp_depart, 'allow-oom')
 register('rp_version', rp_version, 'no-writes')

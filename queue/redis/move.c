@@ -28,6 +28,7 @@ struct there {
 	struct redis_link *link; /* that a change went to, */
 	uint64_t link_since_ms;  /* and which session of it */
 	uint64_t sent;           /* bytes of a piece */
+	bool asked;              /* that it departs */
 	struct queue_request request;
 	struct redis_mail *mail;
 	struct queue_starts *starts;
@@ -165,6 +166,19 @@ note_changed(struct there *t)
 	atomic_store(&s->leases[shard_of(s, t->moving->id)].changed, true);
 }
 
+static void
+change_answered(struct there *t, enum err error, const struct redisReply *reply, enum err refused)
+{
+	t->end->calls_open--;
+	note_changed(t);
+	if (error != ERR_OK)
+		step_done(t, error_of(error));
+	else if (span_eq(redis_text(reply), SPAN("OK")))
+		change_made(t);
+	else
+		step_done(t, refused);
+}
+
 /* ---- from the spool ---- */
 
 static void
@@ -209,14 +223,7 @@ on_arrived(struct redis_call *c, enum err error, const struct redisReply *reply)
 {
 	struct there *t = CONTAINER_OF(c, struct there, call);
 
-	t->end->calls_open--;
-	note_changed(t);
-	if (error != ERR_OK)
-		step_done(t, error_of(error));
-	else if (span_eq(redis_text(reply), SPAN("OK")))
-		change_made(t);
-	else
-		step_done(t, ERR_STORAGE);
+	change_answered(t, error, reply, ERR_STORAGE);
 }
 
 /* When it is due, and because of whom. */
@@ -297,10 +304,12 @@ on_asked(struct redis_call *c, enum err error, const struct redisReply *reply)
 	int64_t is_there = 0;
 
 	t->end->calls_open--;
-	if (error == ERR_OK && redis_number(reply, &is_there))
-		step_done(t, is_there == 1 ? ERR_OK : ERR_NOT_FOUND);
-	else
+	if (error != ERR_OK || !redis_number(reply, &is_there))
 		step_done(t, ERR_AWAY);
+	else if (is_there == 1)
+		change_made(t);
+	else
+		step_done(t, ERR_NOT_FOUND);
 }
 
 static void
@@ -308,12 +317,10 @@ move_has_arrived(struct queue *q, struct queue_moving *m)
 {
 	struct redis_end *e = redis_end_of(q);
 	struct there *t = m->there;
-	struct redis_link *link = call_begin(t, NULL, 3, REDIS_NAME_MOST, on_asked);
+	struct redis_link *link = call_begin(t, "rp_arrived", 1, 128, on_asked);
 
 	if (link == NULL)
 		return;
-	args_span(e, SPAN("SISMEMBER"));
-	args_set_key(e, m->id, ":came");
 	args_id(e, m->id);
 	args_send(e, link, &t->call);
 }
@@ -455,14 +462,7 @@ on_departed(struct redis_call *c, enum err error, const struct redisReply *reply
 {
 	struct there *t = CONTAINER_OF(c, struct there, call);
 
-	t->end->calls_open--;
-	note_changed(t);
-	if (error != ERR_OK)
-		step_done(t, error_of(error));
-	else if (span_eq(redis_text(reply), SPAN("OK")))
-		change_made(t);
-	else
-		step_done(t, ERR_LOST);
+	change_answered(t, error, reply, ERR_LOST);
 }
 
 static void
@@ -470,7 +470,7 @@ move_depart(struct queue *q, struct queue_moving *m)
 {
 	struct redis_end *e = redis_end_of(q);
 	struct there *t = m->there;
-	struct redis_link *link = call_begin(t, "rp_depart", 4, 128, on_departed);
+	struct redis_link *link = call_begin(t, "rp_depart", 5, 128, on_departed);
 
 	if (link == NULL)
 		return;
@@ -478,6 +478,8 @@ move_depart(struct queue *q, struct queue_moving *m)
 	args_span(e, stamp_text(&t->h));
 	args_span(e, stamp_text(&t->d));
 	args_span(e, stamp_text(&t->n));
+	args_number(e, t->asked || m->is_found);
+	t->asked = true;
 	args_send(e, link, &t->call);
 }
 

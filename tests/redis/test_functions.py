@@ -51,7 +51,7 @@ def test_every_function_is_there_with_its_flags(redis):
     reads = {"rp_look", "rp_count", "rp_scan", "rp_fresh", "rp_nodes", "rp_owners", "rp_version"}
     assert {name for name in flags if flags[name] == {b"no-writes"}} == reads
     writes = ("commit record records release claim take recover renew retire cancel act node "
-              "node_stops drain ask answer arrive depart").split()
+              "node_stops drain ask answer arrive arrived depart").split()
     assert set(flags) - reads == {"rp_" + name for name in writes}
     # What frees memory must run when there is none.
     assert {name for name in flags if not flags[name]} == {"rp_commit", "rp_arrive"}
@@ -187,6 +187,10 @@ def test_wrong_arguments_change_nothing(node):
         ("rp_node", INC, "soon", "text"),
         ("rp_ask", INC, "token", id, "burn", "who", "why"),
         ("rp_ask", INC, "token", id, "hold", "who"),
+        ("rp_arrive", id, 1, 5, 1, b"e", 0, "soon", "a.example"),
+        ("rp_arrive", id, 1, 5, 1, b"e", 0, 0, "a.example", 0),
+        ("rp_arrived",),
+        ("rp_depart", id, "", 0, 1),
     ]
     for request in wrong:
         with pytest.raises(RedisError):
@@ -359,6 +363,68 @@ def test_a_cancelled_mail_is_not_committed_late(node):
     assert node.client.call("HGET", f"{TAG}:m:{other}", "o") == INC.encode()
     assert node.ask("rp_cancel", INC, other) == b"OK"
     assert node.client.call("EXISTS", f"{TAG}:m:{other}", f"{TAG}:b:{other}:0") == 0
+
+
+def arrive(node, id, *values, held=0, due=5000, pieces=1, stored=5, pending=1):
+    return node.ask("rp_arrive", id, pieces, stored, pending, b"e", held, due, "a.example", *values)
+
+
+def test_a_mail_arrives_and_departs_once(node):
+    id, client = mail_id(1), node.client
+    client.call("SET", f"{TAG}:b:{id}:0", b"0body", "EX", 3600)
+    assert node.ask("rp_arrived", id) == 0
+    assert arrive(node, id, stored=6) == b"NOBODY"
+    values = (0, b"F" + STATE, 1, b"P" + STATE, 2, b"F" + STATE)
+    assert arrive(node, id, *values) == b"OK"
+    assert arrive(node, id, *values) == b"OK"  # asked again
+    assert node.ask("rp_arrived", id) == 1
+    assert client.call("PTTL", f"{TAG}:b:{id}:0") == -1
+    assert node.ask("rp_count")[5] == 2
+    client.call("SREM", f"{TAG}:came", id)
+    assert arrive(node, id) == b"THERE"
+    assert node.ask("rp_depart", id, "1", 5000, 1, 0) == b"CHANGED"
+    assert node.ask("rp_depart", id, "", 4999, 1, 0) == b"CHANGED"
+    assert node.ask("rp_depart", id, "", 5000, 2, 0) == b"CHANGED"
+    assert node.ask("rp_depart", id, "", 5000, 1, 0) == b"OK"
+    # Who asks again has it; who asks for the first time comes after another one.
+    assert node.ask("rp_depart", id, "", 5000, 1, 1) == b"OK"
+    assert node.ask("rp_depart", id, "", 5000, 1, 0) == b"NONE"
+    assert client.call("SREM", f"{TAG}:went", id) == 1
+    assert node.ask("rp_depart", id, "", 5000, 1, 1) == b"NONE"
+    assert node.ask("rp_count")[5] == 0
+    assert client.call("GET", f"{TAG}:failed") == b"0"
+    left = [key for key in client.call("KEYS", "*") if id.encode() in key]
+    assert left == [] and client.call("EXISTS", f"{TAG}:index", f"{TAG}:came") == 0
+
+
+def test_what_has_arrived_held_is_held_and_what_is_owned_stays(node):
+    held, owned, gone = mail_id(1), mail_id(2), mail_id(3)
+    node.client.call("SET", f"{TAG}:b:{held}:0", b"0body", "EX", 3600)
+    assert arrive(node, held, 0, b"P" + STATE, held=1) == b"OK"
+    assert node.client.call("ZSCORE", f"{TAG}:held", held) == b"5000"
+    assert node.ask("rp_depart", held, "1", 5000, 1, 0) == b"OK"
+    assert node.client.call("EXISTS", f"{TAG}:held") == 0
+    assert node.put(owned) == b"OK"
+    assert node.ask("rp_depart", owned, "", "", 1, 0) == b"OWNED"
+    assert node.ask("rp_cancel", INC, gone) == b"OK"
+    assert arrive(node, gone) == b"GONE"
+
+
+def test_a_repeated_change_of_place_reaches_the_replicas(node):
+    """WAIT is about the last write of a connection: there must be one."""
+    id = mail_id(1)
+    node.client.call("SET", f"{TAG}:b:{id}:0", b"0body", "EX", 3600)
+
+    def is_written(*request):
+        before = node.client.info("persistence")["rdb_changes_since_last_save"]
+        assert node.ask(*request) in (b"OK", 1)
+        return before != node.client.info("persistence")["rdb_changes_since_last_save"]
+
+    assert arrive(node, id, 0, b"P" + STATE) == b"OK"
+    assert is_written("rp_arrive", id, 1, 5, 1, b"e", 0, 5000, "a.example")
+    assert is_written("rp_arrived", id)
+    assert node.ask("rp_depart", id, "", 5000, 1, 0) == b"OK"
+    assert is_written("rp_depart", id, "", 5000, 1, 1)
 
 
 def test_bodies_that_nobody_commits_expire(clocked):

@@ -293,6 +293,61 @@ a_full_redis_leaves_it_in_the_spool(void **state)
 	world_stop(w);
 }
 
+struct two_moves {
+	struct queue_act acts[2];
+	enum err errors[2];
+	unsigned done;
+};
+
+static void
+on_one_moved(struct queue_act *a, enum err e)
+{
+	struct two_moves *t = (struct two_moves *)(uintptr_t)a->why.data;
+
+	t->errors[a == &t->acts[1]] = e;
+	t->done++;
+}
+
+/* Asked for twice at once, by one worker or two: one of them has it. */
+static void
+a_mail_comes_into_one_spool(void **state)
+{
+	struct queue_numbers n[2];
+	struct two_moves t;
+
+	(void)state;
+	for (unsigned second = 0; second < 2; second++) {
+		uint64_t end_ms = clock_monotonic_ms() + RIG_DEADLINE_MS;
+		rig_begin();
+		put_many_sided(0, 3000);
+		world_stop(w);
+		world_open(w, &rig_with_redis, 2);
+		memset(&t, 0, sizeof t);
+		/* What waits here goes back first. */
+		do {
+			world_turn(w);
+			t.done = 0;
+			for (unsigned i = 0; i < 2; i++) {
+				t.acts[i] = (struct queue_act){ .action = QUEUE_MOVE_TO_SPOOL,
+								.id = world_id(0),
+								.why = { (const uint8_t *)&t, 0 },
+								.on_done = on_one_moved };
+				queue_act(queue_end(w->store, i * second), &t.acts[i]);
+			}
+			while (t.done < 2 && clock_monotonic_ms() < end_ms)
+				world_turn(w);
+			assert_int_equal(t.done, 2);
+		} while (t.errors[0] != ERR_OK && t.errors[1] != ERR_OK &&
+			 clock_monotonic_ms() < end_ms);
+		assert_int_equal((t.errors[0] == ERR_OK) + (t.errors[1] == ERR_OK), 1);
+		assert_true(t.errors[0] == ERR_AGAIN || t.errors[1] == ERR_AGAIN);
+		for (unsigned i = 0; i < 2; i++)
+			queue_count(queue_end(w->store, i), &n[i]);
+		assert_int_equal(n[0].mails_here + n[1].mails_here, 1);
+		world_stop(w);
+	}
+}
+
 /* ---- deaths ---- */
 
 static void
@@ -428,6 +483,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(what_was_moved_to_redis_is_delivered_from_there),
 		cmocka_unit_test(what_can_not_be_moved_stays),
 		cmocka_unit_test(a_full_redis_leaves_it_in_the_spool),
+		cmocka_unit_test(a_mail_comes_into_one_spool),
 		cmocka_unit_test(a_death_on_the_way_to_redis_neither_loses_nor_doubles),
 		cmocka_unit_test(a_death_on_the_way_to_the_spool_neither_loses_nor_doubles),
 	};
