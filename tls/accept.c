@@ -244,7 +244,7 @@ SSL_CTX *
 tls_server_context(struct tls_setup *s, struct buf *why)
 {
 	const struct config_tls *options = &s->config->tls;
-	SSL_CTX *x = tls_context_new(NULL, TLS_server_method(), options);
+	SSL_CTX *x = tls_context_new(TLS_server_method(), options);
 
 	if (x == NULL)
 		return NULL;

@@ -16,7 +16,6 @@
 #include "core/base/assert.h"
 #include "tls/context.h"
 #include "tls/engine.h"
-#include "tls/lean.h"
 #include "tls/sessions.h"
 
 enum { DANE_TA = 2, DANE_EE = 3 };
@@ -214,7 +213,7 @@ offer_session(struct client *c)
 SSL_CTX *
 tls_client_context(struct tls_setup *s)
 {
-	SSL_CTX *x = tls_context_new(lean_library(), TLS_client_method(), &s->config->tls);
+	SSL_CTX *x = tls_context_new(TLS_client_method(), &s->config->tls);
 
 	if (x == NULL || SSL_CTX_dane_enable(x) <= 0) {
 		SSL_CTX_free(x);

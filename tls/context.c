@@ -13,9 +13,9 @@
 #define GROUPS             "X25519:P-256"
 
 SSL_CTX *
-tls_context_new(OSSL_LIB_CTX *library, const SSL_METHOD *method, const struct config_tls *options)
+tls_context_new(const SSL_METHOD *method, const struct config_tls *options)
 {
-	SSL_CTX *x = SSL_CTX_new_ex(library, NULL, method);
+	SSL_CTX *x = SSL_CTX_new(method);
 	bool is_compatible = options->ciphers == TLS_CIPHERS_COMPATIBLE;
 
 	if (x == NULL)

@@ -21,9 +21,8 @@ struct tls {
 	struct sessions *sessions; /* of servers; goes from one setup to the next */
 };
 
-/* What both sides have in common; `library` NULL: the default one. NULL: no memory. */
-SSL_CTX *tls_context_new(OSSL_LIB_CTX *library, const SSL_METHOD *method,
-			 const struct config_tls *options);
+/* What both sides have in common. NULL: no memory. */
+SSL_CTX *tls_context_new(const SSL_METHOD *method, const struct config_tls *options);
 /* Of tls/accept.c. NULL with a line in `why`. The context's app data is the setup. */
 SSL_CTX *tls_server_context(struct tls_setup *s, struct buf *why);
 /* Of tls/connect.c. NULL: no memory. */
