@@ -534,8 +534,8 @@ def test_who_failed_is_counted_where_the_mail_moves_to(node, held):
         assert node.ask("rp_count")[5] == 2
     left = f"{TAG}:m:{mail_id(1)}"
     assert node.client.call("HGET", left, "f") == b"2"
-    for _ in range(2):
-        assert node.ask("rp_depart", mail_id(1), "1" if held else "", 1000, 1) == b"OK"
+    for again in range(2):
+        assert node.ask("rp_depart", mail_id(1), "1" if held else "", 1000, 1, again) == b"OK"
         assert node.ask("rp_count")[5] == 0
     assert node.client.call("EXISTS", left) == 0
 
