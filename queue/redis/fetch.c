@@ -246,6 +246,8 @@ ask(struct redis_shard *s, struct redis_link *link, const char *function, enum r
 	s->again = s->in_doubt && what != ASKING_LOOK;
 	s->asking = what;
 	s->sent_ms = clock_monotonic_ms();
+	/* Whoever wakes the shard from here on does so for more than the answer knows. */
+	s->look_at_ms = e->queue.worker->now_ms + e->store->redis.lease_ms;
 	args_send(e, link, &s->call);
 }
 
@@ -330,7 +332,6 @@ on_fetched(struct redis_call *c, enum err error, const struct redisReply *reply)
 
 	e->calls_open--;
 	s->asking = ASKING_NOTHING;
-	s->look_at_ms = now_ms + e->store->redis.lease_ms;
 	/* Mails may have come to us whose names were lost on the way. */
 	s->in_doubt = s->in_doubt || (error == ERR_IN_DOUBT && was != ASKING_LOOK);
 	if (error != ERR_OK || !redis_number(redis_at(reply, 0), &redis_now_ms)) {
