@@ -168,6 +168,7 @@ def test_a_drain_leaves_what_is_in_the_fallback(folder, redis, sink):
 def test_a_redis_that_goes_meanwhile_is_nobodys_trouble(folder, redis, sink):
     """Each mail gets 250, or 451 where nobody knows, and then comes a second time."""
     with node(folder, "one", redis, sink) as relay, Client(relay.host, relay.port) as client:
+        wait_all_up(relay)  # until then a node that has just begun says 451 for a moment
         client.greet()
         taken, doubtful = [], []
         for number in range(300):
