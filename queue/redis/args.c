@@ -75,6 +75,18 @@ args_id(struct redis_end *e, struct mail_id id)
 }
 
 void
+args_given(struct redis_end *e, const struct redis_mail *m)
+{
+	struct buf *text = &e->args.text;
+	size_t from = text->size;
+
+	id_hex(text, m->mail.id);
+	buf_append_byte(text, ':');
+	buf_append_number(text, m->giving);
+	args_text_since(e, from);
+}
+
+void
 args_state(struct redis_end *e, const struct pack_state *s)
 {
 	size_t from = e->args.text.size;

@@ -120,7 +120,7 @@ changes_args(struct redis_end *e, const struct redis_changes *c, unsigned values
 	for (struct list_node *n = list_first(&c->items); n != NULL; n = list_next(&c->items, n)) {
 		struct redis_item *i = LIST_ITEM(n, struct redis_item, node);
 		i->sent_ms = now_ms;
-		args_id(e, redis_mail_of(i->turn.item.mail)->mail.id);
+		args_given(e, redis_mail_of(i->turn.item.mail));
 		i->kind->args(e, i, c->are_several);
 	}
 	return notice == NULL || notice_args(e, notice);
@@ -469,6 +469,8 @@ outcome_failed(struct redis_end *e, struct redis_item *i, enum err error)
 		return;
 	}
 	e->counters.records_lost++;
+	/* Or this copy is an old one, and another worker took it for the one that we have. */
+	atomic_store(&e->store->leases[m->shard].suspect, true);
 	r->on_done(r, error);
 	owned_item_busy(e, i, ITEM_NEW);
 	owned_lose(e, m);

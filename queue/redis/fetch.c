@@ -57,6 +57,15 @@ mail_owner(const struct redisReply *fields)
 	return mail_field(fields, "o");
 }
 
+static uint32_t
+giving_of(const struct redisReply *fields)
+{
+	uint64_t giving = 0;
+
+	(void)span_to_u64(mail_field(fields, "g"), &giving);
+	return (uint32_t)giving;
+}
+
 bool
 mail_is_held(const struct redisReply *fields)
 {
@@ -97,6 +106,7 @@ mail_read(struct redis_end *e, struct mail_id id, const struct redisReply *field
 		return NULL;
 	}
 	m->pieces = (uint32_t)pieces;
+	m->giving = giving_of(fields);
 	return m;
 }
 
@@ -167,7 +177,8 @@ mail_came(struct redis_end *e, const struct redisReply *one, enum redis_came how
 		return;
 	}
 	struct redis_mail *known = owned_find(e, id);
-	if (known != NULL && (e->came_again || how == CAME_RECOVERED))
+	if (known != NULL && (e->came_again || how == CAME_RECOVERED) &&
+	    known->giving == giving_of(fields))
 		return; /* given again, and known */
 	if (known != NULL && (known->busy > 0 || known->leaving)) {
 		/* Another had taken it over and given it back: what we have in hand is old. */

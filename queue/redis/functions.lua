@@ -6,10 +6,11 @@
 -- below). Times are milliseconds of the server's clock. The keys:
 --
 --   tag:m:ID        HASH  a mail: e envelope, n recipients pending, b pieces of the body, o owner
---                         (absent: it waits), d due at and k lane (of when it waited last; with k
---                         it is in the index), c the change that gave it back last, h hold
---                         revision (odd: held), r0 r1 ... state of a recipient (pack.h), f
---                         recipients that failed (absent: none)
+--                         (absent: it waits), g how often it was given to one (absent: 0), d due at
+--                         and k lane (of when it waited last; with k it is in the index), c the
+--                         change that gave it back last, h hold revision (odd: held), r0 r1 ...
+--                         state of a recipient (pack.h), f recipients that
+--                         failed (absent: none)
 --   tag:b:ID:N      STRING  piece N of its body
 --   tag:x:ID        STRING  tombstone: this id was cancelled, a late commit of it is refused
 --   tag:due:LANE    ZSET  ids that wait, by due time
@@ -123,6 +124,30 @@ local function enter_lane(tag, lane, due, id)
 	call('ZADD', tag .. ':due:' .. lane, due, id)
 	call('ZADD', tag .. ':heads', 'LT', due, lane)
 	call('INCR', tag .. ':waiting')
+end
+
+-- It is inc's from now on. An incarnation may have had it before, and hold an old copy still: the
+-- number of the giving, which goes into the fields that it gets, tells them apart.
+local function give(m, inc, fields)
+	local at = #fields + 1
+	for i = 1, #fields, 2 do
+		if fields[i] == 'g' then
+			at = i
+			break
+		end
+	end
+	local given = tostring((fields[at + 1] or 0) + 1)
+	fields[at], fields[at + 1] = 'g', given
+	call('HSET', m, 'o', inc, 'g', given)
+end
+
+-- "ID:GIVING", which is of that giving alone, or "ID".
+local function split_name(name)
+	return match(name, '^([^:]*):?(.*)$')
+end
+
+local function is_owner(owner, given, inc, giving)
+	return owner == inc and (giving == '' or giving == (given or '0'))
 end
 
 local function is_odd(h)
@@ -274,14 +299,16 @@ local function rp_commit(keys, args)
 end
 
 -- Reads what a record needs to know: owner, pending, pieces, lane, hold, and the states that are
--- there of the recipients that args name from `first` on, by position; and how many failed.
+-- there of the recipients that args name from `first` on, by position; how many failed; and how
+-- often it was given.
 local function read_mail(m, args, first, last)
 	if first == last - 1 then
-		local mail = call('HMGET', m, 'o', 'n', 'b', 'k', 'h', 'r' .. args[first], 'f')
-		return mail, mail[7]
+		local mail = call('HMGET', m, 'o', 'n', 'b', 'k', 'h', 'r' .. args[first], 'f',
+			'g')
+		return mail, mail[7], mail[8]
 	end
-	local mail = call('HMGET', m, 'o', 'n', 'b', 'k', 'h', 'f')
-	local failed = mail[6]
+	local mail = call('HMGET', m, 'o', 'n', 'b', 'k', 'h', 'f', 'g')
+	local failed, given = mail[6], mail[7]
 	local fields, count = {}, 0
 	for i = first, last - 1, 2 do
 		count = count + 1
@@ -293,7 +320,7 @@ local function read_mail(m, args, first, last)
 			mail[4 + from + i] = states[i]
 		end
 	end
-	return mail, failed
+	return mail, failed, given
 end
 
 -- Is this value news? A final state stays as it is; a former owner is believed only that it
@@ -375,9 +402,10 @@ end
 -- One outcome: values are args from `first` to `last`, (index value)*; a notice is those from
 -- `notice` on. `change`, a number of what gives the mail back, or '': whoever asks again has given
 -- it away already, and hears the same. Returns a word and the number of recipients left.
-local function record(tag, inc, id, release_ms, lane, change, args, first, last, turn, notice)
+local function record(tag, inc, name, release_ms, lane, change, args, first, last, turn, notice)
+	local id, giving = split_name(name)
 	local m = tag .. ':m:' .. id
-	local mail, failed_before = read_mail(m, args, first, last)
+	local mail, failed_before, given = read_mail(m, args, first, last)
 	local owner, left, h = mail[1], mail[2], mail[5]
 	if not left or turn[id] then
 		return 'GONE', 0
@@ -385,7 +413,7 @@ local function record(tag, inc, id, release_ms, lane, change, args, first, last,
 	if change ~= '' and call('HGET', m, 'c') == change then
 		return 'OK', tonumber(left)
 	end
-	local mine = owner == inc
+	local mine = is_owner(owner, given, inc, giving)
 	local writes, written, ended, failed = merge(mail, args, first, last, mine)
 	left = left - ended
 
@@ -441,7 +469,8 @@ local function end_of_values(args, at, release_ms)
 	return at + 2 * number(args[at], 'count')
 end
 
--- inc id release_ms lane count (index value)*count [change | notice_id pieces pending envelope]
+-- inc id[:giving] release_ms lane count (index value)*count
+--     [change | notice_id pieces pending envelope]
 --   -> {OK, left} | {LOST, left} not the owner's: only values 'D' were merged | {GONE, 0} |
 --      {NOBODY, left} the notice can not be committed, and nothing was changed
 local function rp_record(keys, args)
@@ -459,8 +488,9 @@ local function rp_record(keys, args)
 	return { word, left }
 end
 
--- inc (id release_ms lane change count (index value)*count)+ -> {OK | LOST | GONE, left, ...}: the
--- same, without notices, for the mails of one turn of a worker, each by itself.
+-- inc (id[:giving] release_ms lane change count (index value)*count)+
+--   -> {OK | LOST | GONE, left, ...}: the same, without notices, for the mails of one turn of a
+--      worker, each by itself.
 local function rp_records(keys, args)
 	if not call then start() end
 	local tag, inc, turn = keys[1], args[1], new_turn()
@@ -482,7 +512,7 @@ local function rp_records(keys, args)
 	return out
 end
 
--- inc (id release_ms lane)* -> how many were released; others' are skipped
+-- inc (id[:giving] release_ms lane)* -> how many were released; others' are skipped
 local function rp_release(keys, args)
 	if not call then start() end
 	local tag, inc = keys[1], args[1]
@@ -494,10 +524,11 @@ local function rp_release(keys, args)
 	end
 	local now, released = now_ms(), 0
 	for i = 2, #args, 3 do
-		local id, lane = args[i], args[i + 2]
+		local id, giving = split_name(args[i])
+		local lane = args[i + 2]
 		local m = tag .. ':m:' .. id
-		local mail = call('HMGET', m, 'o', 'k', 'h')
-		if mail[1] == inc then
+		local mail = call('HMGET', m, 'o', 'k', 'h', 'g')
+		if is_owner(mail[1], mail[4], inc, giving) then
 			local due = now + args[i + 1]
 			call('HSET', m, 'd', due, 'k', lane)
 			start_waiting(tag, m, inc, id, due, lane, mail[2], mail[3])
@@ -553,7 +584,7 @@ local function rp_claim(keys, args)
 			local m = tag .. ':m:' .. id
 			local fields = call('HGETALL', m)
 			if fields[1] then
-				call('HSET', m, 'o', inc)
+				give(m, inc, fields)
 				taken = taken + 1
 				out[2 + taken], own[taken] = { id, fields }, id
 			else -- it was deleted behind the functions' back
@@ -596,7 +627,7 @@ local function rp_take(keys, args)
 				local m = tag .. ':m:' .. ids[j]
 				local fields = call('HGETALL', m)
 				if fields[1] then
-					call('HSET', m, 'o', inc)
+					give(m, inc, fields)
 					taken = taken + 1
 					out[2 + taken] = { ids[j], fields, former }
 					own[taken] = ids[j]

@@ -105,7 +105,8 @@ struct redis_mail {
 	struct redis_recipient *recipients;
 	uint32_t shard;
 	uint32_t pieces;
-	uint32_t busy; /* items that are loading, claimed, recording */
+	uint32_t giving; /* field g, of when it came to us */
+	uint32_t busy;   /* items that are loading, claimed, recording */
 	uint64_t idle_since_ms;
 	size_t size; /* of the block, in the body budget */
 	bool leaving;
@@ -321,6 +322,8 @@ bool args_envelope(struct redis_end *e, const struct mail_envelope *envelope);
 void args_incarnation(struct redis_end *e);
 /* Who says something of this mail: where it has come to us anew since, not its owner. */
 void args_owner(struct redis_end *e, const struct redis_mail *m);
+/* The id, and the giving by which we have it: an old copy is not believed. */
+void args_given(struct redis_end *e, const struct redis_mail *m);
 /* The lane of a mail that is due because of this recipient. */
 void args_lane(struct redis_end *e, const struct redis_mail *m, uint32_t recipient);
 void args_lane_of(struct redis_end *e, struct span address);

@@ -82,7 +82,7 @@ leave_send(struct redis_end *e)
 	unsigned shard = LIST_ITEM(list_first(&e->leaves), struct redis_mail, leave)->shard;
 	struct redis_link *link = redis_servers_link(e->servers, shard);
 	struct leave *l = link == NULL || redis_link_is_full(link) ? NULL : calloc(1, sizeof *l);
-	const size_t text = REDIS_LANE_MOST + REDIS_ID_SIZE + 24;
+	const size_t text = REDIS_LANE_MOST + REDIS_ID_SIZE + 48;
 	struct list_node *next;
 	unsigned count = 0;
 
@@ -101,7 +101,7 @@ leave_send(struct redis_end *e)
 		if (m->shard != shard)
 			continue;
 		uint64_t now_ms = e->queue.worker->now_wall_ms;
-		args_id(e, m->mail.id);
+		args_given(e, m);
 		args_number(e, m->leave_at_ms > now_ms ? m->leave_at_ms - now_ms : 0);
 		args_lane(e, m, m->leave_recipient);
 		list_unlink(n);

@@ -60,7 +60,7 @@ restate(struct redis_end *e, const struct redis_mail *m)
 		.call = { .on_reply = on_restated }, .end = e, .id = m->mail.id, .losses = e->losses
 	};
 	args_owner(e, m);
-	args_id(e, m->mail.id);
+	args_given(e, m);
 	args_span(e, span_none());
 	args_span(e, span_none());
 	args_number(e, count);

@@ -21,9 +21,11 @@
  * id: where it is done, and where another node may have to do it (incarnation, token, id). */
 enum { NAME = 1, INCARNATION = 4, FIRST = 5, ACT = 4, ASK = 6 };
 
+/* An id, or "ID:GIVING". */
 static struct oracle_mail *
-mail_of(struct span hex)
+mail_of(struct span name)
 {
+	struct span hex = name.size > 32 && name.data[32] == ':' ? span_first(name, 32) : name;
 	char text[33] = "";
 	struct mail_id id = { 0, 0 };
 

@@ -16,7 +16,7 @@ class Mail:
     def __init__(self, envelope, pending, pieces, owner):
         self.envelope, self.pending, self.pieces = envelope, pending, pieces
         self.owner, self.due, self.lane, self.hold = owner, None, None, 0
-        self.states, self.change, self.failed = {}, None, 0
+        self.states, self.change, self.failed, self.given = {}, None, 0, 0
 
     def is_held(self):
         return self.hold % 2 == 1
@@ -24,10 +24,15 @@ class Mail:
     def waits(self):
         return self.owner is None and not self.is_held()
 
+    def is_of(self, inc, giving):
+        return self.owner == inc and giving in ("", str(self.given))
+
     def fields(self):
         out = {b"e": self.envelope, b"n": u(str(self.pending)), b"b": u(str(self.pieces))}
         if self.owner:
             out[b"o"] = u(self.owner)
+        if self.given:
+            out[b"g"] = u(str(self.given))
         if self.due is not None:
             out[b"d"] = u(str(self.due))
         if self.lane is not None:
@@ -185,13 +190,14 @@ class Shard:
             self.ensure_lease(inc, lease_ms)
         return [b"OK" if verdict == "DONE" else u(verdict) for verdict in verdicts]
 
-    def record(self, inc, id, release_ms, lane, values, notice=None, change=None):
+    def record(self, inc, name, release_ms, lane, values, notice=None, change=None):
+        id, _, giving = name.partition(":")
         mail = self.mails.get(id)
         if mail is None:
             return [b"GONE", 0]
         if change is not None and mail.change == change:
             return [b"OK", mail.pending]
-        mine = mail.owner == inc
+        mine = mail.is_of(inc, giving)
         news = {}
         for index, value in values:
             old = mail.states.get(index, b"P")
@@ -224,8 +230,9 @@ class Shard:
 
     def release(self, inc, rows):
         count = 0
-        for id, release_ms, lane in rows:
-            if id in self.mails and self.mails[id].owner == inc:
+        for name, release_ms, lane in rows:
+            id, _, giving = name.partition(":")
+            if id in self.mails and self.mails[id].is_of(inc, giving):
                 self.wait(id, self.now + release_ms, lane)
                 count += 1
         return count
@@ -239,6 +246,7 @@ class Shard:
         for _, lane in due_lanes:
             room = min(math.floor(most / 8) + 1, most - len(out))
             for due, id in [row for row in lanes[lane] if row[0] <= self.now][:room]:
+                self.mails[id].given += 1
                 out.append([u(id), self.mails[id].fields()])
                 given.append(id)
         self.give(inc, lease_ms, given)
@@ -253,6 +261,7 @@ class Shard:
         out = []
         for id, former in chosen:
             assert former in over and self.mails[id].owner == former
+            self.mails[id].given += 1
             out.append([u(id), self.mails[id].fields(), u(former)])
         self.give(inc, lease_ms, [id for id, _ in chosen])
         for other in over:

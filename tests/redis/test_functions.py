@@ -249,6 +249,28 @@ def test_a_lease_ends_and_another_takes_over(node):
     assert other.record(mail_id(2), [(0, b"D" + STATE)]) == [b"GONE", 0]
 
 
+def test_an_old_copy_is_not_the_owners(clocked):
+    """Another has had the mail since, and the same incarnation has it again."""
+    client, clock, _ = clocked
+    node, other, id = Node(client), Node(client, OTHER), mail_id(1)
+    node.put(id, pending=2)
+    assert node.record(f"{id}:0", [(0, b"P" + STATE)]) == [b"OK", 2]
+    clock.move(LEASE_MS)
+    row = other.ask("rp_take", OTHER, LEASE_MS, 64)[2]
+    assert dict(zip(row[1][::2], row[1][1::2]))[b"g"] == b"1"
+    assert other.ask("rp_release", OTHER, f"{id}:0", 0, "a.example") == 0
+    assert other.ask("rp_release", OTHER, f"{id}:1", 0, "a.example") == 1
+    row = node.ask("rp_claim", INC, LEASE_MS, 64)[2]
+    assert dict(zip(row[1][::2], row[1][1::2]))[b"g"] == b"2"
+    for old in (f"{id}:0", f"{id}:1"):
+        assert node.record(old, [(0, b"F" + STATE)]) == [b"LOST", 2]
+        assert node.ask("rp_records", INC, old, "", "", "", 1, 0, b"F" + STATE) == [b"LOST", 2]
+        assert node.ask("rp_release", INC, old, 0, "a.example") == 0
+    assert client.call("HGET", f"{TAG}:m:{id}", "r0") == b"P" + STATE
+    assert node.record(f"{id}:0", [(0, b"D" + STATE)]) == [b"LOST", 1]
+    assert node.record(f"{id}:2", [(1, b"F" + STATE)]) == [b"OK", 0]
+
+
 def test_a_mail_that_was_taken_over_is_seen_when_it_waits(clocked):
     client, clock, _ = clocked
     node, other = Node(client), Node(client, OTHER)

@@ -65,6 +65,11 @@ class Walk:
     def any_inc(self):
         return self.random.choice(INCS)
 
+    def name(self, id):
+        """Often without a giving; mostly with the last one, or with the one before."""
+        given = self.shard.mails[id].given if id in self.shard.mails else 0
+        return id + self.random.choice(["", "", f":{given}", f":{given}", f":{max(given - 1, 0)}"])
+
     def release_ms(self):
         return self.random.choice([0, 1, 50, 700, 5000])
 
@@ -114,15 +119,16 @@ class Walk:
             change = str(self.random.randrange(3))
         flat = [x for pair in values for x in pair]
         more = notice or (() if change is None else (change,))
-        return ("rp_record", inc, id, release, lane, len(values), *flat, *more), \
-            lambda reply: self.shard.record(inc, id, release, lane, values, notice, change), True
+        name = self.name(id)
+        return ("rp_record", inc, name, release, lane, len(values), *flat, *more), \
+            lambda reply: self.shard.record(inc, name, release, lane, values, notice, change), True
 
     def op_records(self):
         """Several, a mail may be named twice."""
         inc, rows = self.any_inc(), []
         for _ in range(self.random.randint(1, 5)):
             id = self.any_id()
-            rows.append((id, self.random.choice(["", self.release_ms()]),
+            rows.append((self.name(id), self.random.choice(["", self.release_ms()]),
                          self.random.choice(LANES), self.values(id), None,
                          self.random.choice([None, "0", "1"])))
         flat = [x for id, release, lane, values, _, change in rows for x in (
@@ -131,7 +137,7 @@ class Walk:
 
     def op_release(self):
         inc = self.any_inc()
-        rows = [(self.any_id(), self.release_ms(), self.random.choice(LANES))
+        rows = [(self.name(self.any_id()), self.release_ms(), self.random.choice(LANES))
                 for _ in range(self.random.randrange(4))]
         return ("rp_release", inc, *[x for row in rows for x in row]), \
             lambda reply: self.shard.release(inc, rows), True
