@@ -11,10 +11,10 @@
  *
  * A node holds a lease on each shard in which it owns something, renewed every sixth of its length.
  * When it runs out, others take its mails over; what it then records is refused (ERR_LOST), but
- * for `delivered`, which is a fact. Not so what comes when the same incarnation has claimed the
- * mail again after others had it (but see redis_mail.stale): that is taken for the owner's, and
- * replaces what they noted of who is pending. Before the end of data the relay asks whether the
- * lease is valid for a third of its length more, by a monotonic clock (queue_lease_is_valid).
+ * for `delivered`, which is a fact. So is what comes of an old copy when the same incarnation has
+ * claimed the mail again after others had it: each giving of a mail has a number, which a change
+ * names. Before the end of data the relay asks whether the lease is valid for a third of its length
+ * more, by a monotonic clock (queue_lease_is_valid).
  *
  * Times in Redis are of Redis's clock. This end adds its offset (wall clock less Redis's time, as
  * of the last answer that told it) where a time comes in, and takes it off where one goes out.

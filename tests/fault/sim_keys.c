@@ -72,9 +72,13 @@ find(struct keys *k, struct span name)
 {
 	struct key **at = place_of(k, name);
 
-	if (*at != NULL && (*at)->expires_ms != 0 && now_ms(k) > (*at)->expires_ms)
-		delete_at(at);
-	return *at == NULL ? NULL : at;
+	if (*at == NULL)
+		return NULL;
+	if ((*at)->expires_ms != 0 && now_ms(k) > (*at)->expires_ms) {
+		delete_at(at); /* and there is the next one of the bucket now */
+		return NULL;
+	}
+	return at;
 }
 
 /* NULL: it is not there. A key of another kind is a bug of who asks. */
