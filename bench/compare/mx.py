@@ -3,7 +3,7 @@
 """What MX records cost, on one machine with the generator: the rate with them against the rate of a
 route that names the next hop by number.
 
-    mx.py [--mode pipelined|lockstep] [--rounds 3] [--seconds 8] [--ttl 5]
+    mx.py [--mode pipelined|lockstep] [--rounds 3] [--seconds 8] [--ttl 60]
 
 Recipients of 1000 domains in turn. Each has an MX record of its own in a zone that nsd serves, all
 with the same host; the relay may keep the answers for --ttl seconds, so that each domain is looked

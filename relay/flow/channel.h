@@ -30,8 +30,9 @@ struct channel {
 	struct plan *plan;     /* in which it was a host: a reference */
 	struct plan_host peer; /* it, as it was then */
 	struct protection protection;
-	uint64_t reported;  /* a hash of the domain whose session was counted last; 0: none */
-	struct job_tls tls; /* of the handshake, once it is done */
+	uint64_t reported;        /* a hash of the domain whose session was counted last; 0: none */
+	struct net_address local; /* our end, once a report has to name it */
+	struct job_tls tls;       /* of the handshake, once it is done */
 	struct peer_auth auth;
 	bool securing;      /* the handshake is under way */
 	bool plain_next;    /* it failed, and the jobs may come back without TLS */

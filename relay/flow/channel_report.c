@@ -65,14 +65,13 @@ count(struct channel *c, const struct job *j, const char *result, struct span wh
 	struct buf records = buf_of(records_memory, sizeof records_memory);
 	struct buf ip = buf_of(ip_memory, sizeof ip_memory);
 	struct buf from = buf_of(from_memory, sizeof from_memory);
-	struct net_address ours;
 
 	if (policy_of(c) == TALLY_TLSA)
 		write_records(c, &records);
 	if (result != NULL) {
 		net_address_show_ip(&c->peer.address, &ip);
-		if (net_local(c->conn.fd, &ours))
-			net_address_show_ip(&ours, &from);
+		if (c->local.size > 0 || net_local(c->conn.fd, &c->local))
+			net_address_show_ip(&c->local, &from);
 	}
 	c->reported = span_hash_nocase(j->destination->name, 1);
 	flow_count_tls(c->flow, (struct tls_tally_row){
