@@ -97,6 +97,9 @@ struct resolver {
 /* Has everything that was to be told been told? Then the stop is complete. */
 void resolver_maybe_stopped(struct resolver *r);
 
+/* share.c: tells the other workers what the library has answered. */
+void share_answer(struct resolver *r, struct span name, enum dns_type type, struct dns_answer *a);
+
 /* proof.c */
 void proof_stop(struct resolver *r);
 void proof_free(struct resolver *r);

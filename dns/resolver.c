@@ -256,6 +256,7 @@ finish(struct question *q, struct dns_answer *a)
 		log_failure(q, a);
 	hint_at_forwarders(r, a);
 	tell_askers(q, a);
+	share_answer(r, span_of(q->name, q->name_size), q->type, a);
 	cache_put(r->answers, span_of(q->name, q->name_size), q->type, a, answer_bytes(a),
 		  a->expires_at_ms);
 	drop_question(q);

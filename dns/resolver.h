@@ -9,7 +9,8 @@
  * What mail depends on stays apart: a name that does not exist, a name without data of this type,
  * a failure that may pass, and data that failed validation. An answer carries its security: SECURE
  * means that every signature from the trust anchor down was checked in this process (also of a
- * denial). Answers are cached parsed, in front of the library's own cache, until their least TTL.
+ * denial). Answers are cached parsed, in front of the library's own cache, until their least TTL;
+ * what one worker's library has answered goes into the caches of the others, too.
  *
  * Bounds: questions under way (the rest wait in line, with their deadline running), the size of
  * the line, records and bytes an answer, the cache. Where the line is full the outcome is FAILED.

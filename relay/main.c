@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <pthread.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -516,6 +517,7 @@ run_worker(void *argument)
 		worker_turn(&m->worker, 0);
 	}
 	pthread_barrier_wait(&d->barrier); /* nobody rings any more: rings may go */
+	mailbox_run(&m->worker.mailbox, SIZE_MAX); /* what nobody waits for: answers of DNS */
 	worker_close(&m->worker);
 	return NULL;
 }

@@ -102,6 +102,12 @@ stop(void)
 	assert_int_equal(ring_ops(rig.worker.ring), 0);
 }
 
+static void
+on_other_stopped(void *context)
+{
+	*(bool *)context = true;
+}
+
 static int
 tear_down(void **state)
 {
@@ -238,6 +244,55 @@ equal_questions_are_asked_once(void **state)
 		assert_ptr_equal(asked[i].answer, asked[0].answer);
 	assert_int_equal(name_server_count(rig.server, "held"), 2);
 	assert_int_equal(METRIC_GET(rig.metrics, DNS_JOINED), 9);
+}
+
+/* Two workers, turned by hand: what one has learnt the other one knows, but for failures and what
+ * has no time to live. */
+static void
+an_answer_is_told_to_other_workers(void **state)
+{
+	static const char *const names[] = { "ok.example", "nx.example", "fail.example",
+					     "short.example" };
+	static const bool is_told[] = { true, true, false, false };
+	struct worker other = { 0 };
+	struct worker *both[] = { &rig.worker, &other };
+	struct resolver *theirs;
+	struct dns_answer *a;
+	char text[512];
+	struct buf why = buf_of(text, sizeof text);
+
+	(void)state;
+	worker_init(&rig.worker, 0, 2, both, &worker_options);
+	worker_init(&other, 1, 2, both, &worker_options);
+	rig.worker.metrics = rig.metrics;
+	start();
+	rig.worker.resolver = rig.resolver;
+	theirs = resolver_new(&other, &rig.options, 2, &why);
+	assert_non_null(theirs);
+	other.resolver = theirs;
+	assert_true(worker_open(&other, &worker_options, &why));
+	for (unsigned i = 0; i < 4; i++)
+		ask(i, names[i], DNS_A);
+	turn_until_done(4);
+	worker_turn(&other, WAIT_US);
+	for (unsigned i = 0; i < 4; i++) {
+		a = resolver_peek(theirs, span_of_string(names[i]), DNS_A);
+		assert_ptr_equal(a, is_told[i] ? asked[i].answer : NULL);
+		if (a != NULL)
+			dns_answer_put(a);
+	}
+	/* A letter that finds its reader stopped. */
+	ask(4, "ok2.example", DNS_A);
+	turn_until_done(5);
+	bool stopped = false;
+	resolver_stop(theirs, on_other_stopped, &stopped);
+	while (!stopped)
+		worker_turn(&other, WAIT_US);
+	ask(5, "ok3.example", DNS_A);
+	turn_until_done(6);
+	assert_true(mailbox_run(&other.mailbox, SIZE_MAX) >= 1);
+	worker_close(&other);
+	resolver_free(theirs);
 }
 
 static void
@@ -772,6 +827,7 @@ main(void)
 		TEST(every_outcome_is_told_apart),
 		TEST(equal_questions_are_asked_once),
 		TEST(an_answer_is_remembered),
+		TEST(an_answer_is_told_to_other_workers),
 		TEST(the_line_is_bounded_and_in_order),
 		TEST(a_question_ends_by_its_deadline),
 		TEST(a_cancelled_question_is_not_told),
