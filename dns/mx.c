@@ -26,7 +26,7 @@ static const struct {
 	[MX_NO_HOST] = { "no_host", "5.4.4", false },
 	[MX_LOOP] = { "loop", "5.4.6", false },
 	[MX_FAILED] = { "failed", "4.4.3", true },
-	[MX_BOGUS] = { "bogus", "4.7.0", true },
+	[MX_BOGUS] = { "bogus", "4.4.3", true },
 	[MX_UNPROTECTED] = { "unprotected", "4.7.5", true },
 };
 

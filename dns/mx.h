@@ -33,7 +33,7 @@ enum mx_outcome {
 	MX_NO_HOST,   /* 5.4.4 neither MX nor address, or MX hosts without any address */
 	MX_LOOP,      /* 5.4.6 we are the best MX, and no route says where its mail goes */
 	MX_FAILED,    /* 4.4.3 */
-	MX_BOGUS,     /* 4.7.0 */
+	MX_BOGUS,     /* 4.4.3 */
 	/* 4.7.5 there are hosts, but none to which the way can be protected as it must be. Never of
 	 * a lookup: whoever knows the policy says so. */
 	MX_UNPROTECTED,
