@@ -455,6 +455,16 @@ switch_to(unsigned node)
 	at = &relays[node];
 }
 
+/* Where outcomes cannot be recorded, for want of disk, no delivery begins. */
+static void
+note_full(void)
+{
+	for (unsigned i = 0; i < drive_worker_count; i++) {
+		if (!queue_may_deliver(drive_workers[i]->queue))
+			world->oracle->refused_ms = oracle_wall_ms();
+	}
+}
+
 /* The world and all relays go on by a little; then it is the turn of the same one again. */
 static bool
 pump(void)
@@ -467,6 +477,7 @@ pump(void)
 			continue;
 		switch_to(n);
 		drain_log();
+		note_full();
 	}
 	oracle_watch_times();
 	switch_to(node);

@@ -26,7 +26,7 @@
 #include "tests/fault/toy/toy_store.h"
 #endif
 
-enum { SECONDS_MOST = 60 };
+enum { SECONDS_MOST = 180 };
 
 static const char *const plant_names[SIM_PLANT_COUNT] = {
 	[SIM_PLANT_NONE] = "none",           [SIM_PLANT_DURABLE_WRITE] = "durable-write",

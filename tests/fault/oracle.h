@@ -192,6 +192,7 @@ struct oracle {
 	uint64_t watched_ms;
 	/* The relay may be unable to make a report: it says so, and does without it. */
 	bool is_scarce;
+	uint64_t refused_ms; /* when outcomes could not be recorded last: no delivery begins then */
 	/* The relay asks the sinks for recipients (callouts), and takes those it learns nothing of.
 	 */
 	bool asks_sinks, takes_uncertain;

@@ -83,7 +83,11 @@ due_ms(const struct oracle_mail *m, const struct oracle_recipient *r)
 {
 	uint64_t due = r->retry_at_ms > m->accepted_at_ms ? r->retry_at_ms : m->accepted_at_ms;
 
+	/* What was asked for last may be durable, although nobody was told. */
+	if (!r->due_is_known && r->asked_retry_ms > due)
+		due = r->asked_retry_ms;
 	due = due > m->free_since_ms ? due : m->free_since_ms;
+	due = due > world->oracle->refused_ms ? due : world->oracle->refused_ms;
 	due = due > world->oracle->resumed_ms[r->site] ? due : world->oracle->resumed_ms[r->site];
 	return due > world->oracle->up_since_ms ? due : world->oracle->up_since_ms;
 }
@@ -320,6 +324,7 @@ oracle_times_recorded(struct oracle_mail *m, const struct queue_result *result)
 void
 oracle_times_failed(struct oracle_mail *m, const struct queue_result *results, uint32_t count)
 {
+	world->oracle->refused_ms = oracle_wall_ms();
 	for (uint32_t i = 0; i < count; i++)
 		m->recipients[results[i].recipient].repeated = true;
 }
@@ -406,12 +411,11 @@ watch(const struct oracle_mail *m, uint32_t recipient, uint64_t now_ms)
 	uint64_t slack_us = o->terms.slack_ms * 1000;
 	uint64_t lost_us = o->unreachable_until_us[r->site];
 
+	/* What a dead incarnation leaves comes all at once, or what was in delivery one after the
+	 * other, each alone, and anew for each death: a turn at a silent next hop takes minutes. */
 	uint64_t grace_ms = o->terms.grace_ms;
-
-	/* What a dead incarnation leaves comes all at once, to all workers, each of whose turns at
-	 * a silent next hop takes minutes. */
-	if (o->is_remote && lost_us != 0)
-		grace_ms *= 2;
+	if (lost_us != 0)
+		grace_ms *= o->is_remote ? 2 : o->incarnation;
 	end_ms = end_ms > due ? end_ms : due;
 	if (now_ms > end_ms + grace_ms)
 		sim_fail("mail %u recipient %u (site %u) is queued, and its time has been over for "
