@@ -12,7 +12,8 @@ import pytest
 
 import redis_server
 from daemon import Client, Ringpost
-from redis_server import Redis
+from redis_groups import KINDS, info
+from redis_server import Redis, wait_until
 from sink import Session, Sink
 from test_mx import FIRST, tree  # noqa: F401 (a fixture)
 from test_submission import ANN, BODY, PASSWORD, Submission, fail, send
@@ -30,13 +31,18 @@ def redis(folder):
 
 
 @pytest.fixture
-def make(folder, redis, sink):
+def where(redis):
+    """What a relay is told of Redis."""
+    return {"server": redis.server}
+
+
+@pytest.fixture
+def make(folder, where, sink):
     """Three running relays with what differs in their configuration."""
     def node(name, config, lease_s):
         return Submission(folder / name, sink, {
             "hostname": f"{name}.test", "timeouts": {"drain": "2s"},
-            "queue": {"store": "redis",
-                      "redis": {"server": redis.server, "lease": f"{lease_s}s"}}, **config})
+            "queue": {"store": "redis", "redis": {**where, "lease": f"{lease_s}s"}}, **config})
 
     with contextlib.ExitStack() as running:
         yield lambda config=None, lease_s=LEASE_S: [
@@ -63,12 +69,14 @@ def at_once(count, run):
 
 # ---- users ----
 
-def test_a_users_mails_in_an_hour_over_all_nodes(make, sink):
+# RSET behind each refusal is junk, and how often one node refuses while another has some left is as
+# chance will have it.
+FORTY = {"users": {"defaults": {"mails_per_hour": 40, "mails_per_day": 1000}},
+         "limits": {"junk_max": 1000000}}
+
+
+def send_forty(nodes):
     """All that the limit allows goes through, over whichever node, and not one more."""
-    # RSET behind each refusal is junk, and how often one node refuses while another has some left
-    # is as chance will have it.
-    nodes = make({"users": {"defaults": {"mails_per_hour": 40, "mails_per_day": 1000}},
-                  "limits": {"junk_max": 1000000}})
     accepted = [[] for _ in range(9)]
     deadline = time.monotonic() + 60
 
@@ -88,7 +96,44 @@ def test_a_users_mails_in_an_hour_over_all_nodes(make, sink):
         with node.login() as client:
             assert [send(client) for _ in range(3)] == [(450, "4.7.1")] * 3
         assert node.log.wait("user_limit")["limit"] == "mails_per_hour"
+
+
+def test_a_users_mails_in_an_hour_over_all_nodes(make, sink):
+    send_forty(make(FORTY))
     assert len(sink.wait(40)) == 40
+
+
+class TheOneThatCounts:
+    """Chooses the master that has what users have sent, once its replicas have it, too."""
+
+    def choice(self, masters):
+        (chosen,) = [redis for redis in masters if redis.ask("KEYS", "*:limit:use:user:*")]
+        wait_until(lambda: {info(chosen)["master_repl_offset"]} == {
+            field.split("=")[1] for key, row in info(chosen).items() if key.startswith("slave")
+            for field in row.split(",") if field.startswith("offset=")}, chosen, "replicas")
+        return chosen
+
+
+@pytest.mark.parametrize("kind", ["sentinel", "cluster"])
+def test_limits_hold_over_servers_that_fail_over(folder, sink, kind):
+    """What was sent is known to the server that takes the master's place."""
+    with KINDS[kind](folder) as group, contextlib.ExitStack() as running:
+        nodes = [running.enter_context(Submission(folder / name, sink, {
+            "hostname": f"{name}.test", "timeouts": {"drain": "2s"}, **FORTY,
+            "queue": {"store": "redis", "redis": {**group.options(), "lease": f"{LEASE_S}s"}}}))
+            for name in NODES]
+        send_forty(nodes)
+        assert len(sink.wait(40)) == 40
+        lot = TheOneThatCounts()
+        lot.choice(group.masters())
+        clients = [running.enter_context(node.login()) for node in nodes]
+        group.bring_back(group.kill_master(lot))
+        for client in clients:
+            answer, until = None, time.monotonic() + 60
+            while answer != (450, "4.7.1"):
+                assert time.monotonic() < until, answer
+                answer = send(client)
+                assert answer[0] != 250
 
 
 def test_recipients_count_over_all_nodes_and_what_was_not_sent_does_not(make):
