@@ -114,6 +114,7 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ringpost-mx.", dir="/var/tmp") as folder, \
             Tree(pathlib.Path(folder) / "tree") as tree:
+        pathlib.Path(folder).chmod(0o755)  # servers drop to users of their own
         tree.zone("mx.test", ZONE, ttl=arguments.ttl, negative_ttl=arguments.ttl)
         tree.publish()
         relay = LookingRingpost(pathlib.Path(folder) / "ringpostd", (SINK, 25))

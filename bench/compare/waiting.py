@@ -37,7 +37,7 @@ HEAD = "Subject: about {number}\r\nFrom: <source@bench.test>\r\nTo: <one@sink.te
 
 
 class Waiting(RingpostRedis):
-    """Nothing is promised, so nothing is synced."""
+    """Nothing is promised, so nothing is synced; what was tried once waits to the end."""
     compress, listpack = True, 64
 
     def set_up(self):
@@ -48,7 +48,8 @@ class Waiting(RingpostRedis):
         assert old in text
         file.write_text(text.replace(
             old, f'redis: {{ server: "unix:{self.folder}/redis.sock", durability: memory, '
-                 f'compress: {str(self.compress).lower()} }}'))
+                 f'compress: {str(self.compress).lower()} }}') +
+            "retry: { schedule: [12h] }\n")
         text = redis.read_text().replace("appendonly yes", "appendonly no")
         redis.write_text(text + f"hash-max-listpack-value {self.listpack}\n")
 
@@ -83,7 +84,7 @@ def make_corpus(folder, size):
         at = text.index("\n", dice.randrange(len(text) - size - 200)) + 1
         head = HEAD.format(number=number)
         (folder / f"{number}").write_bytes(
-            (head + text[at:at + size - len(head) - 60]).encode() + b"\r\n")
+            (head + text[at:at + size - len(head) - 60].rstrip("\r\n")).encode() + b"\r\n")
 
 
 def fill(relay, corpus, count):
