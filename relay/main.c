@@ -516,7 +516,7 @@ run_worker(void *argument)
 		/* Submits what the last turn has left, such as the bell of the last answer. */
 		worker_turn(&m->worker, 0);
 	}
-	pthread_barrier_wait(&d->barrier); /* nobody rings any more: rings may go */
+	pthread_barrier_wait(&d->barrier);         /* nobody rings any more: rings may go */
 	mailbox_run(&m->worker.mailbox, SIZE_MAX); /* what nobody waits for: answers of DNS */
 	worker_close(&m->worker);
 	return NULL;
