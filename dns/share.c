@@ -62,6 +62,9 @@ share_answer(struct resolver *r, struct span name, enum dns_type type, struct dn
 
 	if (r->stopping || a->is_fleeting || a->outcome == DNS_FAILED || a->outcome == DNS_BOGUS)
 		return;
+	/* Names of clients would fill all caches, and are asked for once each. */
+	if (type == DNS_PTR)
+		return;
 	for (unsigned i = 0; i < w->count; i++) {
 		if (i != w->number)
 			send_letter(w, w->peers[i], name, type, a);
