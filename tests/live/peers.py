@@ -9,6 +9,7 @@ final delivery (Return-Path and such) is named in `adds`.
 
 Limits are raised wherever the server lets us.
 """
+import atexit
 import os
 import pathlib
 import pwd
@@ -29,9 +30,11 @@ NO_SMTPUTF8 = {"utf8-header": "has no SMTPUTF8", "utf8-address": "has no SMTPUTF
 
 
 def open_folder(name):
-    """A temporary folder into which other users may look: servers drop to users of their own."""
+    """A temporary folder into which other users may look: servers drop to users of their own. Gone
+    at the end of the process at the latest."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f"ringpost-{name}-"))
     folder.chmod(0o755)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
