@@ -44,6 +44,23 @@ def merge(base, changes):
     return result
 
 
+def wait_polling(wanted, process, what, timeout_s=30, output=lambda: ""):
+    """The first true value of wanted(), which has no event; the end of the process is one."""
+    deadline = time.monotonic() + timeout_s
+    watch = select.poll()
+    pidfd = os.pidfd_open(process.pid)
+    watch.register(pidfd, select.POLLIN)
+    try:
+        while True:
+            value = wanted()
+            if value:
+                return value
+            assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s"
+            assert not watch.poll(30), f"{what}: the process has ended\n{output()}"
+    finally:
+        os.close(pidfd)
+
+
 def terminate(process, number=signal.SIGTERM, timeout_s=60):
     """Ends a process by its id and returns its status; kills it and fails when it does not end."""
     if process.poll() is None:
@@ -283,20 +300,11 @@ class Ringpost:
         return Metrics(text)
 
     def wait_metric(self, wanted, what, timeout_s=30):
-        """Until wanted(metrics) is true. A scrape has no event; the process's end is one."""
-        deadline = time.monotonic() + timeout_s
-        watch = select.poll()
-        pidfd = os.pidfd_open(self.process.pid)
-        watch.register(pidfd, select.POLLIN)
-        try:
-            while True:
-                metrics = self.metrics()
-                if wanted(metrics):
-                    return metrics
-                assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s"
-                assert not watch.poll(50), f"{what}: the daemon ended\n{self.output()}"
-        finally:
-            os.close(pidfd)
+        """The first metrics of which wanted(metrics) is true."""
+        def scrape():
+            metrics = self.metrics()
+            return metrics if wanted(metrics) else None
+        return wait_polling(scrape, self.process, what, timeout_s, self.output)
 
     def connect(self, timeout_s=30):
         return Client(self.host, self.port, timeout_s)

@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real redis-server on a loopback port of its own, in a folder of its own."""
 import contextlib
-import os
 import pathlib
-import select
 import shutil
 import signal
 import socket
 import subprocess
-import time
 
 import ports
-from daemon import terminate, wait_connectable
+from daemon import terminate, wait_connectable, wait_polling
 
 SAFE = {"appendonly": "yes", "appendfsync": "always", "save": '""'}
 
@@ -21,21 +18,12 @@ def is_installed():
 
 
 def wait_until(wanted, redis, what, timeout_s=30):
-    """The first true value of wanted(), while the server lives: it has no event for such things."""
-    deadline = time.monotonic() + timeout_s
-    watch = select.poll()
-    pidfd = os.pidfd_open(redis.process.pid)
-    watch.register(pidfd, select.POLLIN)
-    try:
-        while True:
-            with contextlib.suppress(OSError, ValueError):
-                value = wanted()
-                if value:
-                    return value
-            assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s"
-            assert not watch.poll(20), f"{what}: the server has ended"
-    finally:
-        os.close(pidfd)
+    """The first true value of wanted(), while the server lives; it may refuse to say meanwhile."""
+    def ask():
+        with contextlib.suppress(OSError, ValueError):
+            return wanted()
+        return None
+    return wait_polling(ask, redis.process, what, timeout_s)
 
 
 class Redis:

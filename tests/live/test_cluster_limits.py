@@ -30,15 +30,10 @@ def redis(folder):
         yield running
 
 
-@pytest.fixture
-def where(redis):
-    """What a relay is told of Redis."""
-    return {"server": redis.server}
-
-
-@pytest.fixture
-def make(folder, where, sink):
-    """Three running relays with what differs in their configuration."""
+@contextlib.contextmanager
+def makes(folder, where, sink):
+    """Gives a function that starts three relays, which are told `where` Redis is, with what differs
+    in their configuration."""
     def node(name, config, lease_s):
         return Submission(folder / name, sink, {
             "hostname": f"{name}.test", "timeouts": {"drain": "2s"},
@@ -47,6 +42,12 @@ def make(folder, where, sink):
     with contextlib.ExitStack() as running:
         yield lambda config=None, lease_s=LEASE_S: [
             running.enter_context(node(name, config or {}, lease_s)) for name in NODES]
+
+
+@pytest.fixture
+def make(folder, redis, sink):
+    with makes(folder, {"server": redis.server}, sink) as make:
+        yield make
 
 
 def at_once(count, run):
@@ -117,11 +118,9 @@ class TheOneThatCounts:
 @pytest.mark.parametrize("kind", ["sentinel", "cluster"])
 def test_limits_hold_over_servers_that_fail_over(folder, sink, kind):
     """What was sent is known to the server that takes the master's place."""
-    with KINDS[kind](folder) as group, contextlib.ExitStack() as running:
-        nodes = [running.enter_context(Submission(folder / name, sink, {
-            "hostname": f"{name}.test", "timeouts": {"drain": "2s"}, **FORTY,
-            "queue": {"store": "redis", "redis": {**group.options(), "lease": f"{LEASE_S}s"}}}))
-            for name in NODES]
+    with KINDS[kind](folder) as group, makes(folder, group.options(), sink) as make, \
+            contextlib.ExitStack() as running:
+        nodes = make(FORTY)
         send_forty(nodes)
         assert len(sink.wait(40)) == 40
         lot = TheOneThatCounts()
