@@ -38,7 +38,7 @@ struct queue_driver {
 	void (*drop_body)(struct queue *q, struct queue_mail *m);
 	void (*record)(struct queue *q, struct queue_record *r);
 	bool (*may_deliver)(struct queue *q);
-	bool (*lease_is_valid)(struct queue *mine, const struct queue_mail *m);
+	uint64_t (*may_end_until_ms)(struct queue *mine, const struct queue_mail *m);
 	void (*attempt)(struct queue *q, struct queue_attempt *a);
 	bool (*list)(struct queue *q, const struct queue_filter *f, uint64_t *cursor,
 		     uint64_t slice_us, bool (*on_row)(void *context, const struct queue_row *row),

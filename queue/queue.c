@@ -267,12 +267,12 @@ queue_may_deliver(struct queue *q)
 	return q->driver->may_deliver(q);
 }
 
-bool
-queue_lease_is_valid(struct queue *mine, const struct queue_mail *m)
+uint64_t
+queue_may_end_until_ms(struct queue *mine, const struct queue_mail *m)
 {
 	OBJ_CHECK(mine, QUEUE_MAGIC);
 	OBJ_CHECK(m, QUEUE_MAIL_MAGIC);
-	return mine->driver->lease_is_valid(mine, m);
+	return mine->driver->may_end_until_ms(mine, m);
 }
 
 void

@@ -273,22 +273,29 @@ struct queue_result {
  *
  * ERR_LOST: another node has taken the mail over (its lease had run out): the outcome was not
  * recorded but for recipients delivered, the item is gone, the caller forgets it. There is no
- * notice then, and its draft is gone. The mail may be read until on_done returns. */
+ * notice then, unless it tells of deliveries alone and all of them were news: then it waits in the
+ * queue, for whichever node (notice_is_kept). Its draft is gone either way. The mail may be read
+ * until on_done returns. may_be_kept: the mail has come to its end, and whether by these outcomes
+ * or by another node's is not known, since an answer was lost and the lease was over. */
 struct queue_record {
 	struct queue_request request;
 	struct queue_item *item;
 	const struct queue_result *results; /* lent until on_done */
 	uint32_t result_count;
-	struct queue_put *notice; /* NULL: none */
+	struct queue_put *notice;   /* NULL: none */
+	bool tells_deliveries_only; /* the notice does */
+	bool notice_is_kept;        /* out, of ERR_LOST */
+	bool may_be_kept;           /* likewise */
 	void (*on_done)(struct queue_record *r, enum err e);
 };
 void queue_record(struct queue *q, struct queue_record *r);
 /* Is there room to record outcomes? If not, start no delivery. */
 bool queue_may_deliver(struct queue *q);
-/* Invariant 3: is the right to record outcomes of this mail certain for at least a third of a
- * lease? A spool's always is (it is locked). Asked right before the end of data, of any worker's
- * claimed item, through one's own end. */
-bool queue_lease_is_valid(struct queue *mine, const struct queue_mail *m);
+/* Invariant 3: until when, by clock_monotonic_ms(), data of this mail may be ended: then the right
+ * to record its outcomes is certain for a third of a lease more. 0: it may not. UINT64_MAX: a
+ * spool's always may (it is locked). It moves on as the lease is renewed. Asked before the end of
+ * data, and until that has left, of any worker's claimed item, through one's own end. */
+uint64_t queue_may_end_until_ms(struct queue *mine, const struct queue_mail *m);
 
 /* Invariant 9: records that an attempt begins, for items with `recovered`; batched. `alone`: it is
  * the only delivery on its worker. The item stays claimed, but for ERR_LOST: another node has taken

@@ -295,12 +295,12 @@ pair_drop_body(struct queue *q, struct queue_mail *m)
 	part->driver->drop_body(part, m);
 }
 
-static bool
-pair_lease_is_valid(struct queue *mine, const struct queue_mail *m)
+static uint64_t
+pair_may_end_until_ms(struct queue *mine, const struct queue_mail *m)
 {
 	struct queue *part = pair_part_of(mine, m);
 
-	return part->driver->lease_is_valid(part, m);
+	return part->driver->may_end_until_ms(part, m);
 }
 
 static void
@@ -352,7 +352,7 @@ const struct queue_driver pair_driver = {
 	.drop_body = pair_drop_body,
 	.record = pair_record,
 	.may_deliver = pair_may_deliver,
-	.lease_is_valid = pair_lease_is_valid,
+	.may_end_until_ms = pair_may_end_until_ms,
 	.attempt = pair_attempt,
 	.list = pair_list,
 	.show = pair_show,

@@ -33,13 +33,13 @@ finish_later(struct redis_end *e, struct queue_request *r, const struct queue_re
 
 /* ---- sending ---- */
 
-/* The mail that goes with these outcomes; NULL: none. */
-static struct queue_put *
+/* What has a mail that goes with its outcomes; NULL: it has none. */
+static const struct queue_record *
 notice_of(const struct redis_item *i)
 {
 	const struct queue_record *r = i->kind->outcomes == NULL ? NULL : i->kind->outcomes(i);
 
-	return r == NULL ? NULL : r->notice;
+	return r == NULL || r->notice == NULL ? NULL : r;
 }
 
 static void
@@ -105,15 +105,15 @@ static bool
 changes_args(struct redis_end *e, const struct redis_changes *c, unsigned values)
 {
 	struct redis_item *first = LIST_ITEM(list_first(&c->items), struct redis_item, node);
-	struct queue_put *notice = notice_of(first);
+	const struct queue_record *notice = notice_of(first);
 	uint64_t now_ms = clock_monotonic_ms();
 	unsigned count = 0;
 
 	for (struct list_node *n = list_first(&c->items); n != NULL; n = list_next(&c->items, n))
 		count++;
 	if (!args_begin(e, c->are_several ? "rp_records" : "rp_record", shard_of_change(first),
-			1 + 5 * count + 2 * values + 4,
-			(notice == NULL ? 0 : notice_text_size(notice)) +
+			1 + 5 * count + 2 * values + 5,
+			(notice == NULL ? 0 : notice_text_size(notice->notice)) +
 				count * (size_t)CHANGE_TEXT + values * (size_t)STATE_TEXT))
 		return false;
 	args_owner(e, redis_mail_of(first->turn.item.mail));
@@ -173,7 +173,7 @@ change_begin(struct redis_end *e, struct redis_item *i, struct queue_request *r,
 	i->request = r;
 	i->kind = kind;
 	i->was_sent = false;
-	i->leaves = false;
+	i->leaves = i->is_told = i->may_be_kept = false;
 	i->number = (uint32_t)(random_u64() >> 33);
 	change_send(e, i);
 }
@@ -220,7 +220,8 @@ note_gone(struct redis_end *e, const struct redis_item *i)
 		report_gone(e, m->mail.id, pending);
 }
 
-/* EXISTS of the notice: was the change that had no answer executed, or lost with its mail? */
+/* EXISTS of the notice: was the change that had no answer executed, or lost with its mail, or has
+ * another node ended it? */
 static void
 on_notice_looked_for(struct redis_call *c, enum err error, const struct redisReply *reply)
 {
@@ -236,16 +237,16 @@ on_notice_looked_for(struct redis_call *c, enum err error, const struct redisRep
 		i->kind->done(e, i, count > 0 ? ERR_OK : ERR_LOST, 0);
 }
 
-/* The mail is gone, by a change of ours or with a fail-over. A notice tells which; false: there is
- * none. */
+/* The mail is gone, by a change of ours, by another node's, or with a fail-over. A notice tells
+ * whether by ours; false: there is none, or it can only be ours. */
 static bool
 look_for_notice(struct redis_end *e, struct redis_item *i)
 {
 	const struct redis_mail *m = redis_mail_of(i->turn.item.mail);
-	const struct queue_record *r = i->kind->outcomes == NULL ? NULL : i->kind->outcomes(i);
+	const struct queue_record *r = notice_of(i);
 	struct redis_link *link = redis_servers_link(e->servers, m->shard);
 
-	if (r == NULL || r->notice == NULL || e->store->redis.durability == REDIS_DISK)
+	if (r == NULL || (e->store->redis.durability == REDIS_DISK && !i->may_be_kept))
 		return false;
 	if (link == NULL || !args_begin(e, NULL, 0, 2, REDIS_NAME_MOST)) {
 		wait_for_link(e, i);
@@ -258,7 +259,7 @@ look_for_notice(struct redis_end *e, struct redis_item *i)
 	return true;
 }
 
-/* "OK" | "LOST" | "GONE" | "NOBODY", and recipients left */
+/* "OK" | "LOST" | "TOLD" | "GONE" | "NOBODY", and recipients left */
 static void
 changed(struct redis_end *e, struct redis_item *i, enum err error, struct span word,
 	const struct redisReply *number)
@@ -275,20 +276,25 @@ changed(struct redis_end *e, struct redis_item *i, enum err error, struct span w
 		i->kind->done(e, i, ERR_STORAGE, 0);
 		return;
 	}
+	struct redis_mail *m = redis_mail_of(i->turn.item.mail);
 	bool is_gone = span_eq(word, SPAN("GONE"));
+	/* What we sent before and heard no answer to may be why it is gone; or whoever had the mail
+	 * when the lease was over has ended it. */
+	bool may_be_ours = is_gone && i->was_sent && i->kind->outcomes != NULL;
+	i->may_be_kept = may_be_ours && !lease_is_certain(e->store, m, e->queue.worker->now_ms);
 	if (is_gone)
 		note_gone(e, i);
-	if (is_gone && i->was_sent && look_for_notice(e, i))
+	if (may_be_ours && look_for_notice(e, i))
 		return;
-	/* What we sent before and heard no answer to may be why it is gone. */
-	bool is_done = span_eq(word, SPAN("OK")) || (is_gone && i->was_sent);
+	bool is_done = span_eq(word, SPAN("OK")) || (may_be_ours && !i->may_be_kept);
 	/* Of the notice: one that an earlier send has committed may be another's by now. */
 	e->came_until_ms = i->was_sent ? 0 : i->sent_ms;
 	if (!is_done) {
+		i->is_told = span_eq(word, SPAN("TOLD"));
 		i->kind->done(e, i, span_eq(word, SPAN("NOBODY")) ? ERR_AWAY : ERR_LOST, 0);
 		return;
 	}
-	lease_note_ours(redis_mail_of(i->turn.item.mail), i->sent_ms);
+	lease_note_ours(m, i->sent_ms);
 	i->kind->done(e, i, ERR_OK, (uint64_t)left);
 }
 
@@ -469,6 +475,8 @@ outcome_failed(struct redis_end *e, struct redis_item *i, enum err error)
 		return;
 	}
 	e->counters.records_lost++;
+	r->notice_is_kept = i->is_told;
+	r->may_be_kept = i->may_be_kept;
 	/* Or this copy is an old one, and another worker took it for the one that we have. */
 	atomic_store(&e->store->leases[m->shard].suspect, true);
 	r->on_done(r, error);
@@ -549,7 +557,7 @@ failed_record_done(struct redis_end *e, struct queue_request *request)
 	struct redis_item *i = redis_item_of(r->item);
 
 	i->request = request;
-	i->leaves = false;
+	i->leaves = i->is_told = i->may_be_kept = false;
 	outcome_failed(e, i, request->error);
 }
 

@@ -675,14 +675,17 @@ notice_text_size(const struct queue_put *p)
 }
 
 bool
-notice_args(struct redis_end *e, const struct queue_put *p)
+notice_args(struct redis_end *e, const struct queue_record *r)
 {
-	const struct redis_mail *m = draft_of(p->draft)->mail;
+	const struct redis_mail *m = draft_of(r->notice->draft)->mail;
 
 	args_id(e, m->mail.id);
 	args_number(e, m->pieces);
 	args_number(e, m->envelope.recipient_count);
-	return args_envelope(e, &m->envelope);
+	if (!args_envelope(e, &m->envelope))
+		return false;
+	args_number(e, r->tells_deliveries_only);
+	return true;
 }
 
 void

@@ -426,12 +426,10 @@ redis_memory_is_tight(struct queue *q)
 	return b->used_bytes > b->most_bytes / 4 * 3;
 }
 
-static bool
-redis_lease_is_valid(struct queue *q, const struct queue_mail *m)
+static uint64_t
+redis_may_end_until_ms(struct queue *q, const struct queue_mail *m)
 {
-	const struct redis_end *e = redis_end_of(q);
-
-	return lease_is_valid(e->store, redis_mail_of(m), q->worker->now_ms);
+	return lease_may_end_until_ms(redis_end_of(q)->store, redis_mail_of(m));
 }
 
 static struct mail_id
@@ -520,7 +518,7 @@ const struct queue_driver redis_driver = {
 	.drop_body = redis_drop_body,
 	.record = redis_record,
 	.may_deliver = redis_may_deliver,
-	.lease_is_valid = redis_lease_is_valid,
+	.may_end_until_ms = redis_may_end_until_ms,
 	.attempt = redis_attempt,
 	.list = redis_list,
 	.show = redis_show,

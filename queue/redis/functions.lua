@@ -399,6 +399,33 @@ local function commit_notice(tag, inc, args, at)
 	return verdict
 end
 
+-- Of a former owner. It stays where an earlier command has made it, or where it tells of deliveries
+-- alone and all that are named are news: then it waits, for anybody. Is it there?
+local function leave_notice(tag, inc, args, at, written, first, last)
+	local id, pieces, delivered = args[at], args[at + 1], 0
+	local m = tag .. ':m:' .. id
+	number(pieces, 'pieces')
+	number(args[at + 2], 'pending')
+	if call('EXISTS', m) == 1 then
+		persist(tag, id, pieces)
+		return true
+	end
+	for i = first, last - 1, 2 do
+		if byte(args[i + 1]) == DELIVERED then
+			delivered = delivered + 1
+		end
+	end
+	if args[at + 4] ~= '1' or delivered == 0 or written ~= 2 * delivered or
+		commit(tag, inc, id, pieces, args[at + 2], args[at + 3]) ~= 'DONE' then
+		return false
+	end
+	local now = now_ms()
+	wake(tag, now)
+	call('HSET', m, 'd', now, 'k', '-')
+	start_waiting(tag, m, inc, id, now, '-')
+	return true
+end
+
 -- One outcome: values are args from `first` to `last`, (index value)*; a notice is those from
 -- `notice` on. `change`, a number of what gives the mail back, or '': whoever asks again has given
 -- it away already, and hears the same. Returns a word and the number of recipients left.
@@ -415,9 +442,12 @@ local function record(tag, inc, name, release_ms, lane, change, args, first, las
 	end
 	local mine = is_owner(owner, given, inc, giving)
 	local writes, written, ended, failed = merge(mail, args, first, last, mine)
+	local lost = 'LOST'
 	left = left - ended
 
-	if notice and mine then
+	if notice and not mine then
+		lost = leave_notice(tag, inc, args, notice, written, first, last) and 'TOLD' or lost
+	elseif notice then
 		local verdict = commit_notice(tag, inc, args, notice)
 		-- Where all is known already, this is a repetition: the notice has gone its way.
 		if (verdict == 'NOBODY' or verdict == 'GONE') and (last < first or written > 0) then
@@ -427,7 +457,7 @@ local function record(tag, inc, name, release_ms, lane, change, args, first, las
 
 	if left <= 0 then
 		end_mail(tag, m, id, mail, failed_before, mine, turn)
-		return mine and 'OK' or 'LOST', 0
+		return mine and 'OK' or lost, 0
 	end
 	local due
 	if mine and release_ms ~= '' then
@@ -458,7 +488,7 @@ local function record(tag, inc, name, release_ms, lane, change, args, first, las
 	if due then
 		start_waiting(tag, m, inc, id, due, lane, mail[4], h)
 	end
-	return mine and 'OK' or 'LOST', left
+	return mine and 'OK' or lost, left
 end
 
 -- Where the values end whose number is at `at`.
@@ -470,15 +500,16 @@ local function end_of_values(args, at, release_ms)
 end
 
 -- inc id[:giving] release_ms lane count (index value)*count
---     [change | notice_id pieces pending envelope]
---   -> {OK, left} | {LOST, left} not the owner's: only values 'D' were merged | {GONE, 0} |
+--     [change | notice_id pieces pending envelope of_deliveries(0|1)]
+--   -> {OK, left} | {LOST, left} not the owner's: only values 'D' were merged | {TOLD, left} the
+--      same, and the notice is kept: it tells of deliveries alone, which were news | {GONE, 0} |
 --      {NOBODY, left} the notice can not be committed, and nothing was changed
 local function rp_record(keys, args)
 	if not call then start() end
 	local tag, inc, turn = keys[1], args[1], new_turn()
 	local last = end_of_values(args, 5, args[3])
 	local change = #args == last + 1 and args[#args] or ''
-	local notice = #args == last + 4 and last + 1
+	local notice = #args == last + 5 and last + 1
 	if change == '' and not notice and #args ~= last then
 		error({ err = 'ERR wrong number of arguments' })
 	end

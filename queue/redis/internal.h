@@ -87,6 +87,8 @@ struct redis_item {
 	uint32_t number;        /* by which it is known, where it gives the mail back */
 	bool leaves;            /* the mail goes back to Redis with it */
 	bool was_sent;          /* before, and not answered */
+	bool is_told;           /* it is lost, and its notice is kept, */
+	bool may_be_kept;       /* or it may have ended the mail before */
 };
 
 struct redis_recipient {
@@ -345,7 +347,10 @@ void leases_renew(struct redis_end *e); /* of worker 0: now, and from now on */
  * certainly ours. */
 uint64_t lease_note_change(struct redis_store *s, unsigned shard, uint64_t sent_ms);
 void lease_note_ours(struct redis_mail *m, uint64_t until_ms);
-bool lease_is_valid(const struct redis_store *s, const struct redis_mail *m, uint64_t now_ms);
+/* See queue_may_end_until_ms(). */
+uint64_t lease_may_end_until_ms(const struct redis_store *s, const struct redis_mail *m);
+/* Nobody can have had it since it came to us. */
+bool lease_is_certain(const struct redis_store *s, const struct redis_mail *m, uint64_t now_ms);
 /* May another have taken it over since it was known to be ours? */
 bool lease_has_lapsed(const struct redis_store *s, const struct redis_mail *m);
 
@@ -400,9 +405,9 @@ void redis_wait_run(struct task *t);
 /* A notice, which goes with the outcomes that cause it: its body is on its way, its mail is made.
  * An error: it can not be. */
 enum err notice_begin(struct redis_end *e, struct queue_put *p);
-/* The four arguments of rp_record. */
+/* The five arguments of rp_record. */
 size_t notice_text_size(const struct queue_put *p);
-bool notice_args(struct redis_end *e, const struct queue_put *p);
+bool notice_args(struct redis_end *e, const struct queue_record *r);
 /* Kept with the outcomes (its items are claimed), or not. */
 void notice_end(struct redis_end *e, struct queue_put *p, enum err error);
 /* Whatever may be committed. */

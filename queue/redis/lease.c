@@ -70,11 +70,18 @@ lease_has_lapsed(const struct redis_store *s, const struct redis_mail *m)
 }
 
 bool
-lease_is_valid(const struct redis_store *s, const struct redis_mail *m, uint64_t now_ms)
+lease_is_certain(const struct redis_store *s, const struct redis_mail *m, uint64_t now_ms)
+{
+	return now_ms < atomic_load(&s->leases[m->shard].valid_until_ms) && !lease_has_lapsed(s, m);
+}
+
+uint64_t
+lease_may_end_until_ms(const struct redis_store *s, const struct redis_mail *m)
 {
 	uint64_t until_ms = atomic_load(&s->leases[m->shard].valid_until_ms);
+	uint64_t spare_ms = s->redis.lease_ms / 3;
 
-	return now_ms + s->redis.lease_ms / 3 < until_ms && !lease_has_lapsed(s, m);
+	return until_ms <= spare_ms || lease_has_lapsed(s, m) ? 0 : until_ms - spare_ms;
 }
 
 static void

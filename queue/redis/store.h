@@ -14,7 +14,7 @@
  * for `delivered`, which is a fact. So is what comes of an old copy when the same incarnation has
  * claimed the mail again after others had it: each giving of a mail has a number, which a change
  * names. Before the end of data the relay asks whether the lease is valid for a third of its length
- * more, by a monotonic clock (queue_lease_is_valid).
+ * more, by a monotonic clock (queue_may_end_until_ms).
  *
  * Times in Redis are of Redis's clock. This end adds its offset (wall clock less Redis's time, as
  * of the last answer that told it) where a time comes in, and takes it off where one goes out.

@@ -255,12 +255,12 @@ spool_memory_is_tight(struct queue *q)
 	return b->used_bytes > b->most_bytes / 4 * 3;
 }
 
-static bool
-spool_lease_is_valid(struct queue *mine, const struct queue_mail *m)
+static uint64_t
+spool_may_end_until_ms(struct queue *mine, const struct queue_mail *m)
 {
 	(void)mine;
 	(void)m;
-	return true; /* the directory is locked for as long as the process lives */
+	return UINT64_MAX; /* the directory is locked for as long as the process lives */
 }
 
 static struct mail_id
@@ -382,7 +382,7 @@ const struct queue_driver spool_driver = {
 	.drop_body = spool_drop_body,
 	.record = spool_record,
 	.may_deliver = spool_may_deliver,
-	.lease_is_valid = spool_lease_is_valid,
+	.may_end_until_ms = spool_may_end_until_ms,
 	.attempt = spool_attempt,
 	.list = spool_list,
 	.show = spool_show,

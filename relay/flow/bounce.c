@@ -715,6 +715,36 @@ tell_silence(const struct job *j)
 	}
 }
 
+bool
+bounce_tells_deliveries_only(const struct job *j)
+{
+	const uint32_t *counts = j->bounce->counts;
+
+	return counts[DSN_FAILED] == 0 && counts[DSN_DELAYED] == 0;
+}
+
+static void
+tell(const struct bounce *b)
+{
+	static const char *const attached[] = {
+		[DSN_PART_NONE] = "nothing",
+		[DSN_PART_HEADER] = "header",
+		[DSN_PART_WHOLE] = "message",
+	};
+
+	flow_event_notice(b->flow, b->job, &b->envelope, b->counts, attached[b->notice.part]);
+}
+
+void
+bounce_left(struct job *j)
+{
+	struct bounce *b = j->bounce;
+
+	OBJ_CHECK(b, BOUNCE_MAGIC);
+	tell(b);
+	bounce_free(b);
+}
+
 void
 bounce_recorded(struct job *j)
 {
@@ -723,12 +753,7 @@ bounce_recorded(struct job *j)
 	tell_silence(j);
 	if (b == NULL)
 		return;
-	static const char *const attached[] = {
-		[DSN_PART_NONE] = "nothing",
-		[DSN_PART_HEADER] = "header",
-		[DSN_PART_WHOLE] = "message",
-	};
-	flow_event_notice(b->flow, j, &b->envelope, b->counts, attached[b->notice.part]);
+	tell(b);
 	destination_queued(b->destination);
 	dispatch_items(b->flow, &b->put.items, 0);
 	bounce_free(b);

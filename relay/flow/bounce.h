@@ -14,8 +14,9 @@
  * as one change (queue_record.notice). Where something of the original cannot be read or does not
  * fit, less of it is attached; where nothing helps, the outcomes are not recorded either, and all
  * is tried again later: an outcome is never kept without its report. The one exception is a
- * delivery of a mail that another node had taken over meanwhile (ERR_LOST): it is kept, and that a
- * sender asked to hear of it is forgotten.
+ * delivery of a mail that another node had taken over meanwhile (ERR_LOST), where the same report
+ * tells of other outcomes, which are not kept: the delivery is, and that a sender asked to hear of
+ * it is forgotten.
  *
  * On the worker of the job's owner alone.
  */
@@ -56,6 +57,10 @@ struct queue_put *bounce_put(struct job *j);
 /* The record with the report is durable: events, and the report goes its way. Also for a job
  * without one, whose failures are then told by events alone. */
 void bounce_recorded(struct job *j);
+/* Does the report that was made tell of deliveries, and of nothing else? */
+bool bounce_tells_deliveries_only(const struct job *j);
+/* The report is kept, and waits in the queue: another node has the mail that it is about. */
+void bounce_left(struct job *j);
 /* It is not: the report is gone. The next one attaches less, or says less. */
 void bounce_dropped(struct job *j, enum err e);
 

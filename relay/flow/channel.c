@@ -63,6 +63,37 @@ phase_ms(const struct channel *c, enum sender_phase phase)
 	return t->mail_ms;
 }
 
+/* Until when all mails on their way here may be completed (invariant 3). */
+static uint64_t
+may_end_until_ms(const struct channel *c)
+{
+	uint64_t until_ms = UINT64_MAX;
+
+	for (unsigned i = 0; i < 2; i++) {
+		const struct sender_transaction *t = c->sender.flights[i].transaction;
+		uint64_t at_ms =
+			t == NULL ? UINT64_MAX
+				  : queue_may_end_until_ms(c->flow->worker->queue, job_of(t)->mail);
+		until_ms = at_ms < until_ms ? at_ms : until_ms;
+	}
+	return until_ms;
+}
+
+/* That of the phase; or, while an end of data has not left for the kernel, that of the lease. */
+static void
+set_deadline(struct channel *c)
+{
+	uint64_t at_ms = c->phase_until_ms;
+
+	c->end_unsent = c->end_unsent && !conn_output_is_empty(&c->conn);
+	if (c->end_unsent) {
+		uint64_t lease_ms = may_end_until_ms(c);
+		if (lease_ms < at_ms || (at_ms == 0 && lease_ms != UINT64_MAX))
+			at_ms = lease_ms > 0 ? lease_ms : 1;
+	}
+	conn_deadline(&c->conn, at_ms);
+}
+
 void
 channel_restart_deadline(struct channel *c)
 {
@@ -73,7 +104,8 @@ channel_restart_deadline(struct channel *c)
 		phase = SENDER_PHASE_TLS;
 	c->phase = (uint8_t)phase;
 	/* While our disk is slow, the peer is not. */
-	conn_deadline(&c->conn, c->loading ? 0 : c->flow->worker->now_ms + phase_ms(c, phase));
+	c->phase_until_ms = c->loading ? 0 : c->flow->worker->now_ms + phase_ms(c, phase);
+	set_deadline(c);
 }
 
 /* ---- the body ---- */
@@ -222,6 +254,12 @@ send_body(struct channel *c)
 				load_more(c);
 			return false;
 		}
+		/* The machine asked before all of this piece, which the peer may have let wait. */
+		if (c->piece.last && bytes.size == c->piece.size - c->piece_sent &&
+		    may_end_until_ms(c) <= c->flow->worker->now_ms) {
+			channel_abort(c, CLOSE_LEASE_LOST);
+			return false;
+		}
 		size_t used = bytes.size < room - OUTPUT_MARGIN ? bytes.size : room - OUTPUT_MARGIN;
 		bool written = true;
 		if (body_is_plain(c))
@@ -235,6 +273,7 @@ send_body(struct channel *c)
 	}
 	if (c->piece.stuffed && c->piece.last)
 		end_of_data(c);
+	c->end_unsent = c->end_unsent || c->piece.last;
 	drop_loaded(c);
 	c->sending = false;
 	return true;
@@ -365,8 +404,9 @@ act(struct channel *c, const struct sender_action *a)
 		begin_piece(c, a);
 		return true;
 	case SENDER_BEFORE_END:
-		sender_answer(&c->sender, queue_lease_is_valid(c->flow->worker->queue,
-							       job_of(a->transaction)->mail));
+		sender_answer(&c->sender, queue_may_end_until_ms(c->flow->worker->queue,
+								 job_of(a->transaction)->mail) >
+						  c->flow->worker->now_ms);
 		return true;
 	case SENDER_RECIPIENT_OUTCOME:
 		take_outcome(c, job_of(a->transaction), a->outcome);
@@ -427,6 +467,8 @@ channel_step(struct channel *c)
 			channel_restart_deadline(c);
 			sender_body_sent(&c->sender);
 		}
+		if (c->conn.state != CONN_OPEN)
+			return;
 		if (!c->sending && conn_output_full(&c->conn))
 			return; /* resumed by on_drained */
 		size_t used = sender_step(&c->sender, conn_input(&c->conn), &action);
@@ -552,12 +594,25 @@ time_out(struct channel *c)
 	channel_abort(c, CLOSE_TIMEOUT);
 }
 
+/* An end of data waits in our output for a slow peer, and is not to leave behind the lease. */
+static void
+on_lease_deadline(struct channel *c)
+{
+	if (!conn_output_is_empty(&c->conn) && may_end_until_ms(c) <= c->flow->worker->now_ms)
+		channel_abort(c, CLOSE_LEASE_LOST);
+	else
+		set_deadline(c);
+}
+
 static void
 on_deadline(struct conn *conn)
 {
 	struct channel *c = channel_of(conn);
+	uint64_t now_ms = c->flow->worker->now_ms;
 
-	if (conn->state == CONN_OPEN && c->job_count == 0 && sender_is_idle(&c->sender)) {
+	if (c->end_unsent && (c->phase_until_ms == 0 || now_ms < c->phase_until_ms)) {
+		on_lease_deadline(c);
+	} else if (conn->state == CONN_OPEN && c->job_count == 0 && sender_is_idle(&c->sender)) {
 		channel_quit(c, CLOSE_IDLE);
 	} else if (c->securing) {
 		flow_count_peer_timeout(c->flow, SENDER_PHASE_TLS, false);

@@ -50,6 +50,8 @@ struct channel {
 	struct sender_piece piece;
 	uint64_t piece_sent;
 	struct body_out stuffing;
+	bool end_unsent;         /* an end of data is in our output, or was when we looked last */
+	uint64_t phase_until_ms; /* the deadline of `phase`; 0: none */
 	struct queue_load load;
 	uint8_t why_size;
 	char why[200];                    /* text for jobs that fail without a reply */

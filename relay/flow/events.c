@@ -38,6 +38,9 @@ peer_text(const struct net_address *e, uint8_t memory[PEER_TEXT_MAX])
 static void
 problem(struct flow *f, struct span what, enum err e, const char *remedy)
 {
+	/* The disk has nothing to do with it. */
+	if (e == ERR_AWAY)
+		remedy = "see the event redis_down; it is tried again";
 	event_problem(f->worker->log, &(struct event_problem){
 					      .what = what,
 					      .error = span_of_string(err_text(e)),
@@ -919,18 +922,46 @@ flow_event_record_failed(struct flow *f, const struct job *j, enum err e)
 	problem(f, SPAN("record an outcome"), e, "make room on the spool's disk");
 }
 
+static void
+tell_unrecorded(struct flow *f, const struct job *j, uint32_t i, enum err e)
+{
+	const struct mail_envelope *envelope = j->mail->envelope;
+	const struct queue_result *r = &j->results[i];
+	uint8_t id_memory[ID_TEXT_SIZE];
+
+	if (!r->tried)
+		return;
+	event_outcome_unrecorded(f->worker->log,
+				 &(struct event_outcome_unrecorded){
+					 .id = id_text(envelope->id, id_memory),
+					 .sender = envelope->sender,
+					 .recipient = envelope->recipients[r->recipient].address,
+					 .result = span_of_string(shape_of(r->state).name),
+					 .reply = r->reply,
+					 .error = span_of_string(err_text(e)),
+				 });
+}
+
+void
+flow_event_outcomes_unknown(struct flow *f, const struct job *j, enum err e)
+{
+	for (uint32_t i = 0; i < j->result_count; i++)
+		if (j->results[i].state != RECIPIENT_DELIVERED)
+			tell_unrecorded(f, j, i, e);
+}
+
 void
 flow_event_outcome_given_up(struct flow *f, const struct job *j, enum err e)
 {
 	uint64_t delivered = 0;
 
-	for (uint32_t i = 0; i < j->result_count; i++)
+	for (uint32_t i = 0; i < j->result_count; i++) {
 		delivered += j->results[i].state == RECIPIENT_DELIVERED;
+		tell_unrecorded(f, j, i, e);
+	}
 	METRIC_ADD_LABEL(f->worker->metrics, DUPLICATES_POSSIBLE, LABEL_DUPLICATE_OUTCOME_LOST,
 			 delivered);
 	METRIC_ADD_LABEL(f->worker->metrics, SPOOL_ERRORS, (unsigned)e, 1);
-	problem(f, SPAN("record an outcome before the end"), e,
-		"make room on the spool's disk; the mail is tried again after the next start");
 }
 
 void

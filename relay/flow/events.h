@@ -97,6 +97,8 @@ void flow_event_notice_suppressed(struct flow *f, const struct job *j, struct sp
 /* Another node has the mail: of its recipients so many were delivered here, and that was kept. */
 void flow_event_taken_over(struct flow *f, const struct job *j, uint32_t delivered);
 void flow_event_record_failed(struct flow *f, const struct job *j, enum err e);
+/* The mail has ended, by these outcomes or by another node's: of those that are no facts. */
+void flow_event_outcomes_unknown(struct flow *f, const struct job *j, enum err e);
 /* The relay ends, and the outcomes of this job could not be written. */
 void flow_event_outcome_given_up(struct flow *f, const struct job *j, enum err e);
 void flow_event_claim_failed(struct flow *f, struct span destination, enum err e);

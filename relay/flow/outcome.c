@@ -38,6 +38,8 @@ outcome_forget(struct job *j)
 	uint32_t delivered = 0;
 
 	bounce_dropped(j, ERR_LOST);
+	if (j->record.may_be_kept)
+		flow_event_outcomes_unknown(f, j, ERR_LOST);
 	for (uint32_t i = 0; i < j->result_count; i++) {
 		if (j->results[i].state == RECIPIENT_DELIVERED)
 			delivered++;
@@ -46,7 +48,8 @@ outcome_forget(struct job *j)
 	}
 	if (delivered > 0)
 		flow_event_outcomes(f, j);
-	flow_event_taken_over(f, j, delivered);
+	if (!j->record.may_be_kept)
+		flow_event_taken_over(f, j, delivered);
 	dispatch_end(j);
 }
 
@@ -56,6 +59,8 @@ on_recorded(struct queue_record *r, enum err e)
 	struct job *j = CONTAINER_OF(r, struct job, record);
 
 	if (e == ERR_LOST) {
+		if (r->notice_is_kept)
+			bounce_left(j);
 		outcome_forget(j);
 		return;
 	}
@@ -76,6 +81,7 @@ on_bounce(struct job *j, enum err e)
 		return;
 	}
 	j->record.notice = bounce_put(j);
+	j->record.tells_deliveries_only = bounce_tells_deliveries_only(j);
 	queue_record(j->owner->worker->queue, &j->record);
 }
 

@@ -95,8 +95,9 @@ sender_lost(struct sender *s, enum close_reason why)
 		: why == CLOSE_TLS_FAILED     ? SENDER_CAUSE_TLS
 		: why == CLOSE_RESET || why == CLOSE_IO_ERROR || why == CLOSE_PEER_CLOSED
 			? SENDER_CAUSE_LOST
-		: why == CLOSE_PROTOCOL ? SENDER_CAUSE_PROTOCOL
-					: SENDER_CAUSE_STOPPED;
+		: why == CLOSE_PROTOCOL   ? SENDER_CAUSE_PROTOCOL
+		: why == CLOSE_LEASE_LOST ? SENDER_CAUSE_LEASE
+					  : SENDER_CAUSE_STOPPED;
 
 	OBJ_CHECK(s, SENDER_MAGIC);
 	if (s->state > STATE_UP)

@@ -68,6 +68,8 @@ bool drive_opening_may_fail(const struct drive_plan *plan);
 struct oracle_mail;
 struct oracle_recipient;
 struct queue_options;
+struct queue;
+struct queue_mail;
 struct queue_store;
 struct mail_id;
 /* Makes the server, in the world, and chooses what goes wrong with it, and (is_relay) with the
@@ -96,6 +98,10 @@ bool drive_redis_has(const struct drive_plan *plan, struct mail_id id);
 uint64_t drive_redis_count(const struct drive_plan *plan);
 /* The same of the server that is watched. */
 bool drive_redis_still_has(struct mail_id id);
+/* Is this copy the one that the server has given last, and to nobody else? An old one may be there
+ * beside it, when the mail has come back to whom it was taken from. False: also of a mail that the
+ * server has no more. */
+bool drive_redis_owns(struct queue *q, const struct queue_mail *copy);
 /* One that is held there. */
 bool drive_redis_held(const struct drive_plan *plan, struct mail_id *out);
 /* Are these the same time? The store keeps times by the server's clock, of which it learns by

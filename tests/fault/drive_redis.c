@@ -324,14 +324,21 @@ drive_redis_count_duplicates(struct queue_store *store)
 	before = now;
 }
 
+enum { KEY_SIZE = 96 };
+
+static void
+mail_key(struct mail_id id, char key[KEY_SIZE])
+{
+	snprintf(key, KEY_SIZE, "{ringpost:%u}:m:%016llx%016llx", (unsigned)(id.low % DRIVE_SHARDS),
+		 (unsigned long long)id.high, (unsigned long long)id.low);
+}
+
 bool
 drive_redis_has(const struct drive_plan *plan, struct mail_id id)
 {
-	char key[96];
+	char key[KEY_SIZE];
 
-	snprintf(key, sizeof key, "{ringpost:%u}:m:%016llx%016llx",
-		 (unsigned)(id.low % DRIVE_SHARDS), (unsigned long long)id.high,
-		 (unsigned long long)id.low);
+	mail_key(id, key);
 	const struct span words[] = { SPAN("EXISTS"), span_of_string(key) };
 	return ask(plan, words, 2, 0) == 1;
 }
@@ -340,6 +347,41 @@ bool
 drive_redis_still_has(struct mail_id id)
 {
 	return drive_redis_has(watched, id);
+}
+
+/* Is the field of the mail `text`? Where it is absent: is that empty? */
+static bool
+field_is(struct mail_id id, const char *field, struct span text)
+{
+	struct text reply = { 0 };
+	char key[KEY_SIZE];
+
+	mail_key(id, key);
+	const struct span words[] = { SPAN("HGET"), span_of_string(key), span_of_string(field) };
+	sim_redis_ask(watched->redis, words, 3, &reply);
+	/* "$SIZE", and the text; or "$-1" */
+	struct span all = span_of(reply.data, reply.size);
+	struct span value = span_after(all, span_find(all, '\n', 0) + 1);
+	bool is_it = span_starts_with(all, SPAN("$-1"))
+			     ? text.size == 0
+			     : span_eq(span_first(value, span_find(value, '\r', 0)), text);
+	text_fini(&reply);
+	return is_it;
+}
+
+bool
+drive_redis_owns(struct queue *q, const struct queue_mail *copy)
+{
+	char giving[16] = "";
+
+	if (watched == NULL || copy->place != QUEUE_IN_REDIS)
+		return true;
+	const struct redis_store *s = redis_end_of(q)->store;
+	uint32_t number = redis_mail_of(copy)->giving;
+	if (number > 0)
+		snprintf(giving, sizeof giving, "%u", number);
+	struct span owner = span_of((const uint8_t *)s->incarnation, sizeof s->incarnation);
+	return field_is(copy->id, "o", owner) && field_is(copy->id, "g", span_of_string(giving));
 }
 
 uint64_t

@@ -88,6 +88,7 @@ struct oracle_recipient {
 	uint8_t recording[ORACLE_NODES]; /* the store was asked to record it and has not said that
 					  * it is */
 	uint8_t eventless; /* it may have been durable when the relay died before its event */
+	uint8_t given_up;  /* was being recorded at an end of the relay that could not wait */
 	uint8_t over_at;   /* bits of nodes that have recorded a last outcome */
 	uint16_t recorded[ORACLE_STATES]; /* outcomes that the store has confirmed */
 	/* Those of them whose event has not been written. */
@@ -275,7 +276,7 @@ void oracle_stopped(unsigned node);
 /* Is the node that has put it still up? */
 bool oracle_putter_lives(const struct oracle_mail *m);
 /* A node is sure that it owns the mail, and is about to send the end of its data. */
-void oracle_ends_data(const struct oracle_mail *m);
+void oracle_ends_data(const struct oracle_mail *m, bool is_its);
 /* The server has given it to a node (is_taken: from one whose lease was over). */
 void oracle_moved(struct oracle_mail *m, unsigned node, bool is_taken);
 /* Every recipient of every mail that was kept has arrived, or was refused by its sink; each outcome
@@ -289,7 +290,8 @@ void oracle_check_notices(void);
 /* What the relay asks of the store, and what the store says. */
 void oracle_putting(struct oracle_mail *m, const struct mail_envelope *e);
 void oracle_put_done(struct oracle_mail *m, enum err e);
-void oracle_outcome_asked(struct oracle_mail *m, const struct queue_result *result);
+/* is_its: by whom the mail belongs to. What others say, but for deliveries, is not recorded. */
+void oracle_outcome_asked(struct oracle_mail *m, const struct queue_result *result, bool is_its);
 void oracle_outcome_done(struct oracle_mail *m, const struct queue_result *result);
 /* Has the write with this token completed, and all before it? Tokens are noted where they are
  * written; false where this one never was. */

@@ -114,6 +114,24 @@ on_delivery(struct span line)
 	world->oracle->events++;
 }
 
+/* The relay ended without an answer of the store: the one event that an outcome has then. */
+static void
+on_unrecorded(struct span line)
+{
+	if (field(line, "sender").size == 0)
+		return;
+	struct oracle_mail *m = mail_of(line);
+	uint32_t recipient = oracle_recipient_of(m, field(line, "recipient"));
+	struct oracle_recipient *r = &m->recipients[recipient];
+	uint8_t state = state_of(field(line, "result"));
+
+	if (!((r->recording[world->node] | r->given_up) & 1 << state))
+		sim_fail("mail %u recipient %u: an event says that \"%.*s\" was not recorded, "
+			 "which nobody has asked for",
+			 m->number, recipient, SPAN_ARG(field(line, "result")));
+	r->eventless |= (uint8_t)(1 << state);
+}
+
 /* Nobody is told of a failure: as NOTIFY asks, or since it is the failure of a report. */
 static void
 on_suppressed(struct span line)
@@ -142,6 +160,8 @@ oracle_logged(struct span line)
 		on_received(line);
 	else if (span_eq(event, SPAN("delivery")))
 		on_delivery(line);
+	else if (span_eq(event, SPAN("outcome_unrecorded")))
+		on_unrecorded(line);
 	else if (span_eq(event, SPAN("put_cancelled")))
 		on_cancelled(line);
 	else if (span_eq(event, SPAN("notice")))

@@ -19,7 +19,7 @@
 
 /* Places of words: FCALL, its name, the number of keys, the key, and the arguments. Of an act, the
  * id: where it is done, and where another node may have to do it (incarnation, token, id). */
-enum { NAME = 1, INCARNATION = 4, FIRST = 5, ACT = 4, ASK = 6 };
+enum { NAME = 1, INCARNATION = 4, FIRST = 5, ACT = 4, ASK = 6, AGAIN = 7 };
 
 /* An id, or "ID:GIVING". */
 static struct oracle_mail *
@@ -147,9 +147,10 @@ note_state(struct oracle_mail *m, uint32_t recipient, struct span value, bool mi
 }
 
 void
-oracle_ends_data(const struct oracle_mail *m)
+oracle_ends_data(const struct oracle_mail *m, bool is_its)
 {
-	if (m->owner != world->node)
+	/* What a former owner has delivered may have ended it: its owner does not know that yet. */
+	if (!is_its && drive_redis_still_has(m->id))
 		sim_fail("mail %u: node %u is sure of it, which has lost it %llu us before",
 			 m->number, world->node,
 			 (unsigned long long)(world->now_us - m->lost_us[world->node]));
@@ -176,9 +177,10 @@ oracle_moved(struct oracle_mail *m, unsigned node, bool is_taken)
 	}
 }
 
-/* {now, next, {id, ...}, ...}: an id is the only text of 32 bytes at the front of a row. */
+/* {now, next, {id, ...}, ...}: an id is the only text of 32 bytes at the front of a row. What is
+ * given `again` has been its owner's since it was given first. */
 static void
-on_given(struct span reply, bool is_taken)
+on_given(struct span reply, bool is_taken, bool again)
 {
 	static const char mark[] = "\r\n$32\r\n";
 	const size_t size = sizeof mark - 1;
@@ -188,7 +190,7 @@ on_given(struct span reply, bool is_taken)
 	while ((at = memmem(at, (size_t)(end - at), mark, size)) != NULL && end - at >= 42) {
 		struct oracle_mail *m = mail_of(span_of(at + size, 32));
 		at += size;
-		if (m != NULL)
+		if (m != NULL && !(again && m->owner == world->node))
 			oracle_moved(m, world->node, is_taken);
 	}
 }
@@ -199,12 +201,13 @@ on_values(struct oracle_mail *m, const struct span *words, unsigned count, unsig
 	  struct span verdict)
 {
 	bool mine = span_eq(verdict, SPAN("OK"));
+	bool is_former = span_eq(verdict, SPAN("LOST")) || span_eq(verdict, SPAN("TOLD"));
 	uint64_t states = 0;
 
 	if (!span_to_u64(words[at++], &states))
 		return count;
 	for (; at + 1 < count && states > 0; at += 2, states--)
-		if (m != NULL && (mine || span_eq(verdict, SPAN("LOST"))))
+		if (m != NULL && (mine || is_former))
 			note_state(m, recipient_of(m, words[at]), words[at + 1], mine);
 	return at;
 }
@@ -284,7 +287,8 @@ oracle_executed(const struct span *words, unsigned count, struct span reply)
 	else if (span_eq(name, SPAN("rp_ask")))
 		on_act(words, ASK, reply);
 	else if (span_eq(name, SPAN("rp_claim")) || span_eq(name, SPAN("rp_take")))
-		on_given(reply, span_eq(name, SPAN("rp_take")));
+		on_given(reply, span_eq(name, SPAN("rp_take")),
+			 count > AGAIN && span_eq(words[AGAIN], SPAN("1")));
 }
 
 void
@@ -294,6 +298,7 @@ oracle_lost(struct oracle_mail *m, const struct queue_result *results, uint32_t 
 		struct oracle_recipient *r = &m->recipients[results[i].recipient];
 		if (results[i].state == RECIPIENT_DELIVERED)
 			oracle_outcome_done(m, &results[i]);
+		r->given_up |= r->recording[world->node];
 		r->recording[world->node] = 0;
 		if (r->asked_by != world->node)
 			continue;

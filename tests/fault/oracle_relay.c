@@ -349,7 +349,7 @@ oracle_put_done(struct oracle_mail *m, enum err e)
 enum { FINAL = 1 << RECIPIENT_DELIVERED | 1 << RECIPIENT_FAILED };
 
 void
-oracle_outcome_asked(struct oracle_mail *m, const struct queue_result *result)
+oracle_outcome_asked(struct oracle_mail *m, const struct queue_result *result, bool is_its)
 {
 	uint32_t recipient = result->recipient;
 	uint8_t state = result->state;
@@ -357,15 +357,13 @@ oracle_outcome_asked(struct oracle_mail *m, const struct queue_result *result)
 
 	struct oracle_arrival *a = &r->by[world->node];
 
-	if (r->over_at & 1 << world->node)
+	if (is_its && r->over_at & 1 << world->node)
 		sim_fail("mail %u recipient %u: an outcome is recorded after the last one",
 			 m->number, recipient);
 	if (state == RECIPIENT_DELIVERED && !has_answer(a))
 		sim_fail("mail %u recipient %u: no sink has said that it took it", m->number,
 			 recipient);
-	/* What a former owner says of that is not recorded. */
-	if (state == RECIPIENT_FAILED && m->owner == world->node &&
-	    !(r->possible & 1 << RECIPIENT_FAILED))
+	if (state == RECIPIENT_FAILED && is_its && !(r->possible & 1 << RECIPIENT_FAILED))
 		sim_fail("mail %u recipient %u: no sink has refused it, and its time is not over",
 			 m->number, recipient);
 	if (state != RECIPIENT_PENDING && !(FINAL & 1 << state))
@@ -469,6 +467,7 @@ oracle_stopped(unsigned node)
 			struct oracle_recipient *r = &m->recipients[k];
 			struct oracle_arrival *a = &r->by[node];
 			a->died |= a->stream != NULL && !a->durable && r->recording[node] != 0;
+			r->given_up |= r->recording[node];
 			r->recording[node] = 0;
 			asker_ended(r, node);
 		}
@@ -502,7 +501,9 @@ oracle_check_arrived(void)
 	for (uint32_t i = 0; i < o->mail_count; i++) {
 		const struct oracle_mail *m = &o->mails[i];
 		bool kept = m->put == PUT_KEPT || m->alive;
-		if (o->has_spy && kept && m->received == 0 && !m->eventless)
+		/* Who has refused it in doubt does not know that another took it over before. */
+		bool is_unknown = m->eventless || (m->in_doubt && m->crossings > 0);
+		if (o->has_spy && kept && m->received == 0 && !is_unknown)
 			sim_fail("mail %u was taken in without an event", m->number);
 		for (uint32_t k = 0; k < m->recipient_count; k++) {
 			const struct oracle_recipient *r = &m->recipients[k];

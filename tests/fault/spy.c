@@ -3,6 +3,7 @@
 
 #include "core/base/assert.h"
 #include "queue/driver.h"
+#include "tests/fault/drive.h"
 #include "tests/fault/oracle.h"
 #include "tests/fault/sim.h"
 
@@ -13,7 +14,8 @@ struct request {
 	const void *request; /* NULL: free */
 	struct oracle_mail *m;
 	unsigned node;
-	unsigned moves; /* of the mail, when it was asked */
+	unsigned moves; /* of the mail, when it was asked; UINT32_MAX: it was another's */
+	struct queue *queue;
 	/* What is recorded, by the oracle's numbers of recipients: those whom the relay has refused
 	 * are not in its envelopes. */
 	struct queue_result results[ORACLE_RECIPIENTS_MAX];
@@ -108,7 +110,8 @@ on_recorded(struct queue_record *r, enum err e)
 		oracle_lost(saved.m, saved.results, r->result_count);
 	else if (e != ERR_OK && !is_stale)
 		oracle_times_failed(saved.m, saved.results, r->result_count);
-	saved.m->notices_unlogged[world->node] += e == ERR_OK && r->notice != NULL;
+	bool has_notice = r->notice != NULL && (e == ERR_OK || r->notice_is_kept);
+	saved.m->notices_unlogged[world->node] += has_notice;
 	r->on_done = saved.on_record;
 	r->on_done(r, e);
 }
@@ -130,12 +133,13 @@ record(struct queue *q, struct queue_record *r)
 	    (!is_notice(r->notice->envelope) ||
 	     oracle_mail_of_sender(r->notice->envelope->recipients[0].address) != m))
 		sim_fail("mail %u: its report goes to somebody else", m->number);
+	bool is_its = drive_redis_owns(q, r->item->mail);
 	struct request *request = find(NULL);
 	*request = (struct request){
 		.request = r,
 		.m = m,
 		.node = world->node,
-		.moves = m->owner == world->node ? m->moves : UINT32_MAX,
+		.moves = is_its ? m->moves : UINT32_MAX,
 		.on_record = r->on_done,
 	};
 	ASSERT(r->result_count <= ORACLE_RECIPIENTS_MAX);
@@ -144,12 +148,12 @@ record(struct queue *q, struct queue_record *r)
 		request->results[i] = r->results[i];
 		request->results[i].recipient = oracle_recipient_of(m, to->address);
 	}
-	if (m->owner == world->node)
+	if (is_its)
 		oracle_judge_times(m, request->results, r->result_count, r->notice != NULL,
 				   q->worker->now_wall_ms);
 	for (uint32_t i = 0; i < r->result_count; i++)
 		if (r->results[i].tried)
-			oracle_outcome_asked(m, &request->results[i]);
+			oracle_outcome_asked(m, &request->results[i], is_its);
 	r->on_done = on_recorded;
 	store_driver->record(q, r);
 }
@@ -164,7 +168,7 @@ on_claimed(struct queue_claim *c, enum err e)
 		if (is_notice(i->mail->envelope))
 			continue;
 		/* What another has taken over since is not known as it was. */
-		if (mail_of(i->mail->envelope)->owner == world->node)
+		if (drive_redis_owns(saved.queue, i->mail))
 			oracle_claimed(mail_of(i->mail->envelope), i, oracle_wall_ms());
 	}
 	c->on_done = saved.on_claim;
@@ -174,7 +178,9 @@ on_claimed(struct queue_claim *c, enum err e)
 static void
 claim(struct queue *q, struct queue_claim *c)
 {
-	*find(NULL) = (struct request){ .request = c, .node = world->node, .on_claim = c->on_done };
+	*find(NULL) = (struct request){
+		.request = c, .node = world->node, .queue = q, .on_claim = c->on_done
+	};
 	c->on_done = on_claimed;
 	store_driver->claim(q, c);
 }
@@ -200,14 +206,14 @@ act(struct queue *q, struct queue_act *a)
 }
 
 /* Invariant 3: who says so owns the mail. */
-static bool
-lease_is_valid(struct queue *mine, const struct queue_mail *mail)
+static uint64_t
+may_end_until_ms(struct queue *mine, const struct queue_mail *mail)
 {
-	bool is_valid = store_driver->lease_is_valid(mine, mail);
+	uint64_t until_ms = store_driver->may_end_until_ms(mine, mail);
 
-	if (is_valid && !is_notice(mail->envelope))
-		oracle_ends_data(mail_of(mail->envelope));
-	return is_valid;
+	if (until_ms > mine->worker->now_ms && !is_notice(mail->envelope))
+		oracle_ends_data(mail_of(mail->envelope), drive_redis_owns(mine, mail));
+	return until_ms;
 }
 
 void
@@ -227,7 +233,7 @@ spy_watch(struct queue_store *store, unsigned worker_count)
 	driver.record = record;
 	driver.claim = claim;
 	driver.act = act;
-	driver.lease_is_valid = lease_is_valid;
+	driver.may_end_until_ms = may_end_until_ms;
 	for (unsigned i = 0; i < worker_count; i++)
 		queue_end(store, i)->driver = &driver;
 	world->oracle->has_spy = true;

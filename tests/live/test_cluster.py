@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Relays that share a queue in Redis: hand-over, take-over, Redis away; no mail is lost."""
 import os
+import pathlib
+import signal
+import socket
 
 import pytest
 
+import ports
 import redis_server
 from daemon import Client, Ringpost
 from redis_server import Redis
@@ -149,6 +153,90 @@ def test_a_relay_stops_while_redis_is_away(folder, redis, sink):
         sink.wait(3)
         wait_empty(relay, redis)
     assert len(sink.mails) == 3
+
+
+def test_what_was_delivered_and_could_not_be_recorded_is_told(folder, redis, sink):
+    """The next hop takes the mail while Redis is away, and the relay ends: the log knows."""
+    def take(_session, _argument=""):
+        redis.pause()
+
+    sink.faults["final"] = take
+    with node(folder, "one", redis, sink) as relay:
+        send(relay, 1)
+        sink.wait(1)
+        relay.stop()
+        told = relay.log.wait("outcome_unrecorded", recipient="u@there.test")
+        assert told["result"] == "delivered" and told["sender"] and told["reply"].startswith("250 ")
+        assert not relay.log.events("delivery")
+    del sink.faults["final"]
+    redis.resume()
+    with node(folder, "two", redis, sink) as relay:
+        wait_empty(relay, redis)
+    # As the event says: it is known to Redis, which had only not answered, or comes again.
+    assert len(sink.mails) in (1, 2)
+
+
+class SlowHop:
+    """A next hop with small buffers that takes the beginning of a body, and the rest when it is
+    told to. It never says that it has it."""
+
+    def __init__(self):
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.socket.bind((ports.address(), 0))
+        self.socket.listen()
+        host, port = self.socket.getsockname()
+        self.url = f"smtp://{host}:{port}"
+
+    def take_the_beginning(self):
+        """From the greeting to the first bytes of the body."""
+        self.connection, _ = self.socket.accept()
+        self.connection.settimeout(60)
+        self.lines = self.connection.makefile("rb", buffering=0)
+        self.say("220 slow.test")
+        for verb, reply in (("EHLO", "250 slow.test"), ("MAIL", "250 ok"), ("RCPT", "250 ok"),
+                            ("DATA", "354 go on")):
+            assert self.lines.readline().startswith(verb.encode())
+            self.say(reply)
+        return self.lines.read(1024)
+
+    def say(self, line):
+        self.connection.sendall(line.encode() + b"\r\n")
+
+    def take_the_rest(self):
+        """Until the relay ends the connection; or until the end of the data."""
+        data = b""
+        while part := self.connection.recv(262144):
+            data = (data + part)[-262144:]
+            if data.endswith(b"\r\n.\r\n"):
+                break
+        return data
+
+    def close(self):
+        self.connection.close()
+        self.socket.close()
+
+
+def test_a_former_owner_does_not_end_the_data(folder, redis, sink):
+    """It sleeps for longer than its lease in the middle of a body that goes out in one piece."""
+    hop = SlowHop()
+    chunk = {"delivery": {"chunk_size": "64MiB"}}
+    most = int(pathlib.Path("/proc/sys/net/ipv4/tcp_wmem").read_text().split()[2])
+    line = b"x" * 70 + b"\r\n"
+    body = b"Subject: large\r\n\r\n" + line * ((most + (4 << 20)) // len(line))
+    with node(folder, "one", redis, sink, chunk, [{"domain": "*", "to": hop.url}]) as one, \
+            node(folder, "two", redis, sink) as two:
+        send(one, 1, body=body)
+        hop.take_the_beginning()
+        one.process.send_signal(signal.SIGSTOP)
+        sink.wait(1)
+        assert two.log.wait("mail_taken_over")
+        one.process.send_signal(signal.SIGCONT)
+        assert not hop.take_the_rest().endswith(b"\r\n.\r\n")
+        one.log.wait("taken_over")
+        wait_empty(one, redis)
+    hop.close()
+    assert len(sink.mails) == 1
 
 
 def test_a_large_body_comes_back_as_it_was(folder, redis, sink):

@@ -204,10 +204,11 @@ class Shard:
             if old[:1] == b"P" and mail.states.get(index) != value and (mine or value[:1] == b"D"):
                 news[index] = value
         if mine and notice:
-            verdict = self.make(inc, *notice)
+            verdict = self.make(inc, *notice[:4])
             was_done = len(values) > 0 and not news
             if verdict in ("NOBODY", "GONE") and not was_done:
                 return [b"NOBODY", mail.pending]
+        told = bool(notice) and not mine and self.leave_notice(inc, notice, values, news)
         mail.states.update(news)
         mail.pending -= sum(value[:1] != b"P" for value in news.values())
         failed = sum(value[:1] == b"F" for value in news.values())
@@ -223,7 +224,21 @@ class Shard:
         elif mine and mail.lane is None and any(v[:1] == b"P" for v in news.values()):
             mail.lane = "-"
             self.index.add(id)
-        return [b"OK" if mine else b"LOST", left]
+        return [b"OK" if mine else b"TOLD" if told else b"LOST", left]
+
+    def leave_notice(self, inc, notice, values, news):
+        """A former owner's: kept where it tells of deliveries alone, and all of them are news."""
+        id, pieces, of_deliveries = notice[0], notice[1], notice[4]
+        if id in self.mails:
+            self.persist(id, pieces)
+            return True
+        delivered = {index for index, value in values if value[:1] == b"D"}
+        if of_deliveries != "1" or not delivered or delivered != set(news) or \
+                self.make(inc, *notice[:4]) != "DONE":
+            return False
+        self.wake_if_news()
+        self.wait(id, self.now, "-")
+        return True
 
     def records(self, inc, rows):
         return [x for row in rows for x in self.record(inc, *row)]

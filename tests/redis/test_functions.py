@@ -347,7 +347,7 @@ def test_who_has_nothing_left_wakes_for_what_it_released(clocked):
 def test_an_outcome_and_its_notice_are_one_change(node):
     mail, notice = mail_id(1), mail_id(2)
     assert node.put(mail) == b"OK"
-    asked = (notice, 1, 1, b"e")
+    asked = (notice, 1, 1, b"e", 0)
     failed = [(0, b"F" + STATE)]
     assert node.record(mail, failed, notice=asked) == [b"NOBODY", 1]
     assert node.client.call("HEXISTS", f"{TAG}:m:{mail}", "r0") == 0
@@ -365,11 +365,42 @@ def test_a_repeated_record_finds_its_notice_gone(node, letter):
     node.put(mail, pending=2)
     left = 1 if letter == b"F" else 2
     node.client.call("SET", f"{TAG}:b:{notice}:0", b"0", "EX", 3600)
-    asked = dict(values=[(0, letter + STATE)], notice=(notice, 1, 1, b"e"))
+    asked = dict(values=[(0, letter + STATE)], notice=(notice, 1, 1, b"e", 0))
     assert node.record(mail, **asked) == [b"OK", left]
     assert node.record(notice, [(0, b"D" + STATE)]) == [b"OK", 0]
     assert node.record(mail, **asked) == [b"OK", left]
     assert node.client.call("EXISTS", f"{TAG}:m:{notice}") == 0
+
+
+def test_a_former_owner_leaves_the_notice_of_deliveries_that_are_news(clocked):
+    client, clock, wakes_of = clocked
+    node, other, wakes = Node(client), Node(client, OTHER), wakes_of("{ringpost}:wake")
+    mail, notice, late = (mail_id(number) for number in range(3))
+    node.put(mail, pending=3)
+    clock.move(LEASE_MS)
+    assert other.ask("rp_take", OTHER, LEASE_MS, 16)[2][0] == mail.encode()
+    for id in (notice, late):
+        client.call("SET", f"{TAG}:b:{id}:0", b"0", "EX", 3600)
+    delivered, failed = (0, b"D" + STATE), (1, b"F" + STATE)
+    # It may tell of a failure, which is not recorded.
+    assert node.record(mail, [failed], notice=(late, 1, 1, b"e", 1)) == [b"LOST", 3]
+    assert node.record(mail, [(2, b"D" + STATE)], notice=(late, 1, 1, b"e", 0)) == [b"LOST", 2]
+    both = [delivered, failed]
+    assert node.record(mail, both, notice=(notice, 1, 1, b"e", 1)) == [b"TOLD", 1]
+    fields = client.call("HGETALL", f"{TAG}:m:{notice}")
+    fields = dict(zip(fields[::2], fields[1::2]))
+    assert fields == {b"e": b"e", b"n": b"1", b"b": b"1", b"d": str(clock.now).encode(),
+                      b"k": b"-"}
+    assert client.call("PTTL", f"{TAG}:b:{notice}:0") == -1
+    assert wakes.count(client, b"3") == 1
+    # Who has not heard so asks again, with another body; who comes later has nothing to tell.
+    client.call("SET", f"{TAG}:b:{notice}:0", b"0", "EX", 3600)
+    assert node.record(mail, both, notice=(notice, 1, 1, b"e", 1)) == [b"TOLD", 1]
+    assert client.call("PTTL", f"{TAG}:b:{notice}:0") == -1
+    assert node.record(mail, both, notice=(late, 1, 1, b"e", 1)) == [b"LOST", 1]
+    assert client.call("EXISTS", f"{TAG}:m:{late}") == 0
+    # Anybody delivers it.
+    assert other.ask("rp_claim", OTHER, LEASE_MS, 16)[2][0] == notice.encode()
 
 
 def test_a_cancelled_mail_is_not_committed_late(node):

@@ -113,7 +113,8 @@ class Walk:
         notice = None
         if self.random.random() < 0.2:
             other = self.any_id()
-            notice = None if other == id else self.some_mail(other)
+            notice = None if other == id else (
+                *self.some_mail(other), self.random.choice(["0", "1", "1"]))
         change = None
         if notice is None and self.random.random() < 0.5:
             change = str(self.random.randrange(3))

@@ -393,6 +393,51 @@ a_start_is_not_recorded_again(void **state)
 	assert_int_equal(store.attempts, 1);
 }
 
+/* Another node has the mail, and the report of the delivery waits in the queue. */
+static void
+a_report_that_is_kept_is_told(void **state)
+{
+	(void)state;
+	recipients[0].notify = recipients[1].notify = NOTIFY_SUCCESS;
+	struct job *j = job_new(flow, &item, destination);
+	assert_non_null(j);
+	flow->job_count++;
+	j->attach_most = DSN_PART_NONE;
+	job_resolve_all(j, RECIPIENT_DELIVERED, SPAN("250 2.0.0 taken"));
+	outcome_record(j);
+	run();
+	assert_non_null(store.record->notice);
+	assert_true(store.record->tells_deliveries_only);
+	store.record->notice_is_kept = true;
+	record_ends(ERR_LOST);
+	is_forgotten(1);
+	assert_int_equal(METRIC_GET_LABEL(&counters, NOTICES, LABEL_ACTION_RELAYED), 2);
+	assert_int_equal(lines_with("\"event\":\"notice\""), 1);
+	assert_int_equal(lines_with("\"event\":\"delivery\""), 2);
+	assert_int_equal(store.drafts_open, 0);
+}
+
+/* A relay that ends does not wait for a store that is away: the log is all that knows. */
+static void
+what_cannot_be_recorded_before_the_end_is_told(void **state)
+{
+	(void)state;
+	struct job *j = job_new(flow, &item, destination);
+	assert_non_null(j);
+	flow->job_count++;
+	job_resolve_all(j, RECIPIENT_DELIVERED, SPAN("250 2.0.0 taken"));
+	outcome_record(j);
+	run();
+	flow->cut_off = true;
+	record_ends(ERR_AWAY);
+	assert_int_equal(flow->job_count, 0);
+	assert_int_equal(store.releases, 1);
+	assert_int_equal(lines_with("\"event\":\"outcome_unrecorded\""), 2);
+	assert_int_equal(lines_with("\"recipient\":\"a@b.example\",\"result\":\"delivered\""), 1);
+	assert_int_equal(
+		METRIC_GET_LABEL(&counters, DUPLICATES_POSSIBLE, LABEL_DUPLICATE_OUTCOME_LOST), 2);
+}
+
 /* What was delivered is told, its report and the failure of the other are not. */
 static void
 deliveries_are_told(void **state)
@@ -409,6 +454,7 @@ deliveries_are_told(void **state)
 	outcome_record(j);
 	run();
 	assert_non_null(store.record->notice);
+	assert_false(store.record->tells_deliveries_only);
 	record_ends(ERR_LOST);
 	assert_int_equal(METRIC_GET_LABEL(&counters, RECIPIENTS, LABEL_RESULT_DELIVERED), 1);
 	assert_int_equal(METRIC_GET_LABEL(&counters, RECIPIENTS, LABEL_RESULT_FAILED), 0);
@@ -431,6 +477,8 @@ main(void)
 		TEST(a_relay_that_ends_releases_nothing),
 		TEST(a_start_is_not_recorded_again),
 		TEST(deliveries_are_told),
+		TEST(a_report_that_is_kept_is_told),
+		TEST(what_cannot_be_recorded_before_the_end_is_told),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -772,10 +772,10 @@ may_deliver(struct queue *q)
 	return q != NULL;
 }
 
-static bool
-lease_is_valid(struct queue *mine, const struct queue_mail *m)
+static uint64_t
+may_end_until_ms(struct queue *mine, const struct queue_mail *m)
 {
-	return mine != NULL && m != NULL;
+	return mine != NULL && m != NULL ? UINT64_MAX : 0;
 }
 
 static bool
@@ -862,7 +862,7 @@ const struct queue_driver toy_driver = {
 	.memory_is_tight = memory_is_tight,
 	.record = record,
 	.may_deliver = may_deliver,
-	.lease_is_valid = lease_is_valid,
+	.may_end_until_ms = may_end_until_ms,
 	.attempt = attempt,
 	.list = list,
 	.show = show,
