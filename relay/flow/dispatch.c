@@ -691,7 +691,7 @@ serve_here(struct site *s)
 	unsigned wanted = s->channels + s->waiting.count;
 	/* What is due claims only with a connection to open in hand, and keeps it until what was
 	 * claimed has come. */
-	bool starts = !s->flow->draining && !s->suspended;
+	bool starts = !s->flow->draining && !s->suspended && s->flow->suspects.alone == NULL;
 	bool claims = s->claiming > 0 || !list_is_empty(&s->hungry);
 	if (starts && !s->proven && wanted == 0 && claims)
 		wanted = 1;

@@ -32,6 +32,8 @@ suspects_begin(struct flow *f, struct job *j)
 		ASSERT(s->alone == NULL);
 		s->alone = j;
 		s->alone_has_begun = false;
+		/* Others claim nothing now: what they keep for that, it may have to wait for. */
+		flow_wake_sites(f);
 	} else if (j->suspect) {
 		s->running++;
 	}

@@ -60,6 +60,7 @@ enum oracle_put {
 struct oracle_arrival {
 	uint64_t at_us;
 	unsigned token;                   /* in the sink's answer */
+	unsigned earlier;                 /* of the copy before, which may be told of late */
 	const struct sim_traffic *stream; /* on which it came; NULL: none has */
 	uint64_t answer_end; /* the sink's answer ends there; UINT64_MAX: it never gave one */
 	bool durable;        /* the outcome is: on the disk, or as the store has confirmed */

@@ -91,6 +91,21 @@ on_notice(struct span line)
 	m->notices_unlogged[world->node]--;
 }
 
+/* The sink's answer to the node's copy; of a mail that came back to it, or to its old one. */
+static bool
+is_answer(const struct oracle_arrival *a, struct span reply, bool came_back)
+{
+	char memory[2][32];
+
+	for (unsigned i = 0; i < (came_back ? 2 : 1); i++) {
+		struct buf b = buf_of(memory[i], sizeof memory[i]);
+		buf_printf(&b, ORACLE_TOKEN, i == 0 ? a->token : a->earlier);
+		if (span_eq(reply, buf_span(&b)))
+			return true;
+	}
+	return false;
+}
+
 static void
 on_delivery(struct span line)
 {
@@ -100,15 +115,13 @@ on_delivery(struct span line)
 	uint32_t recipient = oracle_recipient_of(m, field(line, "recipient"));
 	struct oracle_recipient *r = &m->recipients[recipient];
 	uint8_t state = state_of(field(line, "result"));
-	char token[32];
-	struct buf b = buf_of(token, sizeof token);
 
 	if (r->unlogged[world->node][state] == 0)
 		sim_fail("mail %u recipient %u: an event reports \"%.*s\", which is not durable",
 			 m->number, recipient, SPAN_ARG(field(line, "result")));
 	r->unlogged[world->node][state]--;
-	buf_printf(&b, ORACLE_TOKEN, r->by[world->node].token);
-	if (state == RECIPIENT_DELIVERED && !span_eq(field(line, "reply"), buf_span(&b)))
+	if (state == RECIPIENT_DELIVERED &&
+	    !is_answer(&r->by[world->node], field(line, "reply"), m->crossings > 0))
 		sim_fail("mail %u recipient %u: the event's reply is not the sink's: %.*s",
 			 m->number, recipient, SPAN_ARG(field(line, "reply")));
 	world->oracle->events++;

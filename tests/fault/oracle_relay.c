@@ -231,6 +231,9 @@ has_crossed(const struct oracle_mail *m, const struct oracle_recipient *r,
 	       sim_traffic_handed_us(stream) <= r->durable_us;
 }
 
+/* In one turn a relay that ends lets go of a stream and gives its recipient up. */
+enum { TURN_US = 10000 };
+
 /* A copy on a stream that the relay has let go of since: the sink was slow to read it. It was in
  * doubt then, and so the mail was sent again before this one is read, or has come to the end of its
  * time. */
@@ -240,7 +243,7 @@ is_late_copy(const struct oracle_recipient *r, const struct sim_traffic *stream)
 	if (stream->left_us == 0)
 		return false;
 	const struct oracle_arrival *last = &r->by[r->last_by];
-	return r->arrived == 0 ? r->expired && stream->left_us < r->expired_us
+	return r->arrived == 0 ? r->expired && stream->left_us < r->expired_us + TURN_US
 			       : stream != last->stream && stream->left_us < last->at_us;
 }
 
@@ -276,6 +279,7 @@ oracle_arrived(struct oracle_mail *m, uint32_t recipient, struct span data, unsi
 	r->by[stream->node] = (struct oracle_arrival){
 		.at_us = world->now_us,
 		.token = token,
+		.earlier = r->by[stream->node].token,
 		.stream = stream,
 		.answer_end = UINT64_MAX,
 		.died = crossed,
