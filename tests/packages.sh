@@ -16,8 +16,9 @@ peers_folder=${RINGPOST_PEERS:-/var/tmp/ringpost-test-peers}
 build=(build-essential cmake ninja-build pkg-config liburing-dev libyaml-dev libmicrohttpd-dev
 	libjemalloc-dev zlib1g-dev libjansson-dev libunbound-dev libssl-dev libcmocka-dev
 	libcurl4-openssl-dev libidn2-dev libhiredis-dev libzstd-dev liblua5.1-0-dev)
-test=(clang libclang-rt-14-dev clang-format llvm git curl e2fsprogs mount util-linux procps iproute2
-	postfix dovecot-core dovecot-lmtpd dovecot-submissiond swaks libnet-ssleay-perl msmtp nodejs
+test=(clang libclang-rt-14-dev clang-format lld llvm git curl e2fsprogs mount util-linux procps
+	iproute2 postfix dovecot-core dovecot-lmtpd dovecot-submissiond swaks libnet-ssleay-perl
+	msmtp nodejs
 	python3 python3-pytest python3-spf python3-yaml python3-aiosmtpd python3-cryptography
 	openssl chromium
 	libpcre2-8-0 libgnutls30 libgnutls-dane0 libnsl2 libdb5.3 libidn12 libidn2-0

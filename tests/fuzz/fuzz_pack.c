@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fuzz: uses queue core machine */
+/* fuzz: uses queue/redis/pack.c */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fuzz: uses queue tls core machine */
+/* fuzz: uses queue/redis/cluster.c queue/redis/promise.c hiredis */
 /* What a Redis server may say of itself and of others: a map of slots, MOVED, INFO, an address.
  * Whatever it is, a server that is taken from it can be connected to, and a promise that holds was
  * said in full. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test: uses name_server dns core */
+/* test: uses name_server dns core threads */
 /* One question after the other, as tools ask; and the names that they ask for. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test: uses flow queue dns core smtp message machine */
+/* test: uses flow queue dns core smtp message machine threads */
 /*
  * Questions to a next hop, over a real ring and a loopback connection. The next hop is a thread
  * that answers by the first letter of the local part: k knows it, u does not, l puts it off, s says

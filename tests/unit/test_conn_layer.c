@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test: uses core machine toy_layer */
+/* test: uses core machine toy_layer threads */
 /* Connections with a layer that is a toy. What TLS does to it is tested with TLS. */
 #include <setjmp.h>
 #include <stdarg.h>

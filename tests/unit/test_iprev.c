@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test: uses name_server dns core machine */
+/* test: uses name_server dns core machine threads */
 /* Names of addresses, over the real resolver and a name server of our own, by which every address
  * has the name ok.example, and that has 192.0.2.1. (Other outcomes: the live tests.) */
 #include <setjmp.h>

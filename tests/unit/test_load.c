@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test: uses bench core machine */
+/* test: uses bench core machine threads */
 /*
  * Source and sink in one process, with nothing between them: whatever the sink does, what the
  * source has learnt and what the sink has seen fit together.

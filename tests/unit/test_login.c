@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test: uses flow queue dns core smtp message machine */
+/* test: uses flow queue dns core smtp message machine threads */
 /*
  * AUTH in sessions of a worker with a real ring and real helpers, over pairs of sockets. The
  * sessions are told that TLS came first; what TLS itself does is tested elsewhere.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test: uses name_server dns core machine */
+/* test: uses name_server dns core machine threads */
 /* The resolver on a real ring with the real library, against a name server of our own that holds
  * answers back, truncates them, or gives none. (Validation: the live tests.) */
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test: uses bench core machine */
+/* test: uses bench core machine threads */
 /* The sink over loopback, with a client of plain sockets. What the dialogue says is in
  * test_server.c; this is about what the network sees, time, tallies and the track. */
 #include <setjmp.h>

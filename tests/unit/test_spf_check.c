@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test: uses name_server dns core machine */
+/* test: uses name_server dns core machine threads */
 /* Checks of SPF on a real ring with the real library, against a name server of our own. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test: uses core */
+/* test: uses core threads */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

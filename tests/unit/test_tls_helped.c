@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test: uses tls machine certificates */
+/* test: uses tls machine certificates threads */
 /* What of a server's handshake is left to somebody else, and what waits. */
 #include <setjmp.h>
 #include <stdarg.h>
