@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/lean.h"
 #include "bench/thread.h"
 #include "core/base/assert.h"
 #include "core/base/clock.h"
@@ -618,6 +619,8 @@ on_start(struct crew_member *m)
 	const struct source_options *o = &s->options;
 	uint64_t now_us = clock_monotonic_us();
 
+	if (t->tls != NULL)
+		lean_enter();
 	m->context = t;
 	t->member = m;
 	if (o->duration_us != 0)
@@ -702,15 +705,21 @@ make_thread(struct source *s, unsigned number, uint8_t *text)
 	return true;
 }
 
+/* The contexts keep what they find when they are made. */
 static bool
 make_tls(struct source *s, struct buf *why)
 {
-	for (unsigned i = 0; s->options.tls_setup != NULL && i < s->options.threads; i++) {
+	bool is_good = true;
+
+	if (s->options.tls_setup == NULL)
+		return true;
+	lean_enter();
+	for (unsigned i = 0; is_good && i < s->options.threads; i++) {
 		s->threads[i].tls = tls_new(s->options.tls_setup, why);
-		if (s->threads[i].tls == NULL)
-			return false;
+		is_good = s->threads[i].tls != NULL;
 	}
-	return true;
+	lean_leave();
+	return is_good;
 }
 
 static bool

@@ -642,8 +642,8 @@ end_handshake(struct conn *c, enum err e)
 	ASSERT(e == ERR_OK || c->state != CONN_OPEN);
 }
 
-/* May the layer compute now? Where the share of this turn is used up, the next one has another, and
- * the hello, which is short, waits in memory of its size. */
+/* May the layer compute now? Heavy steps come at the turn's end. Where they are used up, the next
+ * turn has others, and the hello, which is short, waits in memory of its size. */
 static bool
 has_turn(struct conn *c)
 {
@@ -655,11 +655,12 @@ has_turn(struct conn *c)
 		w->heavy_left--;
 		return true;
 	}
+	worker_heavy(w, &c->run);
+	if (!w->in_heavy)
+		return false;
 	if (c->wire_size > 0 && !c->layer->ops->keep(c->layer, span_of(c->wire, c->wire_size)))
 		conn_close(c, CLOSE_NO_MEMORY);
 	release_input(c);
-	if (c->state == CONN_OPEN)
-		worker_soon(w, &c->run);
 	return false;
 }
 

@@ -102,6 +102,6 @@ conn_work(struct conn *c)
 		c->layer->ops->work(c->layer);
 		work_is_done(c);
 	} else {
-		worker_soon(w, &c->run);
+		worker_heavy(w, &c->run);
 	}
 }

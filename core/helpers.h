@@ -14,8 +14,13 @@
  *
  * The threads yield to the workers: they are less important to the scheduler, and a long job calls
  * helpers_pause() all the time. Without that a worker that wakes while both processors compute
- * waits for the end of a time slice: 3 ms where nothing else takes any. They still have a share of
- * a processor that others keep busy, so that no job waits for ever.
+ * waits for the end of a time slice: 3 ms where nothing else takes any.
+ *
+ * With `patience_ms` there are two kinds of threads. Long jobs have threads of SCHED_IDLE, which
+ * run where nobody else wants the processor, and give it up the moment that somebody does. Quick
+ * ones have as many of their own, which have a share of a processor that others keep busy. Where no
+ * job has ended for patience_ms, these take the next long one, too: then that many a second get
+ * done at least, and none waits for ever.
  */
 #ifndef CORE_HELPERS_H
 #define CORE_HELPERS_H
@@ -31,8 +36,9 @@ struct helpers;
 
 struct helpers_options {
 	unsigned threads;
-	size_t jobs_max;  /* that wait, besides the quick ones */
-	size_t party_max; /* of those, for one party */
+	size_t jobs_max;      /* that wait, besides the quick ones */
+	size_t party_max;     /* of those, for one party */
+	unsigned patience_ms; /* 0: all threads do all jobs */
 };
 
 struct helper_job {

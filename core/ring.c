@@ -565,8 +565,10 @@ ring_send_message(struct ring *r, struct op *op, int fd, const struct msghdr *me
 void
 ring_shutdown(struct ring *r, struct op *op, int fd)
 {
-	struct io_uring_sqe *sqe = begin_sqe(r, op);
-	io_uring_prep_shutdown(sqe, fd, SHUT_WR);
+	begin(r, op);
+	/* The ring would have a kernel thread do it, always, which costs a wake-up and a change of
+	 * context; the call itself sends a FIN and does not block. */
+	end_without_kernel(r, op, shutdown(fd, SHUT_WR) == 0 ? 0 : -errno);
 }
 
 void

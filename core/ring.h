@@ -67,6 +67,7 @@ void ring_receive(struct ring *r, struct op *op, int fd, enum ring_group group);
 /* Completes short only when the connection fails. */
 void ring_send(struct ring *r, struct op *op, int fd, const void *data, size_t size);
 void ring_send_message(struct ring *r, struct op *op, int fd, const struct msghdr *message);
+/* Of our side; with no send under way. */
 void ring_shutdown(struct ring *r, struct op *op, int fd);
 void ring_poll(struct ring *r, struct op *op, int fd, unsigned events); /* one shot */
 

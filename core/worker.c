@@ -23,6 +23,7 @@ worker_init(struct worker *w, unsigned number, unsigned count, struct worker **p
 	list_init(&w->tasks);
 	list_init(&w->last);
 	list_init(&w->reaping);
+	list_init(&w->heavy);
 	list_init(&w->conns);
 	list_init(&w->parked);
 	pool_init(&w->buffers, WORKER_BUFFER_SIZE, options->buffers_max);
@@ -58,7 +59,7 @@ static uint64_t
 may_wait_us(const struct worker *w, uint64_t wait_us)
 {
 	if (wait_us == 0 || !list_is_empty(&w->tasks) || !list_is_empty(&w->last) ||
-	    !list_is_empty(&w->reaping))
+	    !list_is_empty(&w->reaping) || !list_is_empty(&w->heavy))
 		return 0;
 	/* now_ms is as old as the last turn was long. */
 	uint64_t most_ms = wait_us / 1000;
@@ -98,6 +99,32 @@ run_tasks(struct list *tasks)
 	return n;
 }
 
+/* What has gathered in a turn. */
+static size_t
+run_last(struct worker *w)
+{
+	size_t done = 0;
+
+	for (unsigned i = 0; i < LAST_ROUNDS && !list_is_empty(&w->last); i++)
+		done += run_tasks(&w->last);
+	return done + run_tasks(&w->reaping);
+}
+
+/* The heavy steps of this turn. What they have to say leaves with the next one. */
+static size_t
+run_heavy(struct worker *w)
+{
+	if (list_is_empty(&w->heavy))
+		return 0;
+	ring_wait(w->ring, 0);
+	w->in_heavy = true;
+	w->heavy_left = w->heavy_steps;
+	size_t done = run_tasks(&w->heavy);
+	w->heavy_left = 0;
+	w->in_heavy = false;
+	return done + run_last(w);
+}
+
 bool
 worker_turn(struct worker *w, uint64_t wait_us)
 {
@@ -105,14 +132,12 @@ worker_turn(struct worker *w, uint64_t wait_us)
 
 	OBJ_CHECK(w, WORKER_MAGIC);
 	wait_for_something(w, wait_us);
-	w->heavy_left = w->heavy_steps;
 	done += ring_complete(w->ring);
 	done += timers_run(&w->timers, w->now_ms);
 	done += mailbox_run(&w->mailbox, MESSAGES_PER_TURN);
 	done += run_tasks(&w->tasks);
-	for (unsigned i = 0; i < LAST_ROUNDS && !list_is_empty(&w->last); i++)
-		done += run_tasks(&w->last);
-	done += run_tasks(&w->reaping);
+	done += run_last(w);
+	done += run_heavy(w);
 	if (w->metrics != NULL)
 		METRIC_ADD(w->metrics, WORKER_TURNS, 1);
 	return done > 0;
@@ -137,6 +162,12 @@ void
 worker_soon(struct worker *w, struct task *t)
 {
 	add_task(&w->tasks, t);
+}
+
+void
+worker_heavy(struct worker *w, struct task *t)
+{
+	add_task(&w->heavy, t);
 }
 
 void

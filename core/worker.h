@@ -6,7 +6,8 @@
  * run the tasks that were asked for, then the last tasks (group commit, flushing of output), reap
  * what has closed; the submission happens once, in the wait of the next turn. Everything is bounded
  * a turn, so that no one holds up the others: what is left over runs in the next turn, without
- * waiting.
+ * waiting. What computes for long (a step of a handshake) comes behind all that, and so that the
+ * disk and the peers have what this turn started meanwhile, it is submitted before.
  *
  * The layers above hang on by pointers that core never follows (resolver, queue, flow). A worker is
  * created on the main thread (worker_init), runs on its own (worker_run), and is driven by hand by
@@ -59,7 +60,7 @@ enum {
 	WORKERS_MAX = 64,
 	/* Pooled buffers: a connection's unread input, its output, a body on its way from disk. */
 	WORKER_BUFFER_SIZE = 32 * 1024,
-	WORKER_HEAVY_STEPS = 4, /* a turn, where nothing else is said */
+	WORKER_HEAVY_STEPS = 1, /* a turn, where nothing else is said */
 };
 
 struct worker {
@@ -81,7 +82,10 @@ struct worker {
 	size_t conn_count;
 	struct pool buffers; /* WORKER_BUFFER_SIZE each */
 
-	/* Steps that compute for long (TLS handshakes): those of a turn, and those left of it. */
+	/* What computes for long (TLS handshakes): the tasks that want to, whether it is their part
+	 * of the turn, how many steps a turn has, and how many are left; none in other parts. */
+	struct list heavy;
+	bool in_heavy;
 	unsigned heavy_steps;
 	unsigned heavy_left;
 	struct list parked; /* conns whose handshakes wait for a helper */
@@ -124,6 +128,9 @@ void worker_close(struct worker *w);
 
 /* Runs t in this turn or the next; already asked for: nothing happens. */
 void worker_soon(struct worker *w, struct task *t);
+/* Runs t at the end of this turn or the next, when there are heavy steps to be had: for what may
+ * take heavy_left down. It asks again where nothing was left. */
+void worker_heavy(struct worker *w, struct task *t);
 /* Runs t after the tasks of this turn: for what gathers (a commit, a send). */
 void worker_last(struct worker *w, struct task *t);
 /* Runs t at the end of this turn, when nobody looks at its owner any more: for what frees. */

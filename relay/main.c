@@ -43,6 +43,7 @@ enum {
 	CONTROL_PLACES = WORKERS_MAX * (ADMIN_CLIENTS_MAX + 4) + POLICY_PLACES + REPORTS_PLACES,
 	EXTRA_BLOCKS = 2,          /* metrics of the control and the HTTP thread */
 	BUFFER_SHARE_PERCENT = 25, /* of the memory budget, for connections' buffers */
+	HELPERS_PATIENCE_MS = 100, /* ten passwords a second are checked however busy all is */
 };
 
 struct daemon {
@@ -530,6 +531,7 @@ start_helpers(struct daemon *d)
 		.threads = config_helper_count(d->config),
 		.jobs_max = d->config->helpers.jobs_max,
 		.party_max = d->config->helpers.jobs_per_client,
+		.patience_ms = HELPERS_PATIENCE_MS,
 	};
 
 	d->helpers = helpers_start(&options, &d->why);

@@ -6,6 +6,8 @@
 
 #include "core/base/assert.h"
 
+enum { WIRE_MAX = 16 * 1024 }; /* that one receive may bring */
+
 unsigned toy_layers;
 unsigned toy_heavy_reads;
 void (*toy_work)(void);
@@ -20,7 +22,7 @@ struct toy {
 	bool gives;
 	uint8_t words[64]; /* of its own */
 	size_t words_size;
-	uint8_t kept[HEAD + RECORD_MAX];
+	uint8_t kept[HEAD + RECORD_MAX + WIRE_MAX];
 	size_t kept_size;
 };
 

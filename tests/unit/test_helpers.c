@@ -10,7 +10,7 @@
 
 #include "core/helpers.h"
 
-enum { JOBS = 200 };
+enum { JOBS = 200, PATIENCE_MOST_MS = 3600 * 1000 };
 
 struct sum {
 	struct helper_job job;
@@ -44,15 +44,21 @@ static const struct worker_options options = {
 };
 
 static struct helpers *
-start(unsigned threads, size_t jobs_max, size_t party_max)
+start_patient(unsigned threads, size_t jobs_max, size_t party_max, unsigned patience_ms)
 {
-	const struct helpers_options o = { threads, jobs_max, party_max };
+	const struct helpers_options o = { threads, jobs_max, party_max, patience_ms };
 	uint8_t memory[256];
 	struct buf why = buf_of(memory, sizeof memory);
 	struct helpers *h = helpers_start(&o, &why);
 
 	assert_non_null(h);
 	return h;
+}
+
+static struct helpers *
+start(unsigned threads, size_t jobs_max, size_t party_max)
+{
+	return start_patient(threads, jobs_max, party_max, 0);
 }
 
 static void
@@ -199,6 +205,61 @@ a_party_has_its_share_and_quick_jobs_go_ahead(void **state)
 	pthread_barrier_destroy(&gate.barrier);
 }
 
+/* The thread for long jobs is at the gate, and a long job and a quick one come. True: the quick one
+ * alone has been done; false: the long one, too. Then the gate is opened. */
+static bool
+long_job_waits(unsigned patience_ms)
+{
+	static struct worker w;
+	struct worker *peers[] = { &w };
+	uint8_t memory[256];
+	struct buf why = buf_of(memory, sizeof memory);
+	unsigned done = 0;
+	struct gate gate = { .job = { .work = wait_at_gate, .on_done = on_gate }, .done = &done };
+	struct helper_job jobs[2] = {
+		{ .work = nothing, .on_done = note_order },
+		{ .work = nothing, .on_done = note_order, .is_quick = true },
+	};
+	unsigned wanted = patience_ms == PATIENCE_MOST_MS ? 1 : 2;
+
+	pthread_barrier_init(&gate.barrier, NULL, 2);
+	struct helpers *h = start_patient(1, JOBS, JOBS, patience_ms);
+	worker_init(&w, 0, 1, peers, &options);
+	assert_true(worker_open(&w, &options, &why));
+	ended = 0;
+	assert_true(helpers_submit(h, &w, &gate.job));
+	pthread_barrier_wait(&gate.barrier);
+	assert_true(helpers_submit(h, &w, &jobs[0]));
+	assert_true(helpers_submit(h, &w, &jobs[1]));
+	while (ended < wanted)
+		worker_turn(&w, 1000 * 1000);
+	bool waits = ended == 1;
+	assert_ptr_equal(order[0], &jobs[1]);
+	assert_int_equal(done, 0);
+	pthread_barrier_wait(&gate.barrier);
+	while (ended < 2 || done < 1)
+		worker_turn(&w, 1000 * 1000);
+	helpers_stop(h);
+	worker_close(&w);
+	pthread_barrier_destroy(&gate.barrier);
+	return waits;
+}
+
+static void
+a_long_job_has_threads_of_its_own(void **state)
+{
+	(void)state;
+	assert_true(long_job_waits(PATIENCE_MOST_MS));
+}
+
+/* The gate's own thread is as good as starved. */
+static void
+what_stalls_is_done_by_those_for_quick_jobs(void **state)
+{
+	(void)state;
+	assert_false(long_job_waits(1000));
+}
+
 int
 main(void)
 {
@@ -206,6 +267,8 @@ main(void)
 		cmocka_unit_test(every_job_comes_back_to_its_worker),
 		cmocka_unit_test(a_full_queue_says_no_and_takes_no_place),
 		cmocka_unit_test(a_party_has_its_share_and_quick_jobs_go_ahead),
+		cmocka_unit_test(a_long_job_has_threads_of_its_own),
+		cmocka_unit_test(what_stalls_is_done_by_those_for_quick_jobs),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,8 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "core/base/clock.h"
 #include "core/worker.h"
@@ -94,6 +96,119 @@ a_turn_runs_tasks_then_last_ones_then_reaps(void **state)
 	assert_false(worker_turn(&w, 0));
 	worker_soon(&w, &task.task);
 	task_cancel(&task.task);
+	assert_false(worker_turn(&w, 0));
+	worker_close(&w);
+}
+
+/* ---- what computes for long ---- */
+
+struct computing {
+	struct step step;
+	struct op send;
+	int fds[2];
+	char arrived[8];
+};
+
+static void
+on_sent(struct op *op, struct completion done)
+{
+	(void)op;
+	assert_int_equal(done.result, 4);
+}
+
+static void
+send_something(struct task *t)
+{
+	struct computing *c = CONTAINER_OF(t, struct computing, step.task);
+
+	ring_send(c->step.worker->ring, &c->send, c->fds[0], "sent", 4);
+}
+
+/* Where the turn has nothing left for it, it asks again. */
+static void
+compute(struct task *t)
+{
+	struct step *s = CONTAINER_OF(t, struct step, task);
+
+	if (s->worker->heavy_left == 0) {
+		worker_heavy(s->worker, t);
+		return;
+	}
+	s->worker->heavy_left--;
+	run_step(t);
+}
+
+static void
+look_at_the_peer(struct task *t)
+{
+	struct computing *c = CONTAINER_OF(t, struct computing, step.task);
+	ssize_t size = recv(c->fds[1], c->arrived, sizeof c->arrived - 1, MSG_DONTWAIT);
+
+	assert_int_equal(size, 4);
+	strcat(trace, c->step.name);
+}
+
+/* So that nothing waits for it that could be done meanwhile. */
+static void
+what_a_turn_has_started_is_under_way_before_it_computes(void **state)
+{
+	struct worker w;
+	struct worker *peers[] = { &w };
+	struct computing sender, looker;
+
+	(void)state;
+	worker_init(&w, 0, 1, peers, &options);
+	open_worker(&w);
+	trace[0] = '\0';
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sender.fds), 0);
+	memcpy(looker.fds, sender.fds, sizeof looker.fds);
+	step_init(&sender.step, &w, 's');
+	task_init(&sender.step.task, send_something);
+	op_init(&sender.send, on_sent);
+	step_init(&looker.step, &w, 'h');
+	task_init(&looker.step.task, look_at_the_peer);
+	worker_heavy(&w, &looker.step.task);
+	worker_last(&w, &sender.step.task);
+	assert_true(worker_turn(&w, WAIT_US));
+	assert_string_equal(trace, "h");
+	assert_true(worker_turn(&w, WAIT_US));
+	assert_int_equal(ring_ops(w.ring), 0);
+	close(sender.fds[0]);
+	close(sender.fds[1]);
+	worker_close(&w);
+}
+
+/* Two steps a turn, three that want one: the third has the next turn, which does not wait. What
+ * they write gathers in the turn in which they ran. */
+static void
+heavy_steps_come_last_and_are_bounded(void **state)
+{
+	struct worker w;
+	struct worker *peers[] = { &w };
+	struct step task, gathers, heavy[3];
+
+	(void)state;
+	worker_init(&w, 0, 1, peers, &options);
+	open_worker(&w);
+	w.heavy_steps = 2;
+	trace[0] = '\0';
+	step_init(&task, &w, 't');
+	step_init(&gathers, &w, 'g');
+	for (unsigned i = 0; i < 3; i++) {
+		step_init(&heavy[i], &w, (char)('1' + i));
+		task_init(&heavy[i].task, compute);
+		heavy[i].next = &gathers;
+		heavy[i].ask = worker_last;
+		worker_heavy(&w, &heavy[i].task);
+	}
+	worker_soon(&w, &task.task);
+	assert_true(worker_turn(&w, WAIT_US));
+	assert_string_equal(trace, "t12g");
+	worker_soon(&w, &task.task);
+	assert_true(worker_turn(&w, WAIT_US));
+	assert_string_equal(trace, "t12gt3g");
+	worker_heavy(&w, &heavy[0].task);
+	task_cancel(&heavy[0].task);
 	assert_false(worker_turn(&w, 0));
 	worker_close(&w);
 }
@@ -203,6 +318,8 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_turn_runs_tasks_then_last_ones_then_reaps),
+		cmocka_unit_test(what_a_turn_has_started_is_under_way_before_it_computes),
+		cmocka_unit_test(heavy_steps_come_last_and_are_bounded),
 		cmocka_unit_test(a_timer_ends_the_wait),
 		cmocka_unit_test(two_workers_wake_each_other),
 	};

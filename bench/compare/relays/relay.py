@@ -42,6 +42,7 @@ class Relay:
     delivery = ""  # how it hands mail on
     needs_root = True
     pipelining = True  # is it offered to clients?
+    own_session = True  # apart from the generator's
 
     def __init__(self, folder, sink):
         self.folder = pathlib.Path(folder)
@@ -103,7 +104,7 @@ class Relay:
         with open(self.folder / "output", "ab") as output:
             self.process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                cwd=self.folder, start_new_session=True, preexec_fn=prepare)
+                cwd=self.folder, start_new_session=self.own_session, preexec_fn=prepare)
         try:
             harness.wait_connectable(self.host, self.port, self.process)
             self.wait_ready()
