@@ -6,7 +6,7 @@
 #
 # One ctest holds all: the tests of the dev build, and one test for each other preset, which builds
 # it and runs there what it is for (tests/suite). Those run beside the rest, one at a time and at a
-# low priority, and two tests more than there are cores run at once: most live tests wait more than
+# low priority, and one test more than there are cores runs at once: most live tests wait more than
 # they work. --long adds what takes long: 20 rounds of the kill test, a million mails, more seeds
 # and longer fuzzing.
 set -euo pipefail
@@ -24,4 +24,4 @@ fi
 tests/packages.sh all
 cmake --preset dev
 cmake --build build/dev
-exec ctest --test-dir build/dev -C "$configuration" -j "$(($(nproc) + 2))" --output-on-failure
+exec ctest --test-dir build/dev -C "$configuration" -j "$(($(nproc) + 1))" --output-on-failure
