@@ -5,9 +5,9 @@
 #   run_preset.sh PRESET TARGETS TARGET...
 #   run_preset.sh PRESET LABELS LABEL...
 #
-# At a low priority, the build at the lowest: beside it run tests in which seconds count. One test
-# more than there are cores, because those of the stores wait for the disk and for leases; no more
-# fuzzers than there are cores, because they get seconds by the clock.
+# At a low priority, the build at the lowest: beside it run tests in which seconds count. Under ASan
+# one test more than there are cores, because those of the stores wait for the disk and for leases;
+# else no more, because some have few seconds, and fuzzers get theirs by the clock.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 preset=$1 what=$2
@@ -24,8 +24,8 @@ if [ "$what" = TARGETS ]; then
 fi
 build "${@/#/for_}"
 labels=$(IFS='|' && echo "$*")
-jobs=$(($(nproc) + 1))
-[ "$labels" != fuzz ] || jobs=$(nproc)
+jobs=$(nproc)
+[ "$preset" != asan ] || jobs=$((jobs + 1))
 # A suite that finds no test would pass without having looked at anything.
 exec nice -n 10 ctest --test-dir "build/$preset" -L "^($labels)\$" -j "$jobs" \
 	--output-on-failure --no-tests=error

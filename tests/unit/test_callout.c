@@ -194,7 +194,7 @@ make_routing(const struct sockaddr_in *address)
 		 "listeners: [{ address: \"127.0.0.1:25\" }]\n"
 		 "relay:\n"
 		 "  domains: [{ name: example.org, recipients: callout }]\n"
-		 "  callout: { answers_max: %d, questions_max: 8, deadline: 1s }\n"
+		 "  callout: { answers_max: %d, questions_max: 8, deadline: 5s }\n"
 		 "routes: [{ domain: example.org, to: \"smtp://127.0.0.1:%u\" }]\n",
 		 ANSWERS_MAX, (unsigned)ntohs(address->sin_port));
 	const struct config *c = config_parse("test", span_of_string(text), &errors);
