@@ -22,8 +22,8 @@
  * one of another. Senders above 1024 a site share turns with others.
  *
  * Promise: on_done(ERR_OK) of put and record means the durability level of the configuration
- * (DESIGN: disk, memory). 250s may leave in the order of on_done. ERR_IN_DOUBT is followed by a
- * durable cancel that the store makes by itself; everything else means: not kept.
+ * (docs/durability.md: disk, memory). 250s may leave in the order of on_done. ERR_IN_DOUBT is
+ * followed by a durable cancel that the store makes by itself; everything else means: not kept.
  *
  * Limits: memory for drafts, items and loaded bodies; disk. They show as ERR_NO_MEMORY and
  * ERR_NO_ROOM, with counters, and heal by themselves. Memory of a waiting item: at most 256 bytes.
@@ -185,10 +185,11 @@ struct queue_item {
 	uint32_t magic;
 	struct site_id site;
 	struct queue_mail *mail;
-	uint16_t open_starts; /* attempts that were begun and never ended (DESIGN, invariant 9) */
-	bool recovered;       /* record the start of its next attempt: queue_attempt */
-	bool had_run_alone;   /* its last open start was alone on its worker */
-	uint32_t sender_key;  /* hash of the sender's key (sender.h): whose turn it is */
+	uint16_t open_starts;       /* attempts that were begun and never ended (ARCHITECTURE.md,
+				       invariant 9) */
+	bool recovered;             /* record the start of its next attempt: queue_attempt */
+	bool had_run_alone;         /* its last open start was alone on its worker */
+	uint32_t sender_key;        /* hash of the sender's key (sender.h): whose turn it is */
 	uint32_t recipient_count;   /* pending ones of this item, while claimed */
 	const uint32_t *recipients; /* their indexes in the envelope, ascending */
 	union {

@@ -33,11 +33,18 @@ finish_later(struct redis_end *e, struct queue_request *r, const struct queue_re
 
 /* ---- sending ---- */
 
-/* What has a mail that goes with its outcomes; NULL: it has none. */
+/* What is recorded; NULL: no outcome. */
+static struct queue_record *
+outcomes_of(const struct redis_item *i)
+{
+	return i->kind->outcomes == NULL ? NULL : i->kind->outcomes(i);
+}
+
+/* The same where a mail goes with it. */
 static const struct queue_record *
 notice_of(const struct redis_item *i)
 {
-	const struct queue_record *r = i->kind->outcomes == NULL ? NULL : i->kind->outcomes(i);
+	const struct queue_record *r = outcomes_of(i);
 
 	return r == NULL || r->notice == NULL ? NULL : r;
 }
@@ -173,7 +180,7 @@ change_begin(struct redis_end *e, struct redis_item *i, struct queue_request *r,
 	i->request = r;
 	i->kind = kind;
 	i->was_sent = false;
-	i->leaves = i->is_told = i->may_be_kept = false;
+	i->leaves = false;
 	i->number = (uint32_t)(random_u64() >> 33);
 	change_send(e, i);
 }
@@ -209,7 +216,7 @@ static void
 note_gone(struct redis_end *e, const struct redis_item *i)
 {
 	const struct redis_mail *m = redis_mail_of(i->turn.item.mail);
-	const struct queue_record *r = i->kind->outcomes == NULL ? NULL : i->kind->outcomes(i);
+	const struct queue_record *r = outcomes_of(i);
 	uint64_t pending = 0;
 
 	for (uint32_t n = 0; n < m->envelope.recipient_count; n++)
@@ -246,7 +253,7 @@ look_for_notice(struct redis_end *e, struct redis_item *i)
 	const struct queue_record *r = notice_of(i);
 	struct redis_link *link = redis_servers_link(e->servers, m->shard);
 
-	if (r == NULL || (e->store->redis.durability == REDIS_DISK && !i->may_be_kept))
+	if (r == NULL || (e->store->redis.durability == REDIS_DISK && !r->may_be_kept))
 		return false;
 	if (link == NULL || !args_begin(e, NULL, 0, 2, REDIS_NAME_MOST)) {
 		wait_for_link(e, i);
@@ -277,20 +284,24 @@ changed(struct redis_end *e, struct redis_item *i, enum err error, struct span w
 		return;
 	}
 	struct redis_mail *m = redis_mail_of(i->turn.item.mail);
+	struct queue_record *r = outcomes_of(i);
 	bool is_gone = span_eq(word, SPAN("GONE"));
 	/* What we sent before and heard no answer to may be why it is gone; or whoever had the mail
 	 * when the lease was over has ended it. */
-	bool may_be_ours = is_gone && i->was_sent && i->kind->outcomes != NULL;
-	i->may_be_kept = may_be_ours && !lease_is_certain(e->store, m, e->queue.worker->now_ms);
+	bool may_be_ours = is_gone && i->was_sent && r != NULL;
+	bool may_be_theirs = !lease_is_certain(e->store, m, e->queue.worker->now_ms);
+	if (r != NULL) {
+		r->may_be_kept = may_be_ours && may_be_theirs;
+		r->notice_is_kept = span_eq(word, SPAN("TOLD"));
+	}
 	if (is_gone)
 		note_gone(e, i);
 	if (may_be_ours && look_for_notice(e, i))
 		return;
-	bool is_done = span_eq(word, SPAN("OK")) || (may_be_ours && !i->may_be_kept);
+	bool is_done = span_eq(word, SPAN("OK")) || (may_be_ours && !may_be_theirs);
 	/* Of the notice: one that an earlier send has committed may be another's by now. */
 	e->came_until_ms = i->was_sent ? 0 : i->sent_ms;
 	if (!is_done) {
-		i->is_told = span_eq(word, SPAN("TOLD"));
 		i->kind->done(e, i, span_eq(word, SPAN("NOBODY")) ? ERR_AWAY : ERR_LOST, 0);
 		return;
 	}
@@ -392,12 +403,6 @@ state_after(const struct redis_mail *m, const struct queue_result *r)
 	return s;
 }
 
-static const struct queue_record *
-outcomes_of(const struct redis_item *i)
-{
-	return CONTAINER_OF(i->request, struct queue_record, request);
-}
-
 static struct queue_record *
 record_of(const struct redis_item *i)
 {
@@ -475,8 +480,6 @@ outcome_failed(struct redis_end *e, struct redis_item *i, enum err error)
 		return;
 	}
 	e->counters.records_lost++;
-	r->notice_is_kept = i->is_told;
-	r->may_be_kept = i->may_be_kept;
 	/* Or this copy is an old one, and another worker took it for the one that we have. */
 	atomic_store(&e->store->leases[m->shard].suspect, true);
 	r->on_done(r, error);
@@ -541,7 +544,7 @@ outcome_done(struct redis_end *e, struct redis_item *i, enum err error, uint64_t
 }
 
 static const struct redis_change_kind outcome_kind = { outcome_values, outcome_args, outcome_done,
-						       outcomes_of };
+						       record_of };
 
 static enum err
 record_begin(struct redis_end *e, struct redis_item *i, struct queue_record *r)
@@ -557,7 +560,7 @@ failed_record_done(struct redis_end *e, struct queue_request *request)
 	struct redis_item *i = redis_item_of(r->item);
 
 	i->request = request;
-	i->leaves = i->is_told = i->may_be_kept = false;
+	i->leaves = false;
 	outcome_failed(e, i, request->error);
 }
 

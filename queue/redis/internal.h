@@ -87,8 +87,6 @@ struct redis_item {
 	uint32_t number;        /* by which it is known, where it gives the mail back */
 	bool leaves;            /* the mail goes back to Redis with it */
 	bool was_sent;          /* before, and not answered */
-	bool is_told;           /* it is lost, and its notice is kept, */
-	bool may_be_kept;       /* or it may have ended the mail before */
 };
 
 struct redis_recipient {
@@ -134,7 +132,7 @@ struct redis_change_kind {
 	void (*args)(struct redis_end *e, struct redis_item *i, bool several);
 	/* Was done, or ERR_LOST: on_done of the request. `left`: recipients still pending. */
 	void (*done)(struct redis_end *e, struct redis_item *i, enum err error, uint64_t left);
-	const struct queue_record *(*outcomes)(const struct redis_item *i); /* NULL: of none */
+	struct queue_record *(*outcomes)(const struct redis_item *i); /* NULL: of none */
 };
 
 struct redis_cached {

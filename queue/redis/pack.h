@@ -25,7 +25,7 @@ struct pack_state {
 	uint8_t state; /* enum recipient_state */
 	bool notified;
 	bool alone;        /* the last start was alone on its worker */
-	uint16_t starts;   /* attempts ever begun under watch (DESIGN, invariant 9) */
+	uint16_t starts;   /* attempts ever begun under watch (ARCHITECTURE.md, invariant 9) */
 	uint16_t closed;   /* of these, up to this number have ended */
 	uint16_t attempts; /* that ended in a temporary failure */
 	uint64_t retry_at_ms;

@@ -17,7 +17,7 @@ struct redis_servers;
 
 enum redis_kind { REDIS_SINGLE, REDIS_SENTINEL, REDIS_CLUSTER };
 
-/* What is promised before 250 (DESIGN, durability levels). */
+/* What is promised before 250 (docs/durability.md). */
 enum redis_durability {
 	REDIS_DISK,             /* fsync before the reply: appendonly yes, appendfsync always */
 	REDIS_DISK_NO_FAILOVER, /* the same, where a fail-over may lose what was promised */

@@ -15,7 +15,7 @@
  * The message itself never passes through here. SEND_BODY names bytes of it; the caller sends
  * them behind all text of earlier WRITEs, then calls sender_body_sent(). `stuffed`: through
  * body_out.h. `last`: the end of data is in these bytes (body_out_end when stuffed), so BEFORE_END
- * comes right before it and is answered by sender_answer(): the lease of DESIGN's invariant 3.
+ * comes right before it and is answered by sender_answer(): the lease of invariant 3.
  * While a body is being sent, go on stepping with input: a reply may come early.
  *
  * A span of an action, and its reply, live until the next step. The scratch memory holds nothing

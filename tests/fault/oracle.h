@@ -10,8 +10,9 @@
  * can be checked.
  *
  * A recipient that is handed out again although an outcome of it had been recorded but not
- * confirmed counts as a permitted duplicate (DESIGN, invariant 4a), a refused mail in doubt that
- * shows itself after a crash as one of kind 4b; both are counted. All others are violations.
+ * confirmed counts as a permitted duplicate (ARCHITECTURE.md, invariant 4a), a refused mail in
+ * doubt that shows itself after a crash as one of kind 4b; both are counted. All others are
+ * violations.
  *
  * It also watches the durable writes (oracle_watch): when a put is confirmed, the write with the
  * mail's record and all writes of mails before it on the same ring must have completed.
@@ -276,7 +277,8 @@ void oracle_crashed(unsigned node);
 void oracle_stopped(unsigned node);
 /* Is the node that has put it still up? */
 bool oracle_putter_lives(const struct oracle_mail *m);
-/* A node is sure that it owns the mail, and is about to send the end of its data. */
+/* A node is sure that it owns the mail, and is about to send the end of its data. is_its: it is the
+ * owner of this copy. */
 void oracle_ends_data(const struct oracle_mail *m, bool is_its);
 /* The server has given it to a node (is_taken: from one whose lease was over). */
 void oracle_moved(struct oracle_mail *m, unsigned node, bool is_taken);

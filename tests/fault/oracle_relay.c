@@ -2,12 +2,12 @@
  *
  * The part of the oracle that judges what arrives at the sinks.
  *
- * A mail may come again for a recipient only where the relay cannot know that it need not (DESIGN,
- * invariant 4a): the relay has died, and the outcome was not durable then (or has ended, when its
- * time for that was over, while the store refused the outcome); or the stream is over,
- * and the relay has not received all of the sink's answer. The first is decided by what the store
- * has confirmed and by what the disk holds, the second by the bytes that the relay's receives have
- * completed with; or the relay has ended the stream itself, for want of memory or of time in a
+ * A mail may come again for a recipient only where the relay cannot know that it need not
+ * (ARCHITECTURE.md, invariant 4a): the relay has died, and the outcome was not durable then (or has
+ * ended, when its time for that was over, while the store refused the outcome); or the stream is
+ * over, and the relay has not received all of the sink's answer. The first is decided by what the
+ * store has confirmed and by what the disk holds, the second by the bytes that the relay's receives
+ * have completed with; or the relay has ended the stream itself, for want of memory or of time in a
  * drain, before it looked at what it had received, and has recorded just that, or because its next
  * hop was silent, and the receives had not brought the answer when it recorded that. A copy that a
  * slow sink reads late, from a stream that the relay had let go of before it sent the next one, is

@@ -44,26 +44,22 @@ static const struct worker_options options = {
 };
 
 static struct helpers *
-start_patient(unsigned threads, size_t jobs_max, size_t party_max, unsigned patience_ms)
+start(const struct helpers_options *o)
 {
-	const struct helpers_options o = { threads, jobs_max, party_max, patience_ms };
 	uint8_t memory[256];
 	struct buf why = buf_of(memory, sizeof memory);
-	struct helpers *h = helpers_start(&o, &why);
+	struct helpers *h = helpers_start(o, &why);
 
 	assert_non_null(h);
 	return h;
 }
 
-static struct helpers *
-start(unsigned threads, size_t jobs_max, size_t party_max)
-{
-	return start_patient(threads, jobs_max, party_max, 0);
-}
-
 static void
 every_job_comes_back_to_its_worker(void **state)
 {
+	static const struct helpers_options three = { .threads = 3,
+						      .jobs_max = JOBS,
+						      .party_max = JOBS };
 	static struct worker w;
 	static struct sum sums[JOBS];
 	struct worker *peers[] = { &w };
@@ -72,7 +68,7 @@ every_job_comes_back_to_its_worker(void **state)
 	unsigned done = 0;
 
 	(void)state;
-	struct helpers *h = start(3, JOBS, JOBS);
+	struct helpers *h = start(&three);
 	worker_init(&w, 0, 1, peers, &options);
 	assert_true(worker_open(&w, &options, &why));
 	for (unsigned i = 0; i < JOBS; i++) {
@@ -108,41 +104,70 @@ on_gate(struct helper_job *j)
 	++*CONTAINER_OF(j, struct gate, job)->done;
 }
 
+/* A worker, and a pool whose only thread (or the one for long jobs) is at the gate. */
+struct rig {
+	struct worker w;
+	struct worker *peers[1];
+	struct helpers *helpers;
+	struct gate gate;
+	unsigned done;
+};
+
+static void
+rig_up(struct rig *r, const struct helpers_options *o, uint32_t party)
+{
+	uint8_t memory[256];
+	struct buf why = buf_of(memory, sizeof memory);
+
+	*r = (struct rig){
+		.peers = { &r->w },
+		.gate = { .job = { .work = wait_at_gate, .on_done = on_gate, .party = party },
+			  .done = &r->done },
+	};
+	pthread_barrier_init(&r->gate.barrier, NULL, 2);
+	r->helpers = start(o);
+	worker_init(&r->w, 0, 1, r->peers, &options);
+	assert_true(worker_open(&r->w, &options, &why));
+	assert_true(helpers_submit(r->helpers, &r->w, &r->gate.job));
+	pthread_barrier_wait(&r->gate.barrier);
+}
+
+static void
+rig_open_gate(struct rig *r)
+{
+	pthread_barrier_wait(&r->gate.barrier);
+}
+
+static void
+rig_down(struct rig *r)
+{
+	helpers_stop(r->helpers);
+	worker_close(&r->w);
+	pthread_barrier_destroy(&r->gate.barrier);
+}
+
 static void
 a_full_queue_says_no_and_takes_no_place(void **state)
 {
-	static struct worker w;
-	struct worker *peers[] = { &w };
-	uint8_t memory[256];
-	struct buf why = buf_of(memory, sizeof memory);
-	unsigned done = 0;
-	struct gate gate = { .done = &done };
-	struct sum sums[2] = { { .done = &done }, { .done = &done } };
+	static const struct helpers_options one = { .threads = 1, .jobs_max = 1, .party_max = 1 };
+	static struct rig r;
+	struct sum sums[2] = { { .done = &r.done }, { .done = &r.done } };
 
 	(void)state;
-	pthread_barrier_init(&gate.barrier, NULL, 2);
-	struct helpers *h = start(1, 1, 1);
-	worker_init(&w, 0, 1, peers, &options);
-	assert_true(worker_open(&w, &options, &why));
-	gate.job.work = wait_at_gate;
-	gate.job.on_done = on_gate;
-	assert_true(helpers_submit(h, &w, &gate.job));
-	pthread_barrier_wait(&gate.barrier);
+	rig_up(&r, &one, 0);
 	for (unsigned i = 0; i < 2; i++) {
 		sums[i].job.work = work;
 		sums[i].job.on_done = on_done;
 	}
-	assert_true(helpers_submit(h, &w, &sums[0].job));
-	assert_false(helpers_submit(h, &w, &sums[1].job));
-	assert_true(mailbox_reserve(&w.mailbox, JOBS - 2));
-	assert_false(mailbox_reserve(&w.mailbox, 1));
-	mailbox_unreserve(&w.mailbox, JOBS - 2);
-	pthread_barrier_wait(&gate.barrier);
-	while (done < 2)
-		worker_turn(&w, 1000 * 1000);
-	helpers_stop(h);
-	worker_close(&w);
-	pthread_barrier_destroy(&gate.barrier);
+	assert_true(helpers_submit(r.helpers, &r.w, &sums[0].job));
+	assert_false(helpers_submit(r.helpers, &r.w, &sums[1].job));
+	assert_true(mailbox_reserve(&r.w.mailbox, JOBS - 2));
+	assert_false(mailbox_reserve(&r.w.mailbox, 1));
+	mailbox_unreserve(&r.w.mailbox, JOBS - 2);
+	rig_open_gate(&r);
+	while (r.done < 2)
+		worker_turn(&r.w, 1000 * 1000);
+	rig_down(&r);
 }
 
 static struct helper_job *order[4];
@@ -165,23 +190,16 @@ nothing(struct helper_job *j)
 static void
 a_party_has_its_share_and_quick_jobs_go_ahead(void **state)
 {
-	static struct worker w;
-	struct worker *peers[] = { &w };
-	uint8_t memory[256];
-	struct buf why = buf_of(memory, sizeof memory);
-	unsigned done = 0;
-	struct gate gate = { .job = { .work = wait_at_gate, .on_done = on_gate }, .done = &done };
+	static const struct helpers_options one = { .threads = 1,
+						    .jobs_max = JOBS,
+						    .party_max = 1 };
+	static struct rig r;
 	struct helper_job jobs[4];
 	const uint32_t parties[] = { 7, 7, 8, 0 };
 
 	(void)state;
-	pthread_barrier_init(&gate.barrier, NULL, 2);
-	struct helpers *h = start(1, JOBS, 1);
-	worker_init(&w, 0, 1, peers, &options);
-	assert_true(worker_open(&w, &options, &why));
-	gate.job.party = 7; /* it does not wait, so it does not count */
-	assert_true(helpers_submit(h, &w, &gate.job));
-	pthread_barrier_wait(&gate.barrier);
+	rig_up(&r, &one, 7); /* it does not wait, so it does not count */
+	ended = 0;
 	for (unsigned i = 0; i < 4; i++) {
 		jobs[i] = (struct helper_job){
 			.work = nothing,
@@ -189,67 +207,54 @@ a_party_has_its_share_and_quick_jobs_go_ahead(void **state)
 			.party = parties[i],
 			.is_quick = i == 3,
 		};
-		assert_int_equal(helpers_submit(h, &w, &jobs[i]), i != 1);
+		assert_int_equal(helpers_submit(r.helpers, &r.w, &jobs[i]), i != 1);
 	}
-	pthread_barrier_wait(&gate.barrier);
-	while (ended < 3 || done < 1)
-		worker_turn(&w, 1000 * 1000);
+	rig_open_gate(&r);
+	while (ended < 3 || r.done < 1)
+		worker_turn(&r.w, 1000 * 1000);
 	assert_ptr_equal(order[0], &jobs[3]);
 	assert_ptr_equal(order[1], &jobs[0]);
 	assert_ptr_equal(order[2], &jobs[2]);
-	assert_true(helpers_submit(h, &w, &jobs[1])); /* there is room for 7 again */
+	assert_true(helpers_submit(r.helpers, &r.w, &jobs[1])); /* there is room for 7 again */
 	while (ended < 4)
-		worker_turn(&w, 1000 * 1000);
-	helpers_stop(h);
-	worker_close(&w);
-	pthread_barrier_destroy(&gate.barrier);
+		worker_turn(&r.w, 1000 * 1000);
+	rig_down(&r);
 }
 
-/* The thread for long jobs is at the gate, and a long job and a quick one come. True: the quick one
- * alone has been done; false: the long one, too. Then the gate is opened. */
-static bool
-long_job_waits(unsigned patience_ms)
+/* The thread for long jobs is at the gate, and a long job and a quick one come: so many have been
+ * done when the gate is opened, the quick one first. */
+static void
+done_before_the_gate_is_opened(unsigned patience_ms, unsigned count)
 {
-	static struct worker w;
-	struct worker *peers[] = { &w };
-	uint8_t memory[256];
-	struct buf why = buf_of(memory, sizeof memory);
-	unsigned done = 0;
-	struct gate gate = { .job = { .work = wait_at_gate, .on_done = on_gate }, .done = &done };
+	const struct helpers_options o = {
+		.threads = 1, .jobs_max = JOBS, .party_max = JOBS, .patience_ms = patience_ms
+	};
+	static struct rig r;
 	struct helper_job jobs[2] = {
 		{ .work = nothing, .on_done = note_order },
 		{ .work = nothing, .on_done = note_order, .is_quick = true },
 	};
-	unsigned wanted = patience_ms == PATIENCE_MOST_MS ? 1 : 2;
 
-	pthread_barrier_init(&gate.barrier, NULL, 2);
-	struct helpers *h = start_patient(1, JOBS, JOBS, patience_ms);
-	worker_init(&w, 0, 1, peers, &options);
-	assert_true(worker_open(&w, &options, &why));
+	rig_up(&r, &o, 0);
 	ended = 0;
-	assert_true(helpers_submit(h, &w, &gate.job));
-	pthread_barrier_wait(&gate.barrier);
-	assert_true(helpers_submit(h, &w, &jobs[0]));
-	assert_true(helpers_submit(h, &w, &jobs[1]));
-	while (ended < wanted)
-		worker_turn(&w, 1000 * 1000);
-	bool waits = ended == 1;
+	assert_true(helpers_submit(r.helpers, &r.w, &jobs[0]));
+	assert_true(helpers_submit(r.helpers, &r.w, &jobs[1]));
+	while (ended < count)
+		worker_turn(&r.w, 1000 * 1000);
+	assert_int_equal(ended, count);
 	assert_ptr_equal(order[0], &jobs[1]);
-	assert_int_equal(done, 0);
-	pthread_barrier_wait(&gate.barrier);
-	while (ended < 2 || done < 1)
-		worker_turn(&w, 1000 * 1000);
-	helpers_stop(h);
-	worker_close(&w);
-	pthread_barrier_destroy(&gate.barrier);
-	return waits;
+	assert_int_equal(r.done, 0);
+	rig_open_gate(&r);
+	while (ended < 2 || r.done < 1)
+		worker_turn(&r.w, 1000 * 1000);
+	rig_down(&r);
 }
 
 static void
 a_long_job_has_threads_of_its_own(void **state)
 {
 	(void)state;
-	assert_true(long_job_waits(PATIENCE_MOST_MS));
+	done_before_the_gate_is_opened(PATIENCE_MOST_MS, 1);
 }
 
 /* The gate's own thread is as good as starved. */
@@ -257,7 +262,7 @@ static void
 what_stalls_is_done_by_those_for_quick_jobs(void **state)
 {
 	(void)state;
-	assert_false(long_job_waits(1000));
+	done_before_the_gate_is_opened(1000, 2);
 }
 
 int

@@ -438,6 +438,31 @@ what_cannot_be_recorded_before_the_end_is_told(void **state)
 		METRIC_GET_LABEL(&counters, DUPLICATES_POSSIBLE, LABEL_DUPLICATE_OUTCOME_LOST), 2);
 }
 
+/* The mail has ended, by these outcomes or by another node's: a delivery is a fact, the rest is
+ * not. */
+static void
+what_may_have_been_recorded_is_told_as_that(void **state)
+{
+	(void)state;
+	struct job *j = job_new(flow, &item, destination);
+	assert_non_null(j);
+	flow->job_count++;
+	recipients[1].notify = NOTIFY_NEVER;
+	job_resolve_all(j, RECIPIENT_DELIVERED, SPAN("250 2.0.0 taken"));
+	j->results[1].state = RECIPIENT_FAILED;
+	j->results[1].reply = SPAN("550 5.1.1 no");
+	outcome_record(j);
+	run();
+	store.record->may_be_kept = true;
+	record_ends(ERR_LOST);
+	assert_int_equal(flow->job_count, 0);
+	assert_int_equal(lines_with("\"event\":\"delivery\""), 1);
+	assert_int_equal(lines_with("\"event\":\"outcome_unrecorded\""), 1);
+	assert_int_equal(lines_with("\"result\":\"failed\""), 1);
+	assert_int_equal(lines_with("\"event\":\"taken_over\""), 0);
+	assert_int_equal(METRIC_GET(&counters, TAKEN_OVER), 0);
+}
+
 /* What was delivered is told, its report and the failure of the other are not. */
 static void
 deliveries_are_told(void **state)
@@ -479,6 +504,7 @@ main(void)
 		TEST(deliveries_are_told),
 		TEST(a_report_that_is_kept_is_told),
 		TEST(what_cannot_be_recorded_before_the_end_is_told),
+		TEST(what_may_have_been_recorded_is_told_as_that),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
