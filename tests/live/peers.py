@@ -67,9 +67,23 @@ class Peer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def wait_for_log(server, wanted, what=None):
+    """Until wanted(the server's whole log) is true, or the text `wanted` is in it. A server may
+    write what it has done after the other side has seen it done."""
+    is_there = wanted if callable(wanted) else lambda log: wanted in log
+    watch = Watch(server.log_path.parent)
+    watch.wait_for(lambda: is_there(server.log()), 30, what or wanted)
+    watch.close()
+
+
 class FilePeer(Peer):
     """A server that writes one file a copy into self.mailbox."""
     mailbox = None
+    log_path = None
+
+    def log(self):
+        is_there = self.log_path is not None and self.log_path.exists()
+        return self.log_path.read_text(errors="replace") if is_there else ""
 
     def watch_mailbox(self):
         self.taken = set()
@@ -178,9 +192,9 @@ class Postfix(FilePeer):
         wait_connectable(self.host, self.port)
         self.watch_mailbox()
 
-    def log(self):
-        path = self.folder / "spool" / "log"
-        return path.read_text(errors="replace") if path.exists() else ""
+    @property
+    def log_path(self):
+        return self.folder / "spool" / "log"
 
     def stop(self):
         self.command("stop")
@@ -265,9 +279,9 @@ begin retry
         wait_connectable(self.host, self.port, self.process)
         self.watch_mailbox()
 
-    def log(self):
-        path = self.folder / "log" / "mainlog"
-        return path.read_text(errors="replace") if path.exists() else ""
+    @property
+    def log_path(self):
+        return self.folder / "log" / "mainlog"
 
     def stop(self):
         if getattr(self, "process", None):
@@ -351,9 +365,9 @@ service stats {{
         wait_connectable(self.host, self.port, self.process)
         self.watch_mailbox()
 
-    def log(self):
-        path = self.folder / "log"
-        return path.read_text(errors="replace") if path.exists() else ""
+    @property
+    def log_path(self):
+        return self.folder / "log"
 
     def stop(self):
         if getattr(self, "process", None):
@@ -384,9 +398,6 @@ class SmtpSink(FilePeer):
         content = super().content_of(path)
         assert content.endswith(b"\r\n\r\n"), content[-20:]
         return content[:-2]
-
-    def log(self):
-        return ""
 
     def stop(self):
         if getattr(self, "process", None):

@@ -88,7 +88,7 @@ def test_every_policy_meets_every_certificate(folder, authority, server, kind):
                 assert (told[0]["host"], told[0]["plain"]) == (HOST, 0), told
             if server == "postfix":
                 # Anonymous: whom it serves by TLS. None for who was refused after the handshake.
-                assert "TLS connection established from" in peer.log()
+                peers.wait_for_log(peer, "TLS connection established from")
 
 
 @needs_root
@@ -223,7 +223,8 @@ def test_the_password_of_the_route_is_used(folder, authority, mechanism):
         row = route(peer, "verify", certificate, auth="smarthost")
         with asking(folder, authority, [row], secrets=str(secrets)) as relay:
             assert ask(relay, "ann@verify.test")[0] == 250
-            assert f"sasl_method={mechanism.upper()}, sasl_username=ann@example.org" in peer.log()
+            who = f"sasl_method={mechanism.upper()}, sasl_username=ann@example.org"
+            peers.wait_for_log(peer, who)
             write_secrets(folder, "ann@example.org", "wrong")
             relay.stop()  # the connection that is up would serve on
             relay.start()

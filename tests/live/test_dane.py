@@ -19,7 +19,6 @@ from authority import Authority
 from daemon import Client, Ringpost
 from dns_tree import SERVFAIL, SILENT, Front, Tree
 from tls_host import TlsHost, chain_of
-from watch import Watch
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="port 25 needs root")
 
@@ -473,7 +472,7 @@ def test_postfix_as_a_client_finds_our_certificate(ours):
             client.mail(sender="a@client.test", recipients=("u@right.test",))
         event = relay.log.wait("received", sender="a@client.test")
         assert event["tls"].startswith("TLSv1.3"), event
-        assert "Verified TLS connection established to mx.right.ours.test" in postfix.log()
+        peers.wait_for_log(postfix, "Verified TLS connection established to mx.right.ours.test")
 
 
 def test_postfix_as_a_client_refuses_another_certificate(ours):
@@ -482,9 +481,7 @@ def test_postfix_as_a_client_refuses_another_certificate(ours):
         with Client(postfix.host, postfix.port) as client:
             client.greet()
             client.mail(sender="b@client.test", recipients=("u@wrong.test",))
-        watch = Watch(postfix.folder / "spool")
-        watch.wait_for(lambda: "status=deferred" in postfix.log(), 30, "a deferral")
-        watch.close()
+        peers.wait_for_log(postfix, "status=deferred")
         assert "(Server certificate not verified)" in postfix.log()
         assert not [e for e in relay.log.events("received") if e["sender"] == "b@client.test"]
 

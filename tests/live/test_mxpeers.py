@@ -171,18 +171,11 @@ class Account:
         assert results == collections.Counter(delivered=len(self.collected), failed=failed)
 
 
-def wait_for_log(server, wanted, what):
-    """Until wanted(the server's whole log) is true."""
-    watch = Watch(server.folder / ("spool" if isinstance(server, peers.Postfix) else "log"))
-    watch.wait_for(lambda: wanted(server.log()), 30, what)
-    watch.close()
-
-
 def wait_quiet(server):
     """Until the server has delivered all that it took; it logs a mail before it says 250."""
     taken, done = ("message-id=<", ": removed") if isinstance(server, peers.Postfix) \
         else (" <= ", " Completed")
-    wait_for_log(server, lambda log: log.count(taken) == log.count(done), "a server at rest")
+    peers.wait_for_log(server, lambda log: log.count(taken) == log.count(done), "a server at rest")
 
 
 def report_in(copies, recipient):
@@ -278,7 +271,7 @@ def test_domains_with_the_same_hosts_share_a_site(folder, tree, postfix):
         account.close()
         assert {event["site"] for event in relay.log.events("delivery")} == {
             "postfix.good.test,exim.good.test"}
-    wait_for_log(postfix, lambda log: re.search(r"disconnect from .* mail=20 rcpt=20 ", log),
+    peers.wait_for_log(postfix, lambda log: re.search(r"disconnect from .* mail=20 rcpt=20 ", log),
                  "one session with all mails")
 
 

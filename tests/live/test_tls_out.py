@@ -443,7 +443,7 @@ def test_postfix_with_dovecot_lets_us_in(folder, authority, mechanisms, used):
         with Ringpost(folder / "relay", changes, rows) as relay:
             send(relay, "one@verify.test", count=3)
             peer.take(3)
-            assert f"sasl_method={used}, sasl_username=ann@example.org" in peer.log()
+            peers.wait_for_log(peer, f"sasl_method={used}, sasl_username=ann@example.org")
             event = relay.log.wait("delivery")
             assert event["result"] == "delivered", event
             # The wrong password, in a file that is read again by itself: the mail waits.
@@ -515,9 +515,12 @@ service stats {{
         self.process = subprocess.Popen(["dovecot", "-F", "-c", str(config)],
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
+    @property
+    def log_path(self):
+        return self.folder / "log"
+
     def log(self):
-        path = self.folder / "log"
-        return path.read_text() if path.exists() else ""
+        return self.log_path.read_text() if self.log_path.exists() else ""
 
     def __enter__(self):
         try:
@@ -554,7 +557,8 @@ def test_dovecot_takes_our_mail_as_that_of_a_user(folder, authority, sink, mecha
             for _ in range(3):
                 event = relay.log.wait("delivery")
                 assert (event["result"], event["tls_verified"]) == ("delivered", "ca"), event
-            assert f"method={used}" in peer.log() and "user=<ann@example.org>" in peer.log()
+            peers.wait_for_log(peer, f"method={used}")
+            peers.wait_for_log(peer, "user=<ann@example.org>")
             # Another password: the mail waits until it is the right one again.
             write_secrets(folder, "ann@example.org", "wrong")
             relay.log.wait("secrets_loaded")
