@@ -12,6 +12,13 @@ conn_is_at_work(const struct conn *c)
 	return c->layer != NULL && c->layer->is_busy;
 }
 
+bool
+conn_finds_helper(const struct conn *c)
+{
+	return c->layer->has_helper && c->layer->heavy_may_leave &&
+	       c->worker->at_work < AT_WORK_MAX;
+}
+
 /* On a helper's thread. */
 static void
 work_for_layer(struct helper_job *j)

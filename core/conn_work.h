@@ -7,6 +7,10 @@
  * are parked until one of those comes back. Where none can be given away it is the worker that
  * works, within its share of heavy steps a turn. Then it is not busy any more, and the connection's
  * input is run. Meanwhile the connection may close, and is held.
+ *
+ * A step that is only heavy (some 0.2 ms) is given away, too, where there is a place: a helper
+ * gives way to a worker that has mail in hand, and a worker to nobody. In a storm of handshakes the
+ * worker does those that find none, so that both are at it.
  */
 #ifndef CORE_CONN_WORK_H
 #define CORE_CONN_WORK_H
@@ -15,6 +19,8 @@
 
 /* Is its layer's next step somebody else's, now or soon? Then the layer must be left alone. */
 bool conn_is_at_work(const struct conn *c);
+/* Is there a helper for a step that is only heavy? */
+bool conn_finds_helper(const struct conn *c);
 /* Its layer is busy. Does nothing where it is given away or parked already. */
 void conn_work(struct conn *c);
 

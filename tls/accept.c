@@ -288,6 +288,7 @@ on_free(struct engine *e)
 
 static const struct engine_side server_side = {
 	.is_server = true,
+	.heavy_may_leave = true,
 	.peer = "the client",
 	.is_long = decrypts_slowly,
 	.on_free = on_free,

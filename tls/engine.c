@@ -366,11 +366,16 @@ read_kept(struct engine *e, struct buf *plain)
 static bool
 leaves(struct engine *e, struct span wire)
 {
-	if (e->layer.state != LAYER_HANDSHAKE || e->side->is_long == NULL || !engine_may_leave(e) ||
-	    (wire.size == 0 && e->kept == NULL) || !e->side->is_long(e))
+	struct layer *l = &e->layer;
+
+	if (l->state != LAYER_HANDSHAKE || !engine_may_leave(e) ||
+	    (wire.size == 0 && e->kept == NULL))
 		return false;
-	e->layer.is_busy = wire.size == 0 || engine_keep(&e->layer, wire);
-	return e->layer.is_busy;
+	bool is_given = l->is_heavy && l->heavy_may_leave && l->helper_is_free;
+	if (!is_given && (e->side->is_long == NULL || !e->side->is_long(e)))
+		return false;
+	l->is_busy = wire.size == 0 || engine_keep(l, wire);
+	return l->is_busy;
 }
 
 static size_t
@@ -524,7 +529,10 @@ engine_init(struct engine *e, SSL_CTX *context, struct tls_setup *setup,
 {
 	forget_errors();
 	*e = (struct engine){
-		.layer = { .ops = &engine_ops, .state = LAYER_HANDSHAKE, .is_heavy = true },
+		.layer = { .ops = &engine_ops,
+			   .state = LAYER_HANDSHAKE,
+			   .is_heavy = true,
+			   .heavy_may_leave = side->heavy_may_leave },
 		.side = side,
 		.ssl = SSL_new(context),
 	};

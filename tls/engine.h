@@ -23,7 +23,8 @@ struct engine;
 
 struct engine_side {
 	bool is_server;
-	const char *peer; /* in words: "the client" */
+	bool heavy_may_leave; /* what it is asked touches nothing of one thread */
+	const char *peer;     /* in words: "the client" */
 	/* The handshake has ended well; after engine_fail() in it, it has not. NULL: nothing. */
 	void (*on_open)(struct engine *e);
 	/* Will reading what has come take too long for a worker's turn? Asked in the handshake,

@@ -11,6 +11,7 @@ enum { WIRE_MAX = 16 * 1024 }; /* that one receive may bring */
 unsigned toy_layers;
 unsigned toy_heavy_reads;
 void (*toy_work)(void);
+bool toy_is_only_heavy;
 
 struct toy {
 	struct layer layer; /* first */
@@ -51,7 +52,8 @@ static void
 on_handshake_record(struct toy *t, uint8_t type)
 {
 	if (t->is_server && type == 'h') {
-		t->layer.is_busy = t->layer.has_helper && t->work != NULL;
+		t->layer.is_busy = t->layer.has_helper && t->work != NULL &&
+				   (!t->layer.heavy_may_leave || t->layer.helper_is_free);
 		if (!t->layer.is_busy)
 			say(t, 's');
 	} else if (!t->is_server && type == 's') {
@@ -247,7 +249,11 @@ toy_new(bool is_server)
 {
 	struct toy *t = calloc(1, sizeof *t);
 
-	t->layer = (struct layer){ .ops = &toy_ops, .is_heavy = true };
+	t->layer = (struct layer){
+		.ops = &toy_ops,
+		.is_heavy = true,
+		.heavy_may_leave = toy_is_only_heavy,
+	};
 	t->is_server = is_server;
 	t->work = toy_work;
 	toy_layers++;

@@ -699,6 +699,40 @@ who_finds_no_place_waits_for_one(void **state)
 	have_no_helper();
 }
 
+/* Eight at a time; what is more the worker does itself. */
+static void
+what_is_only_heavy_leaves_where_there_is_a_place(void **state)
+{
+	enum { CROWD = 8 };
+	struct session crowd[CROWD], own;
+	int fds[CROWD];
+
+	(void)state;
+	toy_is_only_heavy = true;
+	have_helper(work_at_gate);
+	fds[0] = start_busy(&crowd[0]);
+	pthread_barrier_wait(&barrier);
+	toy_work = no_work;
+	for (unsigned i = 1; i < CROWD; i++)
+		fds[i] = start_busy(&crowd[i]);
+	assert_int_equal(w.at_work, CROWD);
+	int fd = start(&own, step_eat);
+	conn_secure(&own.conn, toy_new(true));
+	put(fd, HELLO);
+	put(fd, FINISH);
+	UNTIL(own.secured == 1);
+	assert_int_equal(w.at_work, CROWD);
+	pthread_barrier_wait(&barrier);
+	for (unsigned i = 0; i < CROWD; i++) {
+		put(fds[i], FINISH);
+		UNTIL(crowd[i].secured == 1);
+		end(&crowd[i], fds[i]);
+	}
+	end(&own, fd);
+	have_no_helper();
+	toy_is_only_heavy = false;
+}
+
 /* No answer of a helper could reach this worker, and there is none to wait for. */
 static void
 without_a_helper_the_worker_works(void **state)
@@ -986,6 +1020,7 @@ main(int count, char **arguments)
 		TEST(others_go_on_while_a_helper_works),
 		TEST(a_connection_may_end_while_a_helper_works),
 		TEST(who_finds_no_place_waits_for_one),
+		TEST(what_is_only_heavy_leaves_where_there_is_a_place),
 		TEST(without_a_helper_the_worker_works),
 		TEST(without_memory_a_connection_is_closed),
 		TEST(a_layer_for_a_closing_connection_is_freed),

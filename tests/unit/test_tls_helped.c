@@ -218,6 +218,29 @@ signatures_with_slow_keys_are_made_elsewhere(void **state)
 	}
 }
 
+/* Whatever its key: while it has not answered. */
+static void
+heavy_steps_leave_where_there_is_a_helper(void **state)
+{
+	static const int versions[] = { TLS1_3_VERSION, TLS1_2_VERSION };
+	/* TLS 1.2 computes for the client's answer, too. */
+	static const unsigned busy[] = { 1, 2 };
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct pair *p = pair_new("ec", "");
+		pair_connect(p, versions[i], NULL, NULL);
+		assert_true(p->server->is_heavy && p->server->heavy_may_leave);
+		p->server->has_helper = true;
+		p->server->helper_is_free = true;
+		assert_int_equal(shake_hands(p, ALL), busy[i]);
+		converse(p);
+		/* A client's are of its thread: they look into what that remembers. */
+		assert_false(p->client->heavy_may_leave);
+		pair_free(p);
+	}
+}
+
 /* Where nobody else is there, it is the same key here. */
 static void
 without_a_helper_nothing_is_left_out(void **state)
@@ -314,6 +337,7 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(signatures_with_slow_keys_are_made_elsewhere),
+		cmocka_unit_test(heavy_steps_leave_where_there_is_a_helper),
 		cmocka_unit_test(without_a_helper_nothing_is_left_out),
 		cmocka_unit_test(a_failure_elsewhere_is_told),
 		cmocka_unit_test(what_is_kept_is_read_first),
