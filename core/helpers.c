@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/helpers.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -29,7 +31,11 @@ struct helper_thread {
 	struct helpers *pool;
 	enum kind kind;
 	pthread_t thread;
-	struct ring *ring; /* for bells alone; made on the thread itself */
+	/* FOR_LONG: this is the keeper of an idle thread, which computes what it is given. */
+	pthread_t idler;
+	sem_t given, computed;
+	struct helper_job *job; /* NULL: it is to end */
+	struct ring *ring;      /* for bells alone; made on the thread itself */
 	bool failed;
 	uint8_t why_memory[256];
 	struct buf why;
@@ -134,28 +140,74 @@ helpers_pause(void)
 }
 
 static void
+wait_for(sem_t *s)
+{
+	while (sem_wait(s) != 0) {
+		ASSERT(errno == EINTR);
+	}
+}
+
+/* Of the calling thread alone (Linux). Without that policy it is nice all the same. */
+static void
+yield_to_workers(bool is_idle)
+{
+	const struct sched_param none = { 0 };
+
+	setpriority(PRIO_PROCESS, 0, NICE);
+	if (is_idle)
+		sched_setscheduler(0, SCHED_IDLE, &none);
+}
+
+static void *
+compute(void *argument)
+{
+	struct helper_thread *t = argument;
+
+	yield_to_workers(true);
+	for (wait_for(&t->given); t->job != NULL; wait_for(&t->given)) {
+		t->job->work(t->job);
+		sem_post(&t->computed);
+	}
+	return NULL;
+}
+
+static void
+have_idler(struct helper_thread *t)
+{
+	sem_init(&t->given, 0, 0);
+	sem_init(&t->computed, 0, 0);
+	int error = pthread_create(&t->idler, NULL, compute, t);
+	ASSERT(error == 0);
+}
+
+static void
+end_idler(struct helper_thread *t)
+{
+	t->job = NULL;
+	sem_post(&t->given);
+	pthread_join(t->idler, NULL);
+	sem_destroy(&t->given);
+	sem_destroy(&t->computed);
+}
+
+static void
 do_job(struct helper_thread *t, struct helper_job *j)
 {
 	struct worker *from = j->from;
 
-	j->work(j);
+	if (t->kind == FOR_LONG) {
+		t->job = j;
+		sem_post(&t->given);
+		wait_for(&t->computed);
+	} else {
+		j->work(j);
+	}
 	j->message.on_message = on_message;
 	/* From here on the job is the worker's again. */
 	if (mailbox_post(&from->mailbox, &j->message)) {
 		ring_bell(t->ring, from->ring);
 		ring_wait(t->ring, 0);
 	}
-}
-
-/* Of the calling thread alone (Linux). Without that policy it is nice all the same. */
-static void
-yield_to_workers(enum kind kind)
-{
-	const struct sched_param none = { 0 };
-
-	setpriority(PRIO_PROCESS, 0, NICE);
-	if (kind == FOR_LONG)
-		sched_setscheduler(0, SCHED_IDLE, &none);
 }
 
 static void *
@@ -165,12 +217,16 @@ run(void *argument)
 	struct ring_options options = { .entries = BELL_RING_ENTRIES };
 	struct helper_job *j;
 
-	yield_to_workers(t->kind);
+	yield_to_workers(false);
 	t->ring = ring_new(&options, &t->why);
 	t->failed = t->ring == NULL;
+	if (t->kind == FOR_LONG)
+		have_idler(t);
 	pthread_barrier_wait(&t->pool->opened);
 	while (!t->failed && (j = wait_for_job(t->pool, t->kind)) != NULL)
 		do_job(t, j);
+	if (t->kind == FOR_LONG)
+		end_idler(t);
 	if (t->ring != NULL)
 		ring_free(t->ring);
 	return NULL;

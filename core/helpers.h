@@ -21,6 +21,10 @@
  * ones have as many of their own, which have a share of a processor that others keep busy. Where no
  * job has ended for patience_ms, these take the next long one, too: then that many a second get
  * done at least, and none waits for ever.
+ *
+ * Such an idle thread may stand anywhere for as long as others compute, so it must never stand
+ * where a worker would wait for it: it only computes, and another thread, its keeper, takes the
+ * jobs for it and brings them back. The work of a long job, too, takes no lock (and no memory).
  */
 #ifndef CORE_HELPERS_H
 #define CORE_HELPERS_H

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <pthread.h>
+#include <sched.h>
 
 #include "core/helpers.h"
 
@@ -87,6 +88,7 @@ struct gate {
 	struct helper_job job;
 	pthread_barrier_t barrier;
 	unsigned *done;
+	int policy; /* of who has come */
 };
 
 static void
@@ -94,6 +96,7 @@ wait_at_gate(struct helper_job *j)
 {
 	struct gate *g = CONTAINER_OF(j, struct gate, job);
 
+	g->policy = sched_getscheduler(0);
 	pthread_barrier_wait(&g->barrier); /* it has begun */
 	pthread_barrier_wait(&g->barrier); /* it may end */
 }
@@ -179,9 +182,12 @@ note_order(struct helper_job *j)
 	order[ended++] = j;
 }
 
+static int policy; /* of who did the last one */
+
 static void
 nothing(struct helper_job *j)
 {
+	policy = sched_getscheduler(0);
 	helpers_pause();
 	(void)j;
 }
@@ -244,6 +250,8 @@ done_before_the_gate_is_opened(unsigned patience_ms, unsigned count)
 	assert_int_equal(ended, count);
 	assert_ptr_equal(order[0], &jobs[1]);
 	assert_int_equal(r.done, 0);
+	assert_int_equal(r.gate.policy, SCHED_IDLE);
+	assert_int_equal(policy, SCHED_OTHER);
 	rig_open_gate(&r);
 	while (ended < 2 || r.done < 1)
 		worker_turn(&r.w, 1000 * 1000);
