@@ -642,18 +642,14 @@ end_handshake(struct conn *c, enum err e)
 	ASSERT(e == ERR_OK || c->state != CONN_OPEN);
 }
 
-/* May the layer compute now, or leave it to a helper? A worker's heavy steps come at the end of its
- * turn. Where they are used up, the next turn has others, and the hello, which is short, waits in
- * memory of its size. */
+/* May the layer compute now? Heavy steps come at the turn's end. Where they are used up, the next
+ * turn has others, and the hello, which is short, waits in memory of its size. */
 static bool
 has_turn(struct conn *c)
 {
 	struct worker *w = c->worker;
 
-	if (!is_in_handshake(c) || !c->layer->is_heavy)
-		return true;
-	c->layer->helper_is_free = conn_finds_helper(c);
-	if (c->layer->helper_is_free)
+	if (!is_in_handshake(c) || !c->layer->is_heavy || conn_leaves_heavy(c))
 		return true;
 	if (w->heavy_left > 0) {
 		w->heavy_left--;

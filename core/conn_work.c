@@ -13,10 +13,13 @@ conn_is_at_work(const struct conn *c)
 }
 
 bool
-conn_finds_helper(const struct conn *c)
+conn_leaves_heavy(struct conn *c)
 {
-	return c->layer->has_helper && c->layer->heavy_may_leave &&
-	       c->worker->at_work < AT_WORK_MAX;
+	struct layer *l = c->layer;
+
+	l->helper_is_free =
+		l->has_helper && l->heavy_may_leave && c->worker->at_work < AT_WORK_MAX;
+	return l->helper_is_free;
 }
 
 /* On a helper's thread. */

@@ -19,8 +19,8 @@
 
 /* Is its layer's next step somebody else's, now or soon? Then the layer must be left alone. */
 bool conn_is_at_work(const struct conn *c);
-/* Is there a helper for a step that is only heavy? */
-bool conn_finds_helper(const struct conn *c);
+/* The next read() of its layer is heavy: is there a helper for it? Then the layer may leave it. */
+bool conn_leaves_heavy(struct conn *c);
 /* Its layer is busy. Does nothing where it is given away or parked already. */
 void conn_work(struct conn *c);
 
