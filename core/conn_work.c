@@ -17,8 +17,7 @@ conn_leaves_heavy(struct conn *c)
 {
 	struct layer *l = c->layer;
 
-	l->helper_is_free =
-		l->has_helper && l->heavy_may_leave && c->worker->at_work < AT_WORK_MAX;
+	l->helper_is_free = l->has_helper && l->heavy_may_leave && c->worker->at_work < AT_WORK_MAX;
 	return l->helper_is_free;
 }
 
