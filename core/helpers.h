@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * helpers: a few threads for work that is too long for a worker's turn (password hashing, large RSA
- * keys, certificate files): more than about 200 us of computing, or blocking file access.
+ * helpers: a few threads for work that is too long for a worker's turn (password hashing, the
+ * answer to a hello of TLS): more than about 200 us of computing.
  *
  * A bounded queue with a lock, since its jobs are long and few: a worker holds the lock for the
- * time of a list operation. Quick jobs (a signature) go ahead of the others (a password), and
+ * time of a list operation. Quick jobs (a handshake) go ahead of the others (a password), and
  * are bounded by those who submit them. A job is
  * embedded in its owner and belongs to the pool from helpers_submit() until its on_done, which runs
  * on the submitting worker through its mailbox; the place for it was reserved before, so a result

@@ -12,8 +12,8 @@
  * The owner says by `has_helper` that somebody else can do it. Then read() leaves it out and says
  * so by `is_busy`: work() is called next, on any thread, and nothing else until the owner, who has
  * seen it return, clears is_busy and goes on with read(). So it is with a step that is only heavy,
- * where the layer says by `heavy_may_leave` that its may be another thread's, and the owner by
- * `helper_is_free` that there is one for it.
+ * where the layer says by `heavy_may_leave` that such a step of its may be another thread's, and
+ * the owner by `helper_is_free` that there is one for it.
  *
  * States go forward only: HANDSHAKE, then OPEN, then ENDED or FAILED. After read() or write() the
  * state is looked at; in any state there may be something to send (an answer, an alert), which
@@ -67,10 +67,10 @@ struct layer {
 	uint8_t state; /* enum layer_state */
 	/* The next read() in HANDSHAKE computes for long: the worker does only so many a turn. */
 	bool is_heavy;
-	bool heavy_may_leave;
-	bool has_helper;     /* the owner's */
-	bool helper_is_free; /* the owner's, for the next read() */
-	bool is_busy;        /* set by read(), cleared by the owner */
+	bool heavy_may_leave; /* the layer's, for good */
+	bool has_helper;      /* the owner's */
+	bool helper_is_free;  /* the owner's, for the next read() */
+	bool is_busy;         /* set by read(), cleared by the owner */
 };
 
 enum {

@@ -213,7 +213,7 @@ def beside(relay, out, seconds):
         print(f"p50 and p99 alone {alone[-1]['p50'] / 1000:.2f} and {alone[-1]['p99'] / 1000:.2f}"
               f", beside {together[-1]['p50'] / 1000:.2f} and {together[-1]['p99'] / 1000:.2f} ms"
               f"; {' and '.join(rates)}", flush=True)
-    p99 = [statistics.median(one["p99"] for one in all) / 1000 for all in (alone, together)]
+    p99 = [statistics.median(one["p99"] for one in rounds) / 1000 for rounds in (alone, together)]
     return tell("p99 of the 250", f"{p99[1]:.2f} ms, alone {p99[0]:.2f} ms", "at most 2 x",
                 p99[1] <= 2 * p99[0])
 

@@ -15,6 +15,18 @@ enum { WORDS = PBKDF2_SIZE / 4, BYTE = 8 };
 
 _Static_assert(PBKDF2_SIZE == SHA256_DIGEST_LENGTH, "HMAC-SHA-256");
 
+void
+pbkdf2_sha256(struct span text, uint8_t out[PBKDF2_SIZE])
+{
+	SHA256_CTX x;
+
+	SHA256_Init(&x);
+	if (text.size > 0)
+		SHA256_Update(&x, text.data, text.size);
+	SHA256_Final(out, &x);
+	OPENSSL_cleanse(&x, sizeof x);
+}
+
 /* HMAC with one key: the state behind each of its two pads (RFC 2104). */
 struct keyed {
 	SHA256_CTX inner, outer;
@@ -26,7 +38,7 @@ absorb_key(struct keyed *k, struct span key)
 	uint8_t pad[SHA256_CBLOCK] = { 0 };
 
 	if (key.size > sizeof pad)
-		SHA256(key.data, key.size, pad);
+		pbkdf2_sha256(key, pad);
 	else if (key.size > 0)
 		memcpy(pad, key.data, key.size);
 	for (unsigned i = 0; i < sizeof pad; i++)

@@ -21,6 +21,8 @@ enum {
 	PBKDF2_STEP = 1024,
 };
 
+/* A hash alone. The library's SHA256() takes locks and memory for it, and may fail. */
+void pbkdf2_sha256(struct span text, uint8_t out[PBKDF2_SIZE]);
 /* Long. `pause` (or NULL) is called every PBKDF2_STEP iterations. */
 void pbkdf2(struct span password, struct span salt, uint32_t iterations, void (*pause)(void),
 	    uint8_t out[PBKDF2_SIZE]);

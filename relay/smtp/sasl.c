@@ -70,8 +70,8 @@ sasl_hmac(const uint8_t key[SASL_HASH_SIZE], struct span text, uint8_t out[SASL_
 	}
 	if (text.size > 0)
 		memcpy(block + SHA256_CBLOCK, text.data, text.size);
-	SHA256(block, SHA256_CBLOCK + text.size, outer + SHA256_CBLOCK);
-	SHA256(outer, sizeof outer, out);
+	pbkdf2_sha256(span_of(block, SHA256_CBLOCK + text.size), outer + SHA256_CBLOCK);
+	pbkdf2_sha256(span_of(outer, sizeof outer), out);
 	OPENSSL_cleanse(block, SHA256_CBLOCK + text.size);
 	OPENSSL_cleanse(outer, sizeof outer);
 }
@@ -79,7 +79,7 @@ sasl_hmac(const uint8_t key[SASL_HASH_SIZE], struct span text, uint8_t out[SASL_
 void
 sasl_hash(const uint8_t in[SASL_HASH_SIZE], uint8_t out[SASL_HASH_SIZE])
 {
-	SHA256(in, SASL_HASH_SIZE, out);
+	pbkdf2_sha256(span_of(in, SASL_HASH_SIZE), out);
 }
 
 bool
@@ -145,7 +145,7 @@ sasl_verifier_fake(struct sasl_verifier *v, struct span key, struct span name, u
 	uint8_t salt[SASL_HASH_SIZE];
 
 	ASSERT(iterations > 0 && name.size <= SASL_NAME_MAX);
-	SHA256(key.data, key.size, seed);
+	pbkdf2_sha256(key, seed);
 	sasl_hmac(seed, name, seed); /* of this name; what follows are different uses of it */
 	*v = (struct sasl_verifier){ .iterations = iterations, .salt_size = SASL_SALT_SIZE };
 	sasl_hmac(seed, SPAN("salt"), salt);

@@ -272,7 +272,7 @@ def test_domains_with_the_same_hosts_share_a_site(folder, tree, postfix):
         assert {event["site"] for event in relay.log.events("delivery")} == {
             "postfix.good.test,exim.good.test"}
     peers.wait_for_log(postfix, lambda log: re.search(r"disconnect from .* mail=20 rcpt=20 ", log),
-                 "one session with all mails")
+                       "one session with all mails")
 
 
 def test_what_postfix_defers_is_delivered_later(folder, tree, postfix):

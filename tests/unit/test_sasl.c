@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <cmocka.h>
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <stdlib.h>
 
 #include "core/base/base64.h"
 #include "relay/smtp/pbkdf2.h"
@@ -129,6 +131,54 @@ keys_are_those_of_the_library(void **state)
 	pauses = 0;
 	pbkdf2(SPAN("x"), SPAN("y"), 10 * PBKDF2_STEP, count_pause, ours);
 	assert_in_range(pauses, 9, 10);
+}
+
+/* It is checked on a thread that may be held up anywhere: it must hold nothing then. */
+static unsigned allocations;
+
+static void *
+count_malloc(size_t size, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	allocations++;
+	return malloc(size);
+}
+
+static void *
+count_realloc(void *old, size_t size, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	allocations++;
+	return realloc(old, size);
+}
+
+static void
+just_free(void *old, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	free(old);
+}
+
+static void
+a_check_takes_no_memory_of_the_library(void **state)
+{
+	struct span password =
+		SPAN("a password of more than the sixty-four bytes of a block of SHA-256");
+	struct sasl_verifier v = { .iterations = 4096, .salt_size = SASL_SALT_SIZE };
+	uint8_t hash[PBKDF2_SIZE];
+
+	(void)state;
+	allocations = 0;
+	assert_int_equal(EVP_Digest("x", 1, hash, NULL, EVP_sha256(), NULL), 1);
+	assert_true(allocations > 0); /* they are counted */
+	allocations = 0;
+	sasl_verifier_make(&v, password);
+	assert_true(sasl_verifier_check(&v, password, NULL));
+	assert_false(sasl_verifier_check(&v, SPAN("another"), NULL));
+	assert_int_equal(allocations, 0);
 }
 
 static void
@@ -600,6 +650,7 @@ main(void)
 		cmocka_unit_test(controls_are_no_text),
 		cmocka_unit_test(verifiers_are_made_of_passwords),
 		cmocka_unit_test(keys_are_those_of_the_library),
+		cmocka_unit_test(a_check_takes_no_memory_of_the_library),
 		cmocka_unit_test(bad_verifiers_are_refused),
 		cmocka_unit_test(fake_verifiers_stay_the_same),
 		cmocka_unit_test(plain_says_all_at_once),
@@ -614,5 +665,7 @@ main(void)
 		cmocka_unit_test(secrets_are_wiped),
 	};
 
+	if (CRYPTO_set_mem_functions(count_malloc, count_realloc, just_free) != 1)
+		return 1;
 	return cmocka_run_group_tests_name("sasl", tests, NULL, NULL);
 }
